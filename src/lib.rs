@@ -1,0 +1,1 @@
+//! vfio-early: gives PCI devices to vfio-pci before any other driver can have them.
