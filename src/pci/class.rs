@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a function is for: its class code.
+
+use std::fmt;
+
+/// The 24-bit class code: base class, subclass, programming interface (PCI Code and ID Assignment Specification).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Class(pub u32);
+
+impl Class {
+    /// The base class, for example 03 for a display controller.
+    pub fn base(self) -> u8 {
+        self.0.to_be_bytes().get(1).copied().unwrap_or(0)
+    }
+
+    /// Base class and subclass together, for example 0300 for a VGA controller.
+    pub fn with_subclass(self) -> u16 {
+        u16::try_from((self.0 >> 8) & 0xffff).unwrap_or(0)
+    }
+
+    /// A display controller of any kind (03xx).
+    pub fn is_display(self) -> bool {
+        self.base() == 0x03
+    }
+
+    /// A mass storage controller of any kind (01xx).
+    pub fn is_storage(self) -> bool {
+        self.base() == 0x01
+    }
+
+    /// A bridge to another PCI bus: PCI-to-PCI (0604), CardBus (0607), semi-transparent (0609).
+    pub fn is_pci_bridge(self) -> bool {
+        matches!(self.with_subclass(), 0x0604 | 0x0607 | 0x0609)
+    }
+
+    /// A bridge that the machine stands on and that no guest can use: every bridge (06xx) but "other" (0680), which is
+    /// what NVSwitch and similar devices call themselves.
+    pub fn is_bridge(self) -> bool {
+        self.base() == 0x06 && self.with_subclass() != 0x0680
+    }
+
+    /// A short name for people, as `lspci` would say it; the number alone where there is no common name.
+    pub fn name(self) -> &'static str {
+        const NAMES: &[(u16, &str)] = &[
+            (0x0100, "SCSI controller"),
+            (0x0104, "RAID controller"),
+            (0x0106, "SATA controller"),
+            (0x0107, "SAS controller"),
+            (0x0108, "NVMe controller"),
+            (0x0200, "Ethernet controller"),
+            (0x0280, "network controller"),
+            (0x0300, "VGA controller"),
+            (0x0302, "3D controller"),
+            (0x0380, "display controller"),
+            (0x0401, "audio device"),
+            (0x0403, "audio device"),
+            (0x0600, "host bridge"),
+            (0x0601, "ISA bridge"),
+            (0x0604, "PCI bridge"),
+            (0x0c03, "USB controller"),
+            (0x0c05, "SMBus"),
+            (0x0c80, "serial bus controller"),
+        ];
+        const BASES: &[&str] = &[
+            "device",
+            "storage controller",
+            "network controller",
+            "display controller",
+            "multimedia device",
+            "memory controller",
+            "bridge",
+            "communication controller",
+            "system peripheral",
+            "input device",
+            "docking station",
+            "processor",
+            "serial bus controller",
+            "wireless controller",
+            "intelligent controller",
+            "satellite controller",
+            "encryption controller",
+            "signal processing controller",
+            "accelerator",
+        ];
+        let exact = NAMES.iter().find(|(class, _)| *class == self.with_subclass()).map(|(_, name)| *name);
+        exact.or_else(|| BASES.get(usize::from(self.base())).copied()).unwrap_or("device")
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:06x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_told_apart() {
+        assert!(Class(0x03_00_00).is_display());
+        assert!(Class(0x01_08_02).is_storage());
+        assert!(Class(0x06_04_00).is_pci_bridge() && Class(0x06_04_00).is_bridge());
+        assert!(Class(0x06_01_00).is_bridge() && !Class(0x06_01_00).is_pci_bridge());
+        assert!(!Class(0x06_80_00).is_bridge(), "NVSwitch can be given to a guest");
+        assert_eq!(Class(0x0c_03_30).name(), "USB controller");
+        assert_eq!(Class(0x0d_00_00).name(), "wireless controller");
+        assert_eq!(Class(0xff_00_00).name(), "device");
+    }
+}

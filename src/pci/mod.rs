@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The words of PCI: addresses, IDs, classes, modaliases. Values only; nothing here reads a machine.
+
+mod address;
+mod class;
+mod hex;
+mod id;
+mod modalias;
+mod path;
+
+pub use address::{Address, Slot};
+pub use class::Class;
+pub use id::{ExpectedId, IdPattern, Identity};
+pub use modalias::{ModaliasPattern, parse_modalias};
+pub use path::DevicePath;
+
+pub(crate) use hex::hex_field;
