@@ -67,11 +67,13 @@ const PATTERN: NotAnId =
     NotAnId("an ID such as 10de:1e04, 10de:* or 10de:1e04:1462:3711[:CLASS[:MASK]], four hexadecimal digits each");
 const EXPECTED: NotAnId = NotAnId("VVVV:DDDD or VVVV:DDDD:SSVV:SSDD, four hexadecimal digits each");
 
-fn number_or_star(text: &str) -> Option<Option<u16>> {
-    if text == "*" {
-        return Some(None);
+/// One field of a pattern; `None` is `*`.
+fn number_or_star(text: Option<&str>) -> Result<Option<u16>, NotAnId> {
+    match text {
+        Some("*") => Ok(None),
+        Some(text) => hex_field(text, 4, 4).and_then(|value| u16::try_from(value).ok()).map(Some).ok_or(PATTERN),
+        None => Err(PATTERN),
     }
-    hex_field(text, 4, 4).and_then(|value| u16::try_from(value).ok()).map(Some)
 }
 
 impl IdPattern {
@@ -98,11 +100,11 @@ impl FromStr for IdPattern {
         let mut next = || fields.next();
         let vendor = next().and_then(|field| hex_field(field, 4, 4)).ok_or(PATTERN)?;
         let vendor = u16::try_from(vendor).map_err(|_| PATTERN)?;
-        let device = next().and_then(number_or_star).ok_or(PATTERN)?;
+        let device = number_or_star(next())?;
         let (subvendor, subdevice) = match next() {
             None => (None, None),
             // A subsystem vendor without its device is half an ID; vfio-pci takes it, people mean something else.
-            Some(field) => (number_or_star(field).ok_or(PATTERN)?, next().and_then(number_or_star).ok_or(PATTERN)?),
+            Some(field) => (number_or_star(Some(field))?, number_or_star(next())?),
         };
         let class = next().map(|field| hex_field(field, 1, 6).ok_or(PATTERN)).transpose()?;
         let mask = next().map(|field| hex_field(field, 1, 8).ok_or(PATTERN)).transpose()?;

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What can go wrong at the door.
+
+use std::fmt;
+use std::io;
+
+/// What was being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Reading an attribute or a file.
+    Read,
+    /// Listing a directory.
+    List,
+    /// Reading a symbolic link.
+    Link,
+    /// Writing an attribute.
+    Write,
+    /// Loading a module.
+    Load,
+    /// Saving a file.
+    Save,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::List => "list",
+            Self::Link => "follow",
+            Self::Write => "write",
+            Self::Load => "load",
+            Self::Save => "save",
+        })
+    }
+}
+
+/// An operation that failed, and on what. Prints as `cannot write /sys/...: No such device`.
+#[derive(Debug)]
+pub struct Error {
+    /// What was being done.
+    pub operation: Operation,
+    /// The path, or the module's name.
+    pub object: String,
+    /// Why it failed.
+    pub source: io::Error,
+}
+
+impl Error {
+    /// An operation on `object` that failed because of `source`.
+    pub fn new(operation: Operation, object: &str, source: io::Error) -> Self {
+        Self { operation, object: object.to_owned(), source }
+    }
+
+    /// The same with an error number of errno(3).
+    pub fn os(operation: Operation, object: &str, errno: nix::errno::Errno) -> Self {
+        Self::new(operation, object, errno.into())
+    }
+
+    /// The same with words of our own.
+    pub fn other(operation: Operation, object: &str, message: impl Into<String>) -> Self {
+        Self::new(operation, object, io::Error::other(message.into()))
+    }
+
+    /// Nothing is there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    }
+
+    /// The caller lacks the rights.
+    pub fn is_denied(&self) -> bool {
+        self.source.kind() == io::ErrorKind::PermissionDenied
+    }
+
+    /// The operation did not end in time and was abandoned.
+    pub fn is_timeout(&self) -> bool {
+        self.source.kind() == io::ErrorKind::TimedOut
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { operation, object, source } = self;
+        write!(f, "cannot {operation} {object}: ")?;
+        match source.raw_os_error() {
+            // std adds "(os error 19)"; the words are enough, and the same everywhere.
+            Some(number) => f.write_str(nix::errno::Errno::from_raw(number).desc()),
+            None => write!(f, "{source}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}

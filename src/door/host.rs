@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The running machine, or a directory that looks like one.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, OpenHow, ResolveFlag};
+use nix::sys::stat::Mode;
+
+use super::{Door, Error, Operation, Result, hands};
+
+/// How long one step may take unless the configuration says otherwise.
+const STEP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Where modprobe is looked for when the environment does not say: an initramfs may start us with none.
+const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The host, or what lies below a directory: then links are resolved inside it by the kernel itself
+/// (openat2(2), RESOLVE_IN_ROOT) and no other program is started.
+#[derive(Debug)]
+pub struct Host {
+    root: OsString,
+    /// Open where `root` is not `/`.
+    inside: Option<OwnedFd>,
+    limit: Duration,
+}
+
+/// Holds a lock as long as it lives.
+#[derive(Debug)]
+pub struct Lock {
+    _file: Flock<OwnedFd>,
+}
+
+impl Host {
+    /// The machine below `root`; `/` is the running one.
+    pub fn open(root: &OsStr) -> io::Result<Self> {
+        let inside = if root == "/" {
+            None
+        } else {
+            Some(nix::fcntl::open(root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?)
+        };
+        Ok(Self { root: root.to_owned(), inside, limit: STEP_LIMIT })
+    }
+
+    /// Sets how long one write or one module may take.
+    pub fn set_limit(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
+    /// Takes the lock that keeps two claims apart, waiting for at most `wait`. `None` when another holds it all that
+    /// time or when there is no place for it: a boot must not fail for that.
+    pub fn lock(&self, path: &str, wait: Duration) -> Option<Lock> {
+        let (directory, name) = path.rsplit_once('/')?;
+        let directory = self.make_directory(directory).ok()?;
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mut file = nix::fcntl::openat(&directory, name, flags, Mode::from_bits_truncate(0o600)).ok()?;
+        let end = Instant::now().checked_add(wait)?;
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Some(Lock { _file: lock }),
+                Err((again, _)) if Instant::now() < end => file = again,
+                Err(_) => return None,
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn open_at(&self, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
+        let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+        match &self.inside {
+            None => nix::fcntl::open(path, flags, Mode::empty()),
+            Some(root) => {
+                let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+                nix::fcntl::openat2(root, path, OpenHow::new().flags(flags).resolve(resolve))
+            }
+        }
+    }
+
+    /// Opens a directory and makes it, and those above it, where they are missing.
+    fn make_directory(&self, path: &str) -> nix::Result<OwnedFd> {
+        let open = || self.open_at(if path.is_empty() { "/" } else { path }, OFlag::O_RDONLY | OFlag::O_DIRECTORY);
+        match (open(), path.rsplit_once('/')) {
+            (Err(Errno::ENOENT), Some((above, name))) => {
+                let above = self.make_directory(above)?;
+                match nix::sys::stat::mkdirat(&above, name, Mode::from_bits_truncate(0o755)) {
+                    Ok(()) | Err(Errno::EEXIST) => open(),
+                    Err(errno) => Err(errno),
+                }
+            }
+            (result, _) => result,
+        }
+    }
+
+    /// Writes an attribute in this process.
+    pub(super) fn write_now(&self, path: &str, value: &str) -> nix::Result<()> {
+        let file = self.open_at(path, OFlag::O_WRONLY)?;
+        let count = nix::unistd::write(&file, value.as_bytes())?;
+        if count == value.len() { Ok(()) } else { Err(Errno::EIO) }
+    }
+
+    fn save_at(&self, path: &str, content: &[u8]) -> io::Result<()> {
+        let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let directory = self.make_directory(directory)?;
+        let temporary = format!(".{name}.{}", std::process::id());
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        // Left by a run that was killed under the same process number: every boot counts from one.
+        let _ = nix::unistd::unlinkat(&directory, temporary.as_str(), nix::unistd::UnlinkatFlags::NoRemoveDir);
+        let mut file =
+            File::from(nix::fcntl::openat(&directory, temporary.as_str(), flags, Mode::from_bits_truncate(0o644))?);
+        let written = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| {
+            // The creation mode is cut by the umask; readers without root are promised 0644.
+            nix::sys::stat::fchmod(&file, Mode::from_bits_truncate(0o644))?;
+            Ok(nix::fcntl::renameat(&directory, temporary.as_str(), &directory, name)?)
+        });
+        if written.is_err() {
+            let _ = nix::unistd::unlinkat(&directory, temporary.as_str(), nix::unistd::UnlinkatFlags::NoRemoveDir);
+        }
+        written
+    }
+
+    fn read_all(&self, path: &str, limit: usize) -> io::Result<Vec<u8>> {
+        // Without O_NONBLOCK, a FIFO that somebody put in a configuration's place would stop the boot.
+        let mut file = File::from(self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
+        let kind = file.metadata()?.file_type();
+        if kind.is_dir() {
+            return Err(Errno::EISDIR.into());
+        }
+        // /dev/null in a file's place hides the file of that name elsewhere; it is the one device that reads as empty.
+        if !kind.is_file() && !std::os::unix::fs::FileTypeExt::is_char_device(&kind) {
+            return Err(io::Error::other("not a file"));
+        }
+        let mut content = Vec::new();
+        let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+        Read::by_ref(&mut file).take(most).read_to_end(&mut content)?;
+        if content.len() > limit { Err(Errno::EFBIG.into()) } else { Ok(content) }
+    }
+
+    fn read_link(&self, path: &str) -> nix::Result<OsString> {
+        match &self.inside {
+            None => nix::fcntl::readlink(path),
+            Some(_) => {
+                let link = self.open_at(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+                nix::fcntl::readlinkat(&link, "")
+            }
+        }
+    }
+}
+
+impl Door for Host {
+    fn attribute(&self, path: &str) -> Result<Vec<u8>> {
+        log::debug!("read {path}");
+        let file = self.open_at(path, OFlag::O_RDONLY).map_err(|errno| Error::os(Operation::Read, path, errno))?;
+        let mut page = [0; 4096];
+        let count = nix::unistd::read(&file, &mut page).map_err(|errno| Error::os(Operation::Read, path, errno))?;
+        Ok(page.get(..count).unwrap_or_default().to_vec())
+    }
+
+    fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
+        log::debug!("read {path}");
+        self.read_all(path, limit).map_err(|error| Error::new(Operation::Read, path, error))
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<String>> {
+        log::debug!("list {path}");
+        let fail = |errno| Error::os(Operation::List, path, errno);
+        let directory = self.open_at(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(fail)?;
+        let mut names = Vec::new();
+        for entry in Dir::from_fd(directory).map_err(fail)?.iter() {
+            let entry = entry.map_err(fail)?;
+            let name = entry.file_name().to_string_lossy();
+            if name != "." && name != ".." {
+                names.push(name.into_owned());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn link(&self, path: &str) -> Result<String> {
+        log::debug!("follow {path}");
+        let target = self.read_link(path).map_err(|errno| Error::os(Operation::Link, path, errno))?;
+        Ok(target.to_string_lossy().into_owned())
+    }
+
+    fn write(&self, path: &str, value: &str) -> Result<()> {
+        log::debug!("write {path}: {}", value.trim_end());
+        // Only a write to /sys runs driver code that may hang.
+        let result = if path.starts_with("/sys/") {
+            match hands::write(&self.root, path, value, self.limit) {
+                // No /proc: better a write without a time limit than none.
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound && !std::path::Path::new("/proc/self/exe").exists() =>
+                {
+                    self.write_now(path, value).map_err(io::Error::from)
+                }
+                result => result,
+            }
+        } else {
+            self.write_now(path, value).map_err(io::Error::from)
+        };
+        result.map_err(|error| Error::new(Operation::Write, path, error))
+    }
+
+    fn load(&self, module: &str) -> Result<()> {
+        log::debug!("load {module}");
+        if self.inside.is_some() {
+            return Err(Error::other(Operation::Load, module, "no program is started for a machine below --root"));
+        }
+        let mut command = Command::new("modprobe");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = if path.is_empty() { SEARCH_PATH.into() } else { path };
+        let result = hands::run(command.env("PATH", path).arg(module), self.limit);
+        match result {
+            Ok((status, _)) if status.success() => Ok(()),
+            Ok((status, said)) => {
+                let why = if said.is_empty() { format!("modprobe ended with {status}") } else { said };
+                Err(Error::other(Operation::Load, module, why))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(Error::other(Operation::Load, module, "there is no modprobe here (the image needs kmod)"))
+            }
+            Err(error) => Err(Error::new(Operation::Load, module, error)),
+        }
+    }
+
+    fn save(&self, path: &str, content: &[u8]) -> Result<()> {
+        log::debug!("save {path}");
+        self.save_at(path, content).map_err(|error| Error::new(Operation::Save, path, error))
+    }
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The one door to the machine.
+//!
+//! Everything that the program learns from a machine, and everything that it does to one, passes through [`Door`]. There
+//! are rooms behind it: the [`Host`] (the running machine, or a directory that looks like one), a [`Recorded`] machine (one
+//! text file), and, in the tests, a simulated one. The code in front of the door is the same for all of them.
+
+mod error;
+mod hands;
+mod host;
+mod recorded;
+mod resolve;
+
+pub use error::{Error, Operation};
+pub use hands::{STEP_WRITE, step_write};
+pub use host::{Host, Lock};
+pub use recorded::{FormatError, Recorded};
+pub use resolve::{Node, Tree};
+
+/// What went wrong at the door, or what came through it.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The operations that a machine offers. Paths are absolute, as on the machine itself (`/sys/bus/pci/devices`).
+pub trait Door {
+    /// The content of a small attribute of /sys or /proc: at most one page (4096 bytes), taken with a single read.
+    fn attribute(&self, path: &str) -> Result<Vec<u8>>;
+
+    /// The content of a whole file that is expected to have at most `limit` bytes. A longer file, and anything that is
+    /// not a file, is an error.
+    fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>>;
+
+    /// The names in a directory, sorted.
+    fn list(&self, path: &str) -> Result<Vec<String>>;
+
+    /// Where a symbolic link points, as it is written there.
+    fn link(&self, path: &str) -> Result<String>;
+
+    /// Writes an attribute with a single write. Never creates a file.
+    fn write(&self, path: &str, value: &str) -> Result<()>;
+
+    /// Loads a kernel module with its dependencies and options, as the system's modprobe does.
+    fn load(&self, module: &str) -> Result<()>;
+
+    /// Puts a new file in place, whole or not at all, mode 0644; makes the directories above it.
+    fn save(&self, path: &str, content: &[u8]) -> Result<()>;
+}
+
+/// Whether something exists at `path`: a directory, or something readable.
+pub fn exists(door: &dyn Door, path: &str) -> bool {
+    door.list(path).is_ok() || door.attribute(path).is_ok()
+}
+
+/// The text of a small attribute without its newline; bytes that are not UTF-8 are replaced.
+pub fn text(door: &dyn Door, path: &str) -> Result<String> {
+    let bytes = door.attribute(path)?;
+    Ok(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\0']).to_owned())
+}
+
+/// The last part of the path that a symbolic link points to: a driver's, a group's, a device's name.
+pub fn link_name(door: &dyn Door, path: &str) -> Result<String> {
+    let target = door.link(path)?;
+    Ok(target.rsplit('/').next().unwrap_or(&target).to_owned())
+}

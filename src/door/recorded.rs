@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A machine recorded in one text file.
+//!
+//! ```text
+//! vfio-early machine 1
+//! # a comment
+//! at /sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0
+//! vendor = 0x10de
+//! driver -> ../../../../bus/pci/drivers/nouveau
+//! resource |
+//!   0x00000000a0000000 0x00000000a0ffffff 0x0000000000040200
+//!   0x0000000000000000 0x0000000000000000 0x0000000000000000
+//! config hex
+//!   de 10 04 1e 07 04 10 00
+//! rom ! EIO
+//! power/ directory
+//! ```
+//!
+//! `at DIR` names the directory that the lines after it lie in. `NAME = TEXT` is a file of one line, `NAME |` a file of the
+//! indented lines that follow (two spaces, then the line), `NAME hex` a file of the bytes that follow, `NAME -> TARGET` a
+//! symbolic link, `NAME ! ERRNO` a file that cannot be read, `NAME/ directory` an empty directory. A name may hold `/`.
+//! In a text, `\xNN` is that byte, and a line that ends in `\c` has no newline.
+
+use std::fmt;
+
+use nix::errno::Errno;
+
+use super::{Door, Error, Node, Operation, Result, Tree};
+
+/// The first line of every recorded machine.
+const MAGIC: &str = "vfio-early machine 1";
+
+/// A recorded machine: it can be read, and every attempt to change it fails.
+#[derive(Clone, Debug, Default)]
+pub struct Recorded {
+    tree: Tree,
+}
+
+/// A line of a recorded machine that cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormatError {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl fmt::Display for FormatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.message)
+    }
+}
+
+impl std::error::Error for FormatError {}
+
+impl Recorded {
+    /// Whether these bytes begin as a recorded machine does.
+    pub fn recognises(bytes: &[u8]) -> bool {
+        bytes.starts_with(MAGIC.as_bytes())
+    }
+
+    /// Reads a recorded machine.
+    pub fn parse(bytes: &[u8]) -> std::result::Result<Self, FormatError> {
+        let fail = |line: usize, message: &str| FormatError { line, message: message.to_owned() };
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            fail(before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1), "not UTF-8")
+        })?;
+        let mut lines = text.lines().zip(1_usize..).peekable();
+        if lines.next().is_none_or(|(line, _)| line != MAGIC) {
+            return Err(fail(1, &format!("expected `{MAGIC}`")));
+        }
+        let mut tree = Tree::default();
+        let mut directory = String::new();
+        while let Some((line, number)) = lines.next() {
+            if line.trim().is_empty() || line.starts_with('#') {
+                continue;
+            }
+            if let Some(path) = line.strip_prefix("at ") {
+                if !path.starts_with('/') {
+                    return Err(fail(number, "expected an absolute path after `at`"));
+                }
+                directory = path.trim_end_matches('/').to_owned();
+                tree.put(&directory, Node::Directory);
+                continue;
+            }
+            let (name, node) = if let Some((name, value)) =
+                line.split_once(" = ").or_else(|| line.strip_suffix(" =").map(|name| (name, "")))
+            {
+                (name, Node::File(unescape(value).ok_or_else(|| fail(number, "bad escape"))?))
+            } else if let Some((name, target)) = line.split_once(" -> ") {
+                (name, Node::Link(target.to_owned()))
+            } else if let Some((name, errno)) = line.split_once(" ! ") {
+                (name, Node::Broken(errno_of(errno).ok_or_else(|| fail(number, "unknown error name"))?))
+            } else if let Some(name) = line.strip_suffix("/ directory") {
+                (name, Node::Directory)
+            } else if let Some(name) = line.strip_suffix(" |") {
+                let mut content = Vec::new();
+                while let Some((more, number)) = lines.next_if(|(line, _)| line.starts_with("  ")) {
+                    let value = more.strip_prefix("  ").unwrap_or(more);
+                    content.extend(unescape(value).ok_or_else(|| fail(number, "bad escape"))?);
+                }
+                (name, Node::File(content))
+            } else if let Some(name) = line.strip_suffix(" hex") {
+                let mut content = Vec::new();
+                while let Some((more, number)) = lines.next_if(|(line, _)| line.starts_with("  ")) {
+                    for byte in more.split_ascii_whitespace() {
+                        let value = crate::pci::hex_field(byte, 2, 2).and_then(|value| u8::try_from(value).ok());
+                        content.push(value.ok_or_else(|| fail(number, "expected bytes of two hexadecimal digits"))?);
+                    }
+                }
+                (name, Node::File(content))
+            } else {
+                return Err(fail(
+                    number,
+                    "expected `at DIR`, `NAME = TEXT`, `NAME |`, `NAME hex`, `NAME -> TARGET`, `NAME ! ERRNO` or `NAME/ directory`",
+                ));
+            };
+            if directory.is_empty() || name.is_empty() || name.starts_with(' ') {
+                return Err(fail(number, "expected a name, in a directory named by `at` before it"));
+            }
+            tree.put(&format!("{directory}/{name}"), node);
+        }
+        Ok(Self { tree })
+    }
+
+    /// The machine's files.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// The machine's files, to be changed.
+    pub fn into_tree(self) -> Tree {
+        self.tree
+    }
+}
+
+/// The bytes of one line of text and its newline.
+fn unescape(text: &str) -> Option<Vec<u8>> {
+    let (text, newline) = match text.strip_suffix("\\c") {
+        Some(text) => (text, false),
+        None => (text, true),
+    };
+    let mut pieces = text.split("\\x");
+    let mut bytes: Vec<u8> = pieces.next().unwrap_or("").as_bytes().to_vec();
+    for piece in pieces {
+        let (digits, rest) = piece.split_at_checked(2)?;
+        bytes.push(u8::try_from(crate::pci::hex_field(digits, 2, 2)?).ok()?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    if newline {
+        bytes.push(b'\n');
+    }
+    Some(bytes)
+}
+
+/// The errors that reading an attribute ends in.
+const ERRNOS: &[(&str, Errno)] = &[
+    ("EACCES", Errno::EACCES),
+    ("EINVAL", Errno::EINVAL),
+    ("EIO", Errno::EIO),
+    ("ENODEV", Errno::ENODEV),
+    ("ENODATA", Errno::ENODATA),
+    ("ENXIO", Errno::ENXIO),
+    ("EPERM", Errno::EPERM),
+];
+
+fn errno_of(name: &str) -> Option<Errno> {
+    ERRNOS.iter().find(|(known, _)| *known == name).map(|(_, errno)| *errno)
+}
+
+impl Door for Recorded {
+    fn attribute(&self, path: &str) -> Result<Vec<u8>> {
+        let content = self.tree.file(path).map_err(|errno| Error::os(Operation::Read, path, errno))?;
+        Ok(content.get(..4096).unwrap_or(content).to_vec())
+    }
+
+    fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
+        let content = self.tree.file(path).map_err(|errno| Error::os(Operation::Read, path, errno))?;
+        if content.len() > limit {
+            return Err(Error::os(Operation::Read, path, Errno::EFBIG));
+        }
+        Ok(content.to_vec())
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<String>> {
+        self.tree.list(path).map_err(|errno| Error::os(Operation::List, path, errno))
+    }
+
+    fn link(&self, path: &str) -> Result<String> {
+        self.tree.link(path).map(ToOwned::to_owned).map_err(|errno| Error::os(Operation::Link, path, errno))
+    }
+
+    fn write(&self, path: &str, _: &str) -> Result<()> {
+        Err(Error::os(Operation::Write, path, Errno::EROFS))
+    }
+
+    fn load(&self, module: &str) -> Result<()> {
+        Err(Error::os(Operation::Load, module, Errno::EROFS))
+    }
+
+    fn save(&self, path: &str, _: &[u8]) -> Result<()> {
+        Err(Error::os(Operation::Save, path, Errno::EROFS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_line_is_read() {
+        let machine = Recorded::parse(
+            b"vfio-early machine 1\n# c\nat /sys/a\nname = x = y\nempty =\nraw = ab\\x00\\xff\\c\nlink -> ../b\nbad ! EIO\npower/ directory\nmany |\n  one\n    two\nconfig hex\n  de 10\n  04\n",
+        )
+        .unwrap();
+        assert_eq!(machine.attribute("/sys/a/name").unwrap(), b"x = y\n");
+        assert_eq!(machine.attribute("/sys/a/empty").unwrap(), b"\n");
+        assert_eq!(machine.attribute("/sys/a/raw").unwrap(), b"ab\0\xff");
+        assert_eq!(machine.link("/sys/a/link").unwrap(), "../b");
+        assert_eq!(machine.attribute("/sys/a/bad").unwrap_err().to_string(), "cannot read /sys/a/bad: I/O error");
+        assert_eq!(machine.attribute("/sys/a/many").unwrap(), b"one\n  two\n");
+        assert_eq!(machine.attribute("/sys/a/config").unwrap(), [0xde, 0x10, 0x04]);
+        assert!(machine.list("/sys/a/power").unwrap().is_empty());
+        assert!(machine.read("/sys/a/many", 3).is_err());
+        assert!(machine.write("/sys/a/name", "1").is_err());
+    }
+
+    #[test]
+    fn a_broken_line_is_named() {
+        for (text, line) in [
+            ("", 1),
+            ("vfio-early machine 2\n", 1),
+            ("vfio-early machine 1\nname = x\n", 2),
+            ("vfio-early machine 1\nat sys\n", 2),
+            ("vfio-early machine 1\nat /a\n\nwhat\n", 4),
+            ("vfio-early machine 1\nat /a\nb hex\n  0g\n", 4),
+            ("vfio-early machine 1\nat /a\nb ! EWHAT\n", 3),
+            ("vfio-early machine 1\nat /a\nb = \\xzz\n", 3),
+        ] {
+            assert_eq!(Recorded::parse(text.as_bytes()).unwrap_err().line, line, "{text:?}");
+        }
+    }
+}

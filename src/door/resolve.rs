@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A machine held in memory: a tree of directories, files and links, with links followed as the kernel does it.
+
+use std::collections::BTreeMap;
+
+use nix::errno::Errno;
+
+/// How many links one path may lead through, as in Linux (MAXSYMLINKS).
+const MAX_LINKS: usize = 40;
+
+/// What stands at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// A file and its content.
+    File(Vec<u8>),
+    /// A symbolic link and its target, as written.
+    Link(String),
+    /// A directory.
+    Directory,
+    /// Something that fails with this error when it is read.
+    Broken(Errno),
+}
+
+/// Files by absolute path. A directory is there when it was put there or when something lies below it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tree(BTreeMap<String, Node>);
+
+impl Tree {
+    /// Puts a node at a path, in place of what stood there; makes the directories above it.
+    pub fn put(&mut self, path: &str, node: Node) {
+        let mut above = path;
+        while let Some((parent, _)) = above.rsplit_once('/') {
+            if parent.is_empty() || self.0.contains_key(parent) {
+                break;
+            }
+            self.0.insert(parent.to_owned(), Node::Directory);
+            above = parent;
+        }
+        self.0.insert(path.to_owned(), node);
+    }
+
+    /// Takes away what stands at a path and below it.
+    pub fn remove(&mut self, path: &str) {
+        let below = format!("{path}/");
+        self.0.retain(|key, _| key != path && !key.starts_with(&below));
+    }
+
+    /// Every path with its node, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.0.iter().map(|(path, node)| (path.as_str(), node))
+    }
+
+    /// The canonical path that `path` leads to, following links; the last one only when `follow` is set.
+    pub fn resolve(&self, path: &str, follow: bool) -> Result<String, Errno> {
+        let mut links = 0_usize;
+        let mut done = String::new();
+        let mut todo: Vec<String> = parts(path);
+        while let Some(part) = todo.pop() {
+            match part.as_str() {
+                "." => continue,
+                ".." => {
+                    done.truncate(done.rfind('/').unwrap_or(0));
+                    continue;
+                }
+                _ => {}
+            }
+            let next = format!("{done}/{part}");
+            match self.0.get(&next) {
+                None => return Err(Errno::ENOENT),
+                Some(Node::Link(target)) if follow || !todo.is_empty() => {
+                    links = links.saturating_add(1);
+                    if links > MAX_LINKS {
+                        return Err(Errno::ELOOP);
+                    }
+                    if target.starts_with('/') {
+                        done.clear();
+                    }
+                    todo.extend(parts(target));
+                }
+                Some(Node::File(_) | Node::Broken(_)) if !todo.is_empty() => return Err(Errno::ENOTDIR),
+                Some(_) => done = next,
+            }
+        }
+        Ok(done)
+    }
+
+    /// The node at a path, links followed.
+    pub fn get(&self, path: &str) -> Result<&Node, Errno> {
+        let path = self.resolve(path, true)?;
+        if path.is_empty() { Ok(&Node::Directory) } else { self.0.get(&path).ok_or(Errno::ENOENT) }
+    }
+
+    /// The content of a file.
+    pub fn file(&self, path: &str) -> Result<&[u8], Errno> {
+        match self.get(path)? {
+            Node::File(content) => Ok(content),
+            Node::Broken(errno) => Err(*errno),
+            Node::Directory => Err(Errno::EISDIR),
+            Node::Link(_) => Err(Errno::ELOOP),
+        }
+    }
+
+    /// The names in a directory, sorted.
+    pub fn list(&self, path: &str) -> Result<Vec<String>, Errno> {
+        match self.get(path)? {
+            Node::Directory => {}
+            Node::Broken(errno) => return Err(*errno),
+            Node::File(_) | Node::Link(_) => return Err(Errno::ENOTDIR),
+        }
+        let prefix = format!("{}/", self.resolve(path, true)?);
+        let below = self.0.range(prefix.clone()..).map_while(|(key, _)| key.strip_prefix(&prefix));
+        Ok(below.filter(|name| !name.is_empty() && !name.contains('/')).map(ToOwned::to_owned).collect())
+    }
+
+    /// The target of a link, as written.
+    pub fn link(&self, path: &str) -> Result<&str, Errno> {
+        let path = self.resolve(path, false)?;
+        match self.0.get(&path) {
+            Some(Node::Link(target)) => Ok(target),
+            Some(_) => Err(Errno::EINVAL),
+            None => Err(Errno::ENOENT),
+        }
+    }
+}
+
+/// The parts of a path, last one first.
+fn parts(path: &str) -> Vec<String> {
+    path.split('/').rev().filter(|part| !part.is_empty()).map(ToOwned::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_followed_inside_the_tree_and_loops_end() {
+        let mut tree = Tree::default();
+        tree.put("/sys/devices/a/name", Node::File(b"x\n".to_vec()));
+        tree.put("/sys/bus/one", Node::Link("../devices/a".into()));
+        tree.put("/sys/bus/abs", Node::Link("/sys/devices/a".into()));
+        tree.put("/sys/bus/out", Node::Link("../../../../../../sys/devices/a".into()));
+        tree.put("/sys/loop", Node::Link("loop".into()));
+        for path in ["/sys/bus/one/name", "/sys/bus/abs/name", "/sys/bus/out/name", "/sys/bus/one/../a/name"] {
+            assert_eq!(tree.file(path).unwrap(), b"x\n", "{path}");
+        }
+        assert_eq!(tree.file("/sys/loop"), Err(Errno::ELOOP));
+        assert_eq!(tree.list("/sys/bus/one").unwrap(), ["name"]);
+        assert_eq!(tree.list("/sys").unwrap(), ["bus", "devices", "loop"]);
+        assert_eq!(tree.link("/sys/bus/one").unwrap(), "../devices/a");
+        assert_eq!(tree.file("/sys/devices/a/name/x"), Err(Errno::ENOTDIR));
+        assert_eq!(tree.list("/nowhere"), Err(Errno::ENOENT));
+    }
+}
