@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! vfio-early: gives PCI devices to vfio-pci before any other driver can have them.
 
+pub mod config;
 pub mod door;
 pub mod pci;

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The configuration as plain data.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::pci::{Address, DevicePath, ExpectedId, IdPattern, ModaliasPattern, Slot};
+
+/// A whole configuration that was understood to the last word.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// `vfio_early=off` is on the kernel command line: nothing is to be touched.
+    pub off: bool,
+    /// The wishes, in the order in which they were read.
+    pub claims: Vec<Claim>,
+    /// The settings that hold for all of them.
+    pub settings: Settings,
+}
+
+/// A wish to have devices on a VFIO driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Which devices.
+    pub selector: Selector,
+    /// Where this is written.
+    pub origin: Origin,
+    /// How.
+    pub options: Options,
+}
+
+/// Which devices a claim is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// `0000:01:00.0`: the function at this address.
+    Address(Address),
+    /// `01:00.*`: every function of the slot.
+    Slot(Slot),
+    /// `00:01.0/00.0`: by the bridges above it.
+    Path(DevicePath),
+    /// `10de:1e04`: by ID.
+    Id(IdPattern),
+    /// `pci:v000010DEd*bc03*`: by modalias.
+    Modalias(ModaliasPattern),
+}
+
+impl Selector {
+    /// Whether the selector can name several devices that have nothing to do with each other, so that `match=` matters.
+    pub fn is_pattern(&self) -> bool {
+        matches!(self, Self::Id(_) | Self::Modalias(_))
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Slot(slot) => write!(f, "{slot}.*"),
+            Self::Path(path) => path.fmt(f),
+            Self::Id(pattern) => pattern.fmt(f),
+            Self::Modalias(pattern) => pattern.fmt(f),
+        }
+    }
+}
+
+/// Where a directive is written; prints as `/etc/vfio-early.conf:3` or `kernel command line`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The file's path, or `kernel command line`.
+    pub place: String,
+    /// The line, from 1; none on the kernel command line.
+    pub line: Option<usize>,
+}
+
+impl Origin {
+    /// The name of the kernel command line as a place.
+    pub const COMMAND_LINE: &'static str = "kernel command line";
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.place)?;
+        self.line.map_or(Ok(()), |line| write!(f, ":{line}"))
+    }
+}
+
+/// The options of a claim.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `id=`: what must be found there.
+    pub id: Option<ExpectedId>,
+    /// `match=all`: a pattern may select several devices.
+    pub all: bool,
+    /// `with=`; what stands there when it is left out depends on the device.
+    pub with: Option<With>,
+    /// `driver=`.
+    pub driver: Driver,
+    /// `allow=`: guards that are lifted, sorted.
+    pub allow: Vec<Guard>,
+}
+
+/// What is claimed along with a selected device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum With {
+    /// The other functions of its slot.
+    Functions,
+    /// All of its IOMMU group, bridges excepted.
+    Group,
+    /// Nothing.
+    None,
+}
+
+/// The driver that a claimed device shall end on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Driver {
+    /// vfio-pci.
+    #[default]
+    VfioPci,
+    /// The closest `vfio_pci:` variant driver in modules.alias, else vfio-pci.
+    Auto,
+    /// This one.
+    Named(String),
+}
+
+/// What keeps a device from being claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Guard {
+    /// A PCI bridge; cannot be lifted.
+    Bridge,
+    /// Mass storage that is not named down to its subsystem.
+    Storage,
+    /// The running system stands on it.
+    InUse,
+    /// The host's last display controller.
+    LastDisplay,
+    /// A group with a `direct` reserved region.
+    Rmrr,
+}
+
+impl Guard {
+    /// Every guard, in the order in which they are looked at.
+    pub const ALL: &'static [Self] = &[Self::Bridge, Self::Storage, Self::InUse, Self::LastDisplay, Self::Rmrr];
+
+    /// The guard's name in the configuration and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Storage => "storage",
+            Self::InUse => "in-use",
+            Self::LastDisplay => "last-display",
+            Self::Rmrr => "rmrr",
+        }
+    }
+
+    /// Whether `allow=` may name it.
+    pub fn is_liftable(self) -> bool {
+        self != Self::Bridge
+    }
+}
+
+/// The settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `iommu`: whether anything is claimed without an IOMMU.
+    pub iommu: Iommu,
+    /// `on-failure`: what becomes of a slot that could not be claimed.
+    pub on_failure: OnFailure,
+    /// `framebuffer`: what becomes of the firmware framebuffer on a claimed boot display.
+    pub framebuffer: Framebuffer,
+    /// `adopt-ids`: whether the IDs given to vfio-pci itself count as claims.
+    pub adopt_ids: bool,
+    /// `step-timeout`: how long one step may take, in whole seconds.
+    pub step_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            iommu: Iommu::Required,
+            on_failure: OnFailure::Restore,
+            framebuffer: Framebuffer::Keep,
+            adopt_ids: true,
+            step_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The setting `iommu`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Iommu {
+    /// Nothing is claimed unless an IOMMU is enabled.
+    Required,
+    /// Devices are claimed all the same.
+    Optional,
+}
+
+/// The setting `on-failure`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The slot is given back to the host's drivers.
+    Restore,
+    /// The slot stays as it is, its overrides set.
+    Keep,
+}
+
+/// The setting `framebuffer`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framebuffer {
+    /// The firmware framebuffer is left alone.
+    Keep,
+    /// Its driver is detached first.
+    Release,
+}
+
+/// One thing in the configuration that cannot be understood. Prints as `PLACE:LINE: MESSAGE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Where it is written.
+    pub origin: Origin,
+    /// What is wrong, and what was expected.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.origin, self.message)
+    }
+}
+
+impl std::error::Error for ConfigError {}
