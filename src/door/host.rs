@@ -124,7 +124,7 @@ impl Host {
         written
     }
 
-    fn read_all(&self, path: &str, limit: usize) -> io::Result<Vec<u8>> {
+    fn read_head(&self, path: &str, most: usize) -> io::Result<Vec<u8>> {
         // Without O_NONBLOCK, a FIFO that somebody put in a configuration's place would stop the boot.
         let mut file = File::from(self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
         let kind = file.metadata()?.file_type();
@@ -136,9 +136,8 @@ impl Host {
             return Err(io::Error::other("not a file"));
         }
         let mut content = Vec::new();
-        let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-        Read::by_ref(&mut file).take(most).read_to_end(&mut content)?;
-        if content.len() > limit { Err(Errno::EFBIG.into()) } else { Ok(content) }
+        Read::by_ref(&mut file).take(u64::try_from(most).unwrap_or(u64::MAX)).read_to_end(&mut content)?;
+        Ok(content)
     }
 
     fn read_link(&self, path: &str) -> nix::Result<OsString> {
@@ -162,8 +161,13 @@ impl Door for Host {
     }
 
     fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
+        let content = self.head(path, limit.saturating_add(1))?;
+        if content.len() > limit { Err(Error::os(Operation::Read, path, Errno::EFBIG)) } else { Ok(content) }
+    }
+
+    fn head(&self, path: &str, most: usize) -> Result<Vec<u8>> {
         log::debug!("read {path}");
-        self.read_all(path, limit).map_err(|error| Error::new(Operation::Read, path, error))
+        self.read_head(path, most).map_err(|error| Error::new(Operation::Read, path, error))
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>> {

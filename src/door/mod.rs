@@ -29,6 +29,9 @@ pub trait Door {
     /// not a file, is an error.
     fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>>;
 
+    /// The first `most` bytes of a file that may be longer.
+    fn head(&self, path: &str, most: usize) -> Result<Vec<u8>>;
+
     /// The names in a directory, sorted.
     fn list(&self, path: &str) -> Result<Vec<String>>;
 

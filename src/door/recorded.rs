@@ -171,8 +171,12 @@ fn errno_of(name: &str) -> Option<Errno> {
 
 impl Door for Recorded {
     fn attribute(&self, path: &str) -> Result<Vec<u8>> {
+        self.head(path, 4096)
+    }
+
+    fn head(&self, path: &str, most: usize) -> Result<Vec<u8>> {
         let content = self.tree.file(path).map_err(|errno| Error::os(Operation::Read, path, errno))?;
-        Ok(content.get(..4096).unwrap_or(content).to_vec())
+        Ok(content.get(..most).unwrap_or(content).to_vec())
     }
 
     fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
