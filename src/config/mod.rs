@@ -1,8 +1,68 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the user wishes: claims and settings, from files and from the kernel command line.
 
+mod adopt;
+mod cmdline;
+mod files;
 mod model;
+mod print;
+mod problems;
+mod reader;
+mod selector;
+mod table;
 
+pub use cmdline::{Words, words};
 pub use model::{
-    Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, Selector, Settings, With,
+    Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, Settings, With,
 };
+pub use reader::Reader;
+pub use selector::Selector;
+pub use table::{DIRECTIVES, OPTIONS, SETTINGS, Word};
+
+use crate::door::Door;
+use problems::Problems;
+
+/// A configuration and how it was come by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// What was understood.
+    pub config: Config,
+    /// What is worth telling although nothing is wrong with the configuration itself.
+    pub warnings: Vec<ConfigError>,
+    /// The configuration files that were read, in their order.
+    pub files: Vec<String>,
+}
+
+/// Reads the configuration of a machine, or returns everything that is wrong with it, in the order of reading.
+///
+/// With `vfio_early=off` on the kernel command line nothing else is read, so that nothing can be in the way of the way
+/// back.
+pub fn load(door: &dyn Door) -> Result<Loaded, Vec<ConfigError>> {
+    const COMMAND_LINE: &str = "/proc/cmdline";
+    let mut loaded = Loaded::default();
+    let mut reader = Reader::default();
+    let mut warnings = Problems::default();
+    let line = match files::content(door, COMMAND_LINE, false) {
+        Ok(Some(line)) => line,
+        Ok(None) => {
+            warnings.add(&Origin::file(COMMAND_LINE), "is missing, so the kernel command line cannot be heeded");
+            Vec::new()
+        }
+        Err(why) => {
+            reader.problems.add(&Origin::file(COMMAND_LINE), why);
+            Vec::new()
+        }
+    };
+    if cmdline::is_off(&line) {
+        loaded.config.off = true;
+        return Ok(loaded);
+    }
+    loaded.files = files::read(door, &mut reader);
+    reader.command_line(&line);
+    loaded.config = reader.finish()?;
+    if loaded.config.settings.adopt_ids {
+        adopt::adopt(door, &line, &mut loaded.config, &mut warnings);
+    }
+    loaded.warnings = warnings.0;
+    Ok(loaded)
+}

@@ -4,7 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::pci::{Address, DevicePath, ExpectedId, IdPattern, ModaliasPattern, Slot};
+use super::Selector;
+use crate::pci::ExpectedId;
 
 /// A whole configuration that was understood to the last word.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,40 +29,6 @@ pub struct Claim {
     pub options: Options,
 }
 
-/// Which devices a claim is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Selector {
-    /// `0000:01:00.0`: the function at this address.
-    Address(Address),
-    /// `01:00.*`: every function of the slot.
-    Slot(Slot),
-    /// `00:01.0/00.0`: by the bridges above it.
-    Path(DevicePath),
-    /// `10de:1e04`: by ID.
-    Id(IdPattern),
-    /// `pci:v000010DEd*bc03*`: by modalias.
-    Modalias(ModaliasPattern),
-}
-
-impl Selector {
-    /// Whether the selector can name several devices that have nothing to do with each other, so that `match=` matters.
-    pub fn is_pattern(&self) -> bool {
-        matches!(self, Self::Id(_) | Self::Modalias(_))
-    }
-}
-
-impl fmt::Display for Selector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(f),
-            Self::Slot(slot) => write!(f, "{slot}.*"),
-            Self::Path(path) => path.fmt(f),
-            Self::Id(pattern) => pattern.fmt(f),
-            Self::Modalias(pattern) => pattern.fmt(f),
-        }
-    }
-}
-
 /// Where a directive is written; prints as `/etc/vfio-early.conf:3` or `kernel command line`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
@@ -74,6 +41,16 @@ pub struct Origin {
 impl Origin {
     /// The name of the kernel command line as a place.
     pub const COMMAND_LINE: &'static str = "kernel command line";
+
+    /// The kernel command line.
+    pub fn command_line() -> Self {
+        Self::file(Self::COMMAND_LINE)
+    }
+
+    /// A file or a directory as a whole.
+    pub fn file(path: &str) -> Self {
+        Self { place: path.to_owned(), line: None }
+    }
 }
 
 impl fmt::Display for Origin {

@@ -86,6 +86,15 @@ impl IdPattern {
             && (self.class ^ identity.class.0) & self.class_mask == 0
     }
 
+    /// Whether a function that is the expected one can be selected by this pattern.
+    pub fn may_be(&self, id: &ExpectedId) -> bool {
+        self.vendor == id.vendor
+            && self.device.is_none_or(|device| device == id.device)
+            && id.subsystem.is_none_or(|(subvendor, subdevice)| {
+                self.subvendor.is_none_or(|own| own == subvendor) && self.subdevice.is_none_or(|own| own == subdevice)
+            })
+    }
+
     /// Whether the pattern names one model of card down to its subsystem.
     pub fn names_subsystem(&self) -> bool {
         self.device.is_some() && self.subvendor.is_some() && self.subdevice.is_some()
@@ -113,7 +122,9 @@ impl FromStr for IdPattern {
         }
         // A class without a mask means the whole class; vfio-pci would take it as mask 0 and ignore the class.
         let class_mask = mask.unwrap_or(if class.is_some() { 0x00ff_ffff } else { 0 });
-        Ok(Self { vendor, device, subvendor, subdevice, class: class.unwrap_or(0), class_mask })
+        // One way to say "any class", so that equal patterns compare equal.
+        let class = class.filter(|_| class_mask != 0).unwrap_or(0);
+        Ok(Self { vendor, device, subvendor, subdevice, class, class_mask })
     }
 }
 

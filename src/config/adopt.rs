@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The IDs that vfio-pci itself was given, as claims.
+
+use std::fmt::Write;
+
+use super::problems::Problems;
+use super::table::quote;
+use super::{Claim, Config, Options, Origin, Selector, With, files, words};
+use crate::door::Door;
+use crate::pci::IdPattern;
+
+/// Where modprobe reads its configuration (modprobe.d(5)); a file hides those of the same name further down.
+const DIRECTORIES: &[&str] =
+    &["/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"];
+
+/// The space that vfio-pci has for its list, a NUL at its end included (drivers/vfio/pci/vfio_pci.c, `ids`).
+const MAX_LIST: usize = 1024;
+
+/// Adds what vfio-pci's `ids=` selects to the configuration: the list of /etc/modprobe.d and its like, or that of the
+/// kernel command line. What cannot be made out is vfio-pci's own affair, and only worth a warning.
+pub(super) fn adopt(door: &dyn Door, line: &[u8], config: &mut Config, warnings: &mut Problems) {
+    let mut last = None;
+    let mut heed = |origin: Origin, ids: Option<String>, warnings: &mut Problems| {
+        // modprobe hands over what all files say and then what the command line says, and the kernel keeps the last one.
+        if let Some((before, _)) = last.replace((origin.clone(), ids.unwrap_or_default())) {
+            let message = format!("vfio-pci heeds only the last ids= (see {origin}), so this one is not claimed");
+            warnings.add(&before, message);
+        }
+    };
+    for path in modprobe_files(door, warnings) {
+        match files::content(door, &path, true) {
+            Ok(content) => options(&path, &content.unwrap_or_default(), &mut |origin, ids| heed(origin, ids, warnings)),
+            Err(why) => warnings.add(&Origin::file(&path), why),
+        }
+    }
+    for (_, ids) in words(line).filter(|(name, _)| name == "vfio_pci.ids") {
+        heed(Origin::command_line(), ids, warnings);
+    }
+    let Some((origin, ids)) = last else { return };
+    if ids.len() >= MAX_LIST {
+        return warnings.add(&origin, format!("ids= has {} characters, and vfio-pci takes at most 1023", ids.len()));
+    }
+    for entry in ids.split(',').filter(|entry| !entry.is_empty()) {
+        match selector(entry) {
+            Ok(selector) if config.claims.iter().any(|claim| claim.selector == selector) => {}
+            Ok(selector) => {
+                let options = Options { all: true, with: Some(With::None), ..Options::default() };
+                config.claims.push(Claim { selector, origin: origin.clone(), options });
+            }
+            Err(why) => warnings.add(&origin, format!("ids= entry {} is not claimed: {why}", quote(entry))),
+        }
+    }
+}
+
+/// The paths that modprobe reads, in its order: by name, whatever the directory.
+fn modprobe_files(door: &dyn Door, warnings: &mut Problems) -> Vec<String> {
+    let mut found: Vec<(String, &str)> = Vec::new();
+    for directory in DIRECTORIES {
+        match files::names(door, directory) {
+            Ok(names) => {
+                for name in names {
+                    if let Err(place) = found.binary_search_by(|(other, _)| other.cmp(&name)) {
+                        found.insert(place, (name, directory));
+                    }
+                }
+            }
+            Err(why) => warnings.add(&Origin::file(directory), why),
+        }
+    }
+    found.into_iter().map(|(name, directory)| format!("{directory}/{name}")).collect()
+}
+
+/// Passes on what the lines `options vfio-pci ids=...` of a modprobe.d file say.
+fn options(path: &str, content: &[u8], found: &mut dyn FnMut(Origin, Option<String>)) {
+    let (mut line, mut first) = (Vec::new(), None);
+    for (piece, number) in content.split(|byte| *byte == b'\n').zip(1_usize..) {
+        let start = *first.get_or_insert(number);
+        if let Some(piece) = piece.strip_suffix(b"\\") {
+            line.extend_from_slice(piece);
+            continue;
+        }
+        line.extend_from_slice(piece);
+        let mut words = words(&line);
+        let mut is = |name: &str| words.next().is_some_and(|(word, _)| word == name);
+        if is("options") && is("vfio_pci") {
+            for (_, ids) in words.filter(|(name, _)| name == "ids") {
+                found(Origin { place: path.to_owned(), line: Some(start) }, ids);
+            }
+        }
+        line.clear();
+        first = None;
+    }
+}
+
+/// One entry of the list as the kernel reads it (drivers/vfio/pci/vfio_pci.c, `vfio_pci_fill_ids`): two to six
+/// hexadecimal numbers, all ones for "any", and whatever follows them is not looked at.
+fn selector(entry: &str) -> Result<Selector, &'static str> {
+    let mut numbers = Vec::new();
+    let mut rest = Some(entry);
+    while let Some((number, after)) = rest.filter(|_| numbers.len() < 6).and_then(hexadecimal) {
+        numbers.push(number);
+        rest = after.strip_prefix(':');
+    }
+    let field = |at: usize, default| numbers.get(at).copied().unwrap_or(default);
+    if numbers.len() < 2 {
+        return Err("expected VENDOR:DEVICE, and vfio-pci does not understand it either");
+    }
+    let id = |at| match field(at, u32::MAX) {
+        u32::MAX => Ok(None),
+        number => u16::try_from(number).map(Some).map_err(|_| "no device has such an ID"),
+    };
+    let (vendor, device, subvendor, subdevice) = (id(0)?, id(1)?, id(2)?, id(3)?);
+    let (class, class_mask) = (field(4, 0), field(5, 0));
+    if class & class_mask > 0x00ff_ffff {
+        return Err("no device has such a class");
+    }
+    let class_mask = class_mask & 0x00ff_ffff;
+    let class = if class_mask == 0 { 0 } else { class & 0x00ff_ffff };
+    match vendor {
+        Some(vendor) => Ok(Selector::Id(IdPattern { vendor, device, subvendor, subdevice, class, class_mask })),
+        None => any_vendor([device, subvendor, subdevice], class, class_mask),
+    }
+}
+
+/// A modalias pattern for an entry that is not bound to a vendor: `ffffffff:ffffffff:ffffffff:ffffffff:030000:ff0000` is a
+/// way to say "every display controller".
+fn any_vendor(ids: [Option<u16>; 3], class: u32, class_mask: u32) -> Result<Selector, &'static str> {
+    if ids == [None; 3] && class_mask == 0 {
+        return Err("it selects every device there is");
+    }
+    let mut pattern = String::from("pci:v*");
+    for (key, id) in ["d", "sv", "sd"].iter().zip(ids) {
+        // Writing to a string cannot fail.
+        let _ = match id {
+            Some(id) => write!(pattern, "{key}{id:08X}"),
+            None => write!(pattern, "{key}*"),
+        };
+    }
+    let bytes = class.to_be_bytes().into_iter().zip(class_mask.to_be_bytes()).skip(1);
+    for (key, (class, mask)) in ["bc", "sc", "i"].iter().zip(bytes) {
+        let _ = match mask {
+            0xff => write!(pattern, "{key}{class:02X}"),
+            0 => write!(pattern, "{key}*"),
+            _ => return Err("its class mask cuts through a byte"),
+        };
+    }
+    pattern.parse().map(Selector::Modalias).map_err(|_| "it makes no modalias pattern")
+}
+
+/// The hexadecimal number at the start of a text as the kernel's `sscanf` reads it, and what follows. Too many digits
+/// push the first ones out.
+fn hexadecimal(text: &str) -> Option<(u32, &str)> {
+    let text = text.trim_ascii_start();
+    if !text.starts_with(|letter: char| letter.is_ascii_hexdigit()) {
+        return None;
+    }
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    let end = digits.find(|letter: char| !letter.is_ascii_hexdigit()).unwrap_or(digits.len());
+    let (digits, rest) = digits.split_at_checked(end)?;
+    let number =
+        digits.chars().filter_map(|digit| digit.to_digit(16)).fold(0_u32, |number, digit| (number << 4) | digit);
+    Some((number, rest))
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which files make up the configuration, and in which order.
+
+use nix::errno::Errno;
+
+use super::{Origin, Reader};
+use crate::door::{Door, Error};
+
+/// What the distribution ships.
+const VENDOR: &str = "/usr/lib/vfio-early.d";
+/// What the administrator writes.
+const MAIN: &str = "/etc/vfio-early.conf";
+/// The same in pieces; a piece replaces the distribution's of the same name.
+const LOCAL: &str = "/etc/vfio-early.d";
+
+/// The largest file that is read, in bytes.
+pub(super) const MAX_FILE: usize = 1 << 20;
+
+/// Takes in every file of the configuration, and returns the paths of those that were read.
+pub(super) fn read(door: &dyn Door, reader: &mut Reader) -> Vec<String> {
+    let mut read = Vec::new();
+    let local = directory(door, LOCAL, reader);
+    let mut vendor = directory(door, VENDOR, reader);
+    vendor.retain(|name| !local.contains(name));
+    for name in vendor {
+        file(door, format!("{VENDOR}/{name}"), true, reader, &mut read);
+    }
+    file(door, MAIN.to_owned(), false, reader, &mut read);
+    for name in local {
+        file(door, format!("{LOCAL}/{name}"), true, reader, &mut read);
+    }
+    read
+}
+
+/// Takes in one file.
+fn file(door: &dyn Door, path: String, listed: bool, reader: &mut Reader, read: &mut Vec<String>) {
+    match content(door, &path, listed) {
+        Ok(Some(bytes)) => {
+            reader.file(&path, &bytes);
+            read.push(path);
+        }
+        Ok(None) => {}
+        Err(message) => reader.problems.add(&Origin::file(&path), message),
+    }
+}
+
+/// The names of the files in a directory that is read.
+fn directory(door: &dyn Door, path: &str, reader: &mut Reader) -> Vec<String> {
+    names(door, path).unwrap_or_else(|message| {
+        reader.problems.add(&Origin::file(path), message);
+        Vec::new()
+    })
+}
+
+/// The names in a directory that end in `.conf`, sorted; none when there is no such directory. Hidden ones do not count:
+/// they are what editors leave behind.
+pub(super) fn names(door: &dyn Door, directory: &str) -> Result<Vec<String>, String> {
+    match door.list(directory) {
+        Ok(mut names) => {
+            names.retain(|name| !name.starts_with('.') && name.rsplit_once('.').is_some_and(|(_, end)| end == "conf"));
+            Ok(names)
+        }
+        Err(error) if is_not_found(&error) => Ok(Vec::new()),
+        Err(error) => Err(why(&error)),
+    }
+}
+
+/// The content of a file; `None` when it is not there, or when it is a link to /dev/null, which hides a file of the same
+/// name. A link that leads nowhere is an error: what it should lead to was meant to be read. So is a file that was
+/// `listed` in its directory and is not there.
+pub(super) fn content(door: &dyn Door, path: &str, listed: bool) -> Result<Option<Vec<u8>>, String> {
+    match door.read(path, MAX_FILE) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if is_not_found(&error) => match door.link(path) {
+            Ok(target) if target == "/dev/null" => Ok(None),
+            Err(_) if !listed => Ok(None),
+            _ => Err(why(&error)),
+        },
+        Err(error) => Err(why(&error)),
+    }
+}
+
+fn is_not_found(error: &Error) -> bool {
+    error.source.kind() == std::io::ErrorKind::NotFound
+}
+
+/// Why a file cannot be read, without its path, which the origin names.
+pub(super) fn why(error: &Error) -> String {
+    match error.source.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EISDIR) => "is a directory, expected a file".to_owned(),
+        Some(Errno::ENOTDIR) => "is not a directory, expected one".to_owned(),
+        Some(Errno::EFBIG) => "has more than 1 MiB, expected a few lines of text".to_owned(),
+        Some(errno) => format!("cannot be read: {}", errno.desc()),
+        None => format!("cannot be read: {}", error.source),
+    }
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Lines into claims and settings.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use super::problems::Problems;
+use super::table::{DIRECTIVES, OPTIONS, SETTINGS, Word, find, list, names, quote, unknown};
+use super::{
+    Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, Selector, Settings, With,
+};
+
+/// The longest line of a file, in bytes.
+const MAX_LINE: usize = 4096;
+/// The most claims: far more than a machine has devices to give away, and few enough to compare each with each.
+const MAX_CLAIMS: usize = 4096;
+
+/// Takes in a configuration piece by piece and finds every problem in it.
+#[derive(Debug, Default)]
+pub struct Reader {
+    config: Config,
+    pub(super) problems: Problems,
+}
+
+impl Reader {
+    /// The configuration, or all that is wrong with it, in the order in which it was read.
+    pub fn finish(self) -> Result<Config, Vec<ConfigError>> {
+        if self.problems.0.is_empty() { Ok(self.config) } else { Err(self.problems.0) }
+    }
+
+    /// Takes in a file. Lines end in LF or CR LF; blanks are spaces and tabs; a `#` at the start of a word begins a comment.
+    pub fn file(&mut self, path: &str, bytes: &[u8]) {
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        for (line, number) in bytes.split(|byte| *byte == b'\n').zip(1..) {
+            if self.problems.is_full() {
+                return;
+            }
+            let origin = Origin { place: path.to_owned(), line: Some(number) };
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if line.len() > MAX_LINE {
+                self.problems.add(&origin, format!("the line has {} bytes, expected at most {MAX_LINE}", line.len()));
+            } else if line.contains(&0) {
+                self.problems.add(&origin, "the line holds a NUL byte, expected text");
+            } else if let Ok(line) = std::str::from_utf8(line) {
+                self.line(&origin, line);
+            } else {
+                self.problems.add(&origin, "the line is not UTF-8, expected text");
+            }
+        }
+    }
+
+    /// Takes in one line.
+    fn line(&mut self, origin: &Origin, line: &str) {
+        let words = line.split([' ', '\t']).filter(|word| !word.is_empty());
+        let mut words = words.take_while(|word| !word.starts_with('#'));
+        let Some(directive) = words.next() else { return };
+        match directive {
+            "claim" => match words.next() {
+                Some(selector) => self.claim(origin, selector, &mut words),
+                None => self.problems.add(origin, "expected claim SELECTOR [OPTION...]"),
+            },
+            "set" => match (words.next(), words.next(), words.next()) {
+                (Some(name), Some(value), None) => self.set(origin, name, value),
+                _ => self.problems.add(origin, "expected set NAME VALUE"),
+            },
+            other => self.problems.add(origin, unknown("directive", other, &names(DIRECTIVES))),
+        }
+    }
+
+    /// Takes in a claim.
+    pub(super) fn claim(&mut self, origin: &Origin, selector: &str, words: &mut dyn Iterator<Item = &str>) {
+        let before = self.problems.0.len();
+        let mut given: Vec<&Word> = Vec::new();
+        let mut options = Options::default();
+        let parsed = selector.parse::<Selector>();
+        if let Err(expected) = &parsed {
+            self.problems.add(origin, format!("{}: {expected}", quote(selector)));
+        }
+        for word in words {
+            match option(&mut options, word) {
+                Ok(row) if given.contains(&row) => {
+                    self.problems.add(origin, format!("`{}=` is given twice, expected it once", row.name));
+                }
+                Ok(row) => given.push(row),
+                Err(message) => self.problems.add(origin, message),
+            }
+        }
+        let Ok(selector) = parsed else { return };
+        if !selector.is_pattern() && given.iter().any(|row| row.name == "match") {
+            let message = "match= is for an ID or a modalias pattern, and";
+            self.problems.add(origin, format!("{message} {selector} names one place: leave it out"));
+        }
+        if let (Selector::Id(pattern), Some(id)) = (&selector, &options.id) {
+            if !pattern.may_be(id) {
+                let message = "expected an ID that the selector selects";
+                self.problems.add(origin, format!("id={id} contradicts the selector {selector}: {message}"));
+            }
+        }
+        if let Some(first) = self.config.claims.iter().find(|claim| claim.selector == selector) {
+            let message = format!("{selector} is claimed twice (see {}); expected one claim", first.origin);
+            self.problems.add(origin, message);
+        } else if self.config.claims.len() >= MAX_CLAIMS {
+            let message = format!("more than {MAX_CLAIMS} claims; expected fewer, by slot, ID or modalias");
+            self.problems.add(origin, message);
+        }
+        if self.problems.0.len() == before {
+            self.config.claims.push(Claim { selector, origin: origin.clone(), options });
+        }
+    }
+
+    /// Takes in a setting.
+    pub(super) fn set(&mut self, origin: &Origin, name: &str, value: &str) {
+        let Some(row) = find(SETTINGS, name) else {
+            return self.problems.add(origin, unknown("setting", name, &names(SETTINGS)));
+        };
+        if let Err(expected) = setting(&mut self.config.settings, row, value) {
+            self.problems.add(origin, format!("{name} {}: expected {expected}", quote(value)));
+        }
+    }
+}
+
+/// The values of a row as `one or all`.
+fn choices(row: &Word) -> String {
+    list(&row.values.split('|').collect::<Vec<_>>())
+}
+
+/// Takes in `NAME=VALUE`.
+fn option(options: &mut Options, word: &str) -> Result<&'static Word, String> {
+    let Some((name, value)) = word.split_once('=') else {
+        return Err(format!("{}: expected an option, NAME=VALUE with one of {}", quote(word), list(&names(OPTIONS))));
+    };
+    let row = find(OPTIONS, name).ok_or_else(|| unknown("option", name, &names(OPTIONS)))?;
+    let wrong = |expected: &dyn Display| format!("{}: {expected}", quote(word));
+    match (name, value) {
+        ("id", _) => options.id = Some(value.parse().map_err(|error| wrong(&error))?),
+        ("match", "one") => options.all = false,
+        ("match", "all") => options.all = true,
+        ("with", "functions") => options.with = Some(With::Functions),
+        ("with", "group") => options.with = Some(With::Group),
+        ("with", "none") => options.with = Some(With::None),
+        ("driver", _) => options.driver = driver(value).map_err(|error| wrong(&error))?,
+        ("allow", _) => options.allow = guards(value).map_err(|error| wrong(&error))?,
+        _ => return Err(wrong(&format!("expected {}", choices(row)))),
+    }
+    Ok(row)
+}
+
+/// A driver by its name. vfio-pci's module is called vfio_pci; that is understood, because the kernel would take the
+/// override and then find no driver of that name.
+fn driver(name: &str) -> Result<Driver, &'static str> {
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    match name {
+        "vfio-pci" | "vfio_pci" => Ok(Driver::VfioPci),
+        "auto" => Ok(Driver::Auto),
+        _ if plain && (1..64).contains(&name.len()) && !name.starts_with('-') => Ok(Driver::Named(name.to_owned())),
+        _ => Err("expected vfio-pci, auto or a driver's name of at most 63 letters, digits, - and _"),
+    }
+}
+
+/// Guards joined by `+`.
+fn guards(value: &str) -> Result<Vec<Guard>, String> {
+    let liftable: Vec<Guard> = Guard::ALL.iter().copied().filter(|guard| guard.is_liftable()).collect();
+    let known: Vec<&str> = liftable.iter().map(|guard| guard.name()).collect();
+    for name in value.split('+') {
+        if name == Guard::Bridge.name() {
+            return Err(format!("the guard `{name}` is never lifted; expected {}", list(&known)));
+        }
+        if !known.contains(&name) {
+            return Err(unknown("guard", name, &known));
+        }
+    }
+    Ok(liftable.into_iter().filter(|guard| value.split('+').any(|name| name == guard.name())).collect())
+}
+
+/// Takes in a setting's value; what was expected, if it is another.
+fn setting(settings: &mut Settings, row: &Word, value: &str) -> Result<(), String> {
+    match (row.name, value) {
+        ("iommu", "required") => settings.iommu = Iommu::Required,
+        ("iommu", "optional") => settings.iommu = Iommu::Optional,
+        ("on-failure", "restore") => settings.on_failure = OnFailure::Restore,
+        ("on-failure", "keep") => settings.on_failure = OnFailure::Keep,
+        ("framebuffer", "keep") => settings.framebuffer = Framebuffer::Keep,
+        ("framebuffer", "release") => settings.framebuffer = Framebuffer::Release,
+        ("adopt-ids", "yes") => settings.adopt_ids = true,
+        ("adopt-ids", "no") => settings.adopt_ids = false,
+        ("step-timeout", _) => {
+            let number = Some(value).filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
+            let seconds = number.and_then(|value| value.parse().ok()).filter(|seconds| (1..=300).contains(seconds));
+            settings.step_timeout = Duration::from_secs(seconds.ok_or("a number of seconds from 1 to 300")?);
+        }
+        _ => return Err(choices(row)),
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How the devices of a claim are named.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::pci::{Address, DevicePath, IdPattern, ModaliasPattern, Slot};
+
+/// Which devices a claim is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// `0000:01:00.0`: the function at this address.
+    Address(Address),
+    /// `01:00.*`: every function of the slot.
+    Slot(Slot),
+    /// `00:01.0/00.0`: by the bridges above it.
+    Path(DevicePath),
+    /// `10de:1e04`: by ID.
+    Id(IdPattern),
+    /// `pci:v000010DEd*bc03*`: by modalias.
+    Modalias(ModaliasPattern),
+}
+
+impl Selector {
+    /// Whether the selector can name several devices that have nothing to do with each other, so that `match=` matters.
+    pub fn is_pattern(&self) -> bool {
+        matches!(self, Self::Id(_) | Self::Modalias(_))
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Slot(slot) => write!(f, "{slot}.*"),
+            Self::Path(path) => path.fmt(f),
+            Self::Id(pattern) => pattern.fmt(f),
+            Self::Modalias(pattern) => pattern.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Selector {
+    /// What was expected.
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // What the word looks like decides what it is meant to be, so that the error fits.
+        if text.starts_with("pci:") {
+            text.parse().map(Self::Modalias).map_err(|error| error.to_string())
+        } else if text.contains('/') {
+            text.parse().map(Self::Path).map_err(|error| error.to_string())
+        } else if let Some(slot) = text.strip_suffix(".*") {
+            slot.parse().map(Self::Slot).map_err(|_| "expected a slot such as 01:00.* (device 00 to 1f)".to_owned())
+        } else if text.contains('.') {
+            text.parse().map(Self::Address).map_err(|error| error.to_string())
+        } else if text.parse::<Slot>().is_ok() {
+            Err(format!("expected a function: {text}.0 for the first one, or {text}.* for all of them"))
+        } else if text.contains(':') {
+            text.parse().map(Self::Id).map_err(|error| error.to_string())
+        } else {
+            Err("expected a selector: an address (01:00.0), a slot (01:00.*), a path (00:01.0/00.0), an ID (10de:1e04) \
+                 or a modalias pattern (pci:v000010DEd*bc03*)"
+                .to_owned())
+        }
+    }
+}

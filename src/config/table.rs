@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The words of the configuration, in tables that the parser, the manual and the completions share.
+
+/// A name that takes a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// The name, as it stands in a file.
+    pub name: &'static str,
+    /// What may follow: words to be written as they are, in small letters and parted by `|`, and capitals for the rest.
+    pub values: &'static str,
+    /// What it is for, on one line.
+    pub help: &'static str,
+}
+
+/// The first word of a line.
+pub const DIRECTIVES: &[Word] = &[
+    Word { name: "claim", values: "SELECTOR [OPTION...]", help: "have devices on a VFIO driver" },
+    Word { name: "set", values: "NAME VALUE", help: "change a setting" },
+];
+
+/// The options of a claim, written `NAME=VALUE`.
+pub const OPTIONS: &[Word] = &[
+    Word { name: "id", values: "VVVV:DDDD[:SSVV:SSDD]", help: "what must be found there; anything else is refused" },
+    Word { name: "match", values: "one|all", help: "whether an ID or a pattern may select several devices" },
+    Word { name: "with", values: "functions|group|none", help: "what is claimed along with a selected device" },
+    Word { name: "driver", values: "vfio-pci|auto|NAME", help: "the driver that the device shall end on" },
+    Word { name: "allow", values: "GUARD[+GUARD...]", help: "guards that are lifted for this claim" },
+];
+
+/// The settings.
+pub const SETTINGS: &[Word] = &[
+    Word { name: "iommu", values: "required|optional", help: "whether anything is claimed without an IOMMU" },
+    Word { name: "on-failure", values: "restore|keep", help: "what becomes of a slot that could not be claimed" },
+    Word { name: "framebuffer", values: "keep|release", help: "what becomes of the firmware framebuffer" },
+    Word { name: "adopt-ids", values: "yes|no", help: "whether the IDs given to vfio-pci itself count as claims" },
+    Word { name: "step-timeout", values: "SECONDS", help: "how long one step may take, 1 to 300 seconds" },
+];
+
+/// The row of that name.
+pub(super) fn find(table: &'static [Word], name: &str) -> Option<&'static Word> {
+    table.iter().find(|word| word.name == name)
+}
+
+/// The names of a table.
+pub(super) fn names(table: &[Word]) -> Vec<&'static str> {
+    table.iter().map(|word| word.name).collect()
+}
+
+/// What was expected instead: `one, two or three`.
+pub(super) fn list(names: &[&str]) -> String {
+    let mut text = String::new();
+    for (name, left) in names.iter().zip((0..names.len()).rev()) {
+        text.push_str(name);
+        text.push_str(match left {
+            0 => "",
+            1 => " or ",
+            _ => ", ",
+        });
+    }
+    text
+}
+
+/// A word of the user's between backquotes, fit for one line of a log: cut when it is long, without control characters.
+pub(super) fn quote(word: &str) -> String {
+    const MOST: usize = 80;
+    let mut text = String::from("`");
+    text.extend(word.chars().take(MOST).map(|letter| if letter.is_control() { '?' } else { letter }));
+    text.push_str(if word.chars().nth(MOST).is_some() { "...`" } else { "`" });
+    text
+}
+
+/// Says that `word` is none of the names that are known, and which one is meant, if one comes close.
+pub(super) fn unknown(what: &str, word: &str, known: &[&str]) -> String {
+    let near = known.iter().filter(|_| word.len() < 32).map(|name| (distance(word, name), name));
+    let near =
+        near.filter(|(distance, name)| *distance <= 2 && *distance < name.len()).min_by_key(|(distance, _)| *distance);
+    let meant = near.map(|(_, name)| format!(" (did you mean `{name}`?)")).unwrap_or_default();
+    format!("unknown {what} {}{meant}; expected {}", quote(word), list(known))
+}
+
+/// How many letters have to be put in, taken out or replaced to make `one` out of `other`.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (letter, start) in one.bytes().zip(1_usize..) {
+        let (mut left, mut corner) = (start, start.saturating_sub(1));
+        for (cell, against) in row.iter_mut().zip(std::iter::once(None).chain(other.bytes().map(Some))) {
+            let above = *cell;
+            if let Some(against) = against {
+                let replaced = corner.saturating_add(usize::from(letter != against));
+                left = replaced.min(left.saturating_add(1)).min(above.saturating_add(1));
+            }
+            *cell = left;
+            corner = above;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_finger_is_understood() {
+        for (one, other, far) in
+            [("", "", 0), ("with", "with", 0), ("wiht", "with", 2), ("wit", "with", 1), ("a", "", 1), ("", "abc", 3)]
+        {
+            assert_eq!(distance(one, other), far, "{one} {other}");
+            assert_eq!(distance(other, one), far, "{other} {one}");
+        }
+        assert_eq!(
+            unknown("option", "wiht", &["id", "with"]),
+            "unknown option `wiht` (did you mean `with`?); expected id or with"
+        );
+        assert_eq!(unknown("option", "xy", &["id", "a", "b"]), "unknown option `xy`; expected id, a or b");
+    }
+
+    #[test]
+    fn hostile_words_are_quoted_on_one_short_line() {
+        assert_eq!(quote("a\n\u{1b}[0m"), "`a??[0m`");
+        assert_eq!(quote(&"x".repeat(80)).len(), 82);
+        assert_eq!(quote(&"é".repeat(4096)).chars().count(), 85);
+    }
+}
