@@ -53,6 +53,10 @@ impl Door for Files {
         let content = self.0.file(path).map_err(fail)?;
         if content.len() > limit { Err(fail(Errno::EFBIG)) } else { Ok(content.to_vec()) }
     }
+    fn head(&self, path: &str, most: usize) -> Passed<Vec<u8>> {
+        let content = self.0.file(path).map_err(|errno| Error::os(Operation::Read, path, errno))?;
+        Ok(content.get(..most).unwrap_or(content).to_vec())
+    }
     fn list(&self, path: &str) -> Passed<Vec<String>> {
         self.0.list(path).map_err(|errno| Error::os(Operation::List, path, errno))
     }
@@ -641,6 +645,7 @@ fn the_tables_say_what_the_parser_takes() {
             driver: Driver::Auto,
             allow: vec![Guard::InUse, Guard::Rmrr],
         },
+        adopted: false,
     };
     let printed = claim.to_string();
     assert_eq!(printed, "claim 10de:1e04 id=10de:1e04 match=all with=group driver=auto allow=in-use+rmrr");

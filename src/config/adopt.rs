@@ -45,7 +45,7 @@ pub(super) fn adopt(door: &dyn Door, line: &[u8], config: &mut Config, warnings:
             Ok(selector) if config.claims.iter().any(|claim| claim.selector == selector) => {}
             Ok(selector) => {
                 let options = Options { all: true, with: Some(With::None), ..Options::default() };
-                config.claims.push(Claim { selector, origin: origin.clone(), options });
+                config.claims.push(Claim { selector, origin: origin.clone(), options, adopted: true });
             }
             Err(why) => warnings.add(&origin, format!("ids= entry {} is not claimed: {why}", quote(entry))),
         }

@@ -27,6 +27,8 @@ pub struct Claim {
     pub origin: Origin,
     /// How.
     pub options: Options,
+    /// It was adopted from what vfio-pci was given: nobody wrote it for us.
+    pub adopted: bool,
 }
 
 /// Where a directive is written; prints as `/etc/vfio-early.conf:3` or `kernel command line`.

@@ -104,7 +104,7 @@ impl Reader {
             self.problems.add(origin, message);
         }
         if self.problems.0.len() == before {
-            self.config.claims.push(Claim { selector, origin: origin.clone(), options });
+            self.config.claims.push(Claim { selector, origin: origin.clone(), options, adopted: false });
         }
     }
 

@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,9 @@ use super::{Door, Error, Operation, Result, hands};
 
 /// How long one step may take unless the configuration says otherwise.
 const STEP_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long is waited for a write to a device on which another hangs.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// Where modprobe is looked for when the environment does not say: an initramfs may start us with none.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -102,6 +106,21 @@ impl Host {
         let file = self.open_at(path, OFlag::O_WRONLY)?;
         let count = nix::unistd::write(&file, value.as_bytes())?;
         if count == value.len() { Ok(()) } else { Err(Errno::EIO) }
+    }
+
+    fn write_within(&self, path: &str, value: &str, limit: Duration) -> Result<()> {
+        log::debug!("write {path}: {}", value.trim_end());
+        let now = || self.write_now(path, value).map_err(io::Error::from);
+        // Only a write to /sys runs driver code that may hang.
+        let result = match path.starts_with("/sys/").then(|| hands::write(&self.root, path, value, limit)) {
+            // No /proc: better a write without a time limit than none.
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound && !Path::new("/proc/self/exe").exists() => {
+                now()
+            }
+            Some(result) => result,
+            None => now(),
+        };
+        result.map_err(|error| Error::new(Operation::Write, path, error))
     }
 
     fn save_at(&self, path: &str, content: &[u8]) -> io::Result<()> {
@@ -193,22 +212,26 @@ impl Door for Host {
     }
 
     fn write(&self, path: &str, value: &str) -> Result<()> {
-        log::debug!("write {path}: {}", value.trim_end());
-        // Only a write to /sys runs driver code that may hang.
-        let result = if path.starts_with("/sys/") {
-            match hands::write(&self.root, path, value, self.limit) {
-                // No /proc: better a write without a time limit than none.
-                Err(error)
-                    if error.kind() == io::ErrorKind::NotFound && !std::path::Path::new("/proc/self/exe").exists() =>
-                {
-                    self.write_now(path, value).map_err(io::Error::from)
-                }
-                result => result,
+        self.write_within(path, value, self.limit)
+    }
+
+    fn write_behind(&self, path: &str, value: &str) -> Result<()> {
+        self.write_within(path, value, self.limit.min(MOMENT))
+    }
+
+    fn locked_attributes(&self, paths: &[String]) -> Vec<Result<Vec<u8>>> {
+        if paths.is_empty() {
+            return Vec::new();
+        }
+        match hands::read(&self.root, paths, self.limit) {
+            Ok(answers) => {
+                let late = std::iter::repeat_with(|| Err(hands::abandoned(self.limit)));
+                let answers = answers.into_iter().chain(late).zip(paths);
+                answers.map(|(answer, path)| answer.map_err(|error| Error::new(Operation::Read, path, error))).collect()
             }
-        } else {
-            self.write_now(path, value).map_err(io::Error::from)
-        };
-        result.map_err(|error| Error::new(Operation::Write, path, error))
+            // No /proc: better a look without a time limit than none.
+            Err(_) => paths.iter().map(|path| self.attribute(path)).collect(),
+        }
     }
 
     fn load(&self, module: &str) -> Result<()> {
@@ -219,13 +242,15 @@ impl Door for Host {
         let mut command = Command::new("modprobe");
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = if path.is_empty() { SEARCH_PATH.into() } else { path };
-        let result = hands::run(command.env("PATH", path).arg(module), self.limit);
-        match result {
-            Ok((status, _)) if status.success() => Ok(()),
-            Ok((status, said)) => {
-                let why = if said.is_empty() { format!("modprobe ended with {status}") } else { said };
+        match hands::run(command.env("PATH", path).arg(module), self.limit) {
+            Ok((hands::Ended::With(status), _)) if status.success() => Ok(()),
+            Ok((hands::Ended::With(status), said)) => {
+                let said = String::from_utf8_lossy(&said);
+                let last = said.lines().next_back().unwrap_or_default().trim();
+                let why = if last.is_empty() { format!("modprobe ended with {status}") } else { last.to_owned() };
                 Err(Error::other(Operation::Load, module, why))
             }
+            Ok((hands::Ended::NotInTime, _)) => Err(Error::new(Operation::Load, module, hands::abandoned(self.limit))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(Error::other(Operation::Load, module, "there is no modprobe here (the image needs kmod)"))
             }

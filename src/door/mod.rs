@@ -11,8 +11,10 @@ mod host;
 mod recorded;
 mod resolve;
 
+use std::time::Duration;
+
 pub use error::{Error, Operation};
-pub use hands::{STEP_WRITE, step_write};
+pub use hands::{STEP_READ, STEP_WRITE, step_read, step_write};
 pub use host::{Host, Lock};
 pub use recorded::{FormatError, Recorded};
 pub use resolve::{Node, Tree};
@@ -40,6 +42,22 @@ pub trait Door {
 
     /// Writes an attribute with a single write. Never creates a file.
     fn write(&self, path: &str, value: &str) -> Result<()>;
+
+    /// Writes as [`Door::write`] does, but waits for a moment only: for a device on which a write hangs already. The new
+    /// write queues behind that one and takes effect when the kernel gets there.
+    fn write_behind(&self, path: &str, value: &str) -> Result<()> {
+        self.write(path, value)
+    }
+
+    /// Reads several small attributes whose readers take a device's lock, and so hang while its driver does.
+    fn locked_attributes(&self, paths: &[String]) -> Vec<Result<Vec<u8>>> {
+        paths.iter().map(|path| self.attribute(path)).collect()
+    }
+
+    /// Lets time pass.
+    fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
 
     /// Loads a kernel module with its dependencies and options, as the system's modprobe does.
     fn load(&self, module: &str) -> Result<()>;

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Carries out a plan, step by step, and remembers how each step ended.
+//!
+//! A step that fails ends the claim of its slot, never that of another. A slot whose claim failed is given back at the end,
+//! so that no device is left without a driver by accident.
+
+mod restore;
+mod step;
+
+use std::collections::BTreeMap;
+
+use crate::config::OnFailure;
+use crate::door::Door;
+use crate::pci::{Address, Slot};
+use crate::picture;
+use crate::plan::{Decision, Entry, Op, Plan, Step, same_name};
+
+/// After so many steps that did not come back, nothing new is begun: the boot has waited long enough.
+const MOST_HUNG: usize = 3;
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepResult {
+    /// Done.
+    Ok,
+    /// Not done, and why.
+    Failed(String),
+    /// Not tried, because the claim of this slot had failed before.
+    Skipped,
+}
+
+/// A step and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// The step.
+    pub step: Step,
+    /// How it ended.
+    pub result: StepResult,
+}
+
+/// How an entry of the plan ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// The driver that holds the device now.
+    pub driver: Option<String>,
+    /// Why it is not on its driver.
+    pub failure: Option<String>,
+}
+
+/// How a plan was carried out.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The steps, in the order in which they were taken; what was done to give slots back stands at the end.
+    pub steps: Vec<Done>,
+    /// How each entry of the plan ended, in the plan's order.
+    pub endings: Vec<Ending>,
+}
+
+/// What is known while a plan is carried out.
+struct Run<'a> {
+    door: &'a dyn Door,
+    plan: &'a Plan,
+    done: Vec<Done>,
+    /// Why a function failed; the first reason counts.
+    failures: BTreeMap<Address, String>,
+    /// Functions on which a step hangs: the kernel holds their lock, so every other step would hang too.
+    stuck: Vec<Address>,
+    hung: usize,
+}
+
+/// Carries out a plan.
+pub fn carry_out(door: &dyn Door, plan: &Plan) -> Outcome {
+    let mut run = Run { door, plan, done: Vec::new(), failures: BTreeMap::new(), stuck: Vec::new(), hung: 0 };
+    for step in &plan.steps {
+        run.take(step);
+    }
+    if plan.on_failure == OnFailure::Restore {
+        restore::failed_slots(&mut run);
+    }
+    let endings = plan.entries.iter().map(|entry| run.ending(entry)).collect();
+    Outcome { steps: run.done, endings }
+}
+
+impl Run<'_> {
+    /// Takes one step, unless the claim of its slot has failed.
+    fn take(&mut self, step: &Step) {
+        let given_up = self.hung >= MOST_HUNG && !matches!(step.op, Op::Verify(_));
+        if given_up && let_go(step, &self.failures) {
+            self.fail(step, &format!("not tried: {MOST_HUNG} steps before it did not come back"));
+        }
+        let result = if self.is_off(step) {
+            StepResult::Skipped
+        } else {
+            match self.attempt(step) {
+                Ok(()) => StepResult::Ok,
+                Err(why) => {
+                    // A step that hangs has not ended: whatever the links say now, nothing is sure about that device.
+                    let hangs = step.device.is_some_and(|address| self.stuck.contains(&address));
+                    if hangs || is_essential(&step.op) {
+                        self.fail(step, &why);
+                    }
+                    StepResult::Failed(why)
+                }
+            }
+        };
+        self.done.push(Done { step: step.clone(), result });
+    }
+
+    /// Takes a step, and records it as it ends.
+    fn attempt(&mut self, step: &Step) -> Result<(), String> {
+        let behind = step.device.is_some_and(|address| self.stuck.contains(&address));
+        step::perform(self.door, step, behind).map_err(|error| {
+            if error.is_timeout() && !behind {
+                self.hung = self.hung.saturating_add(1);
+                self.stuck.extend(step.device);
+            }
+            error.to_string()
+        })
+    }
+
+    /// Whether the claim that a step belongs to has failed already.
+    fn is_off(&self, step: &Step) -> bool {
+        let Some(address) = step.device else {
+            // A module that nobody needs any more.
+            return self.users(step.op.value()).all(|user| self.has_failed(user));
+        };
+        self.has_failed(address)
+    }
+
+    /// Whether the claim of a function has failed: its own, or, where slots are given back whole, one of its slot.
+    fn has_failed(&self, address: Address) -> bool {
+        match self.plan.on_failure {
+            OnFailure::Keep => self.failures.contains_key(&address),
+            OnFailure::Restore => self.failures.keys().any(|failed| failed.slot() == address.slot()),
+        }
+    }
+
+    /// Remembers why the claim of a step's device failed, or of every device that needed a module.
+    fn fail(&mut self, step: &Step, why: &str) {
+        let users: Vec<Address> = match step.device {
+            Some(address) => vec![address],
+            None => self.users(step.op.value()).collect(),
+        };
+        for address in users {
+            self.failures.entry(address).or_insert_with(|| why.to_owned());
+        }
+    }
+
+    /// The functions that are to be taken and need this driver.
+    fn users<'a>(&'a self, driver: &'a str) -> impl Iterator<Item = Address> + 'a {
+        self.taken().filter(move |entry| same_name(&entry.target, driver)).filter_map(|entry| entry.device)
+    }
+
+    /// The entries that are to be taken.
+    fn taken(&self) -> impl Iterator<Item = &Entry> {
+        self.plan.entries.iter().filter(|entry| entry.decision == Decision::Take)
+    }
+
+    /// The slots in which a claim failed.
+    fn failed_slots(&self) -> Vec<Slot> {
+        let mut slots: Vec<Slot> = self.failures.keys().map(|address| address.slot()).collect();
+        slots.dedup();
+        slots
+    }
+
+    /// How an entry ended: what holds the device now is read from the machine, never concluded.
+    fn ending(&self, entry: &Entry) -> Ending {
+        let Some(address) = entry.device else { return Ending { driver: None, failure: None } };
+        if entry.decision != Decision::Take {
+            return Ending { driver: entry.driver.clone(), failure: None };
+        }
+        // Once more, because what is reported has to be right.
+        let driver = picture::driver(self.door, address).or_else(|_| picture::driver(self.door, address));
+        let (driver, unknown) = match driver {
+            Ok(driver) => (driver, None),
+            Err(error) => (None, Some(format!("nobody knows which driver has it: {error}"))),
+        };
+        let held = driver.as_deref().is_some_and(|driver| same_name(driver, &entry.target));
+        let failure = match self.failures.get(&address) {
+            Some(why) => Some(why.clone()),
+            None if self.has_failed(address) => {
+                let other = self.failures.iter().find(|(failed, _)| failed.slot() == address.slot());
+                other.map(|(failed, _)| format!("given back with {failed}, whose claim failed"))
+            }
+            None if held => None,
+            None => Some(unknown.unwrap_or_else(|| step::ended_on(driver.as_deref()))),
+        };
+        // It may have reached its driver in spite of a step that failed; where slots are kept, that is what counts.
+        let kept = self.plan.on_failure == OnFailure::Keep && !self.stuck.contains(&address);
+        let failure = if held && kept { None } else { failure };
+        Ending { driver, failure }
+    }
+}
+
+/// Whether a step that is given up has to be recorded as the reason for a failure.
+fn let_go(step: &Step, failures: &BTreeMap<Address, String>) -> bool {
+    step.device.is_none_or(|address| !failures.contains_key(&address))
+}
+
+/// Whether a claim fails when this step does. What only helps may fail; the read-back decides in the end.
+fn is_essential(op: &Op) -> bool {
+    !matches!(op, Op::PowerUp | Op::ReleaseFramebuffer { .. } | Op::PowerControl(_) | Op::Probe)
+}

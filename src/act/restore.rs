@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Gives back the slots whose claim failed.
+
+use crate::pci::Address;
+use crate::picture;
+use crate::plan::{Entry, Op, Step, same_name};
+
+use super::{Done, Run, StepResult};
+
+/// Gives every slot back in which a claim failed: each function that was touched loses its override and is probed again.
+pub(super) fn failed_slots(run: &mut Run<'_>) {
+    for slot in run.failed_slots() {
+        let touched: Vec<Entry> =
+            run.taken().filter(|entry| entry.device.is_some_and(|address| address.slot() == slot)).cloned().collect();
+        for entry in touched {
+            let Some(address) = entry.device else { continue };
+            if was_touched(run, address) {
+                give_back(run, &entry, address);
+            }
+        }
+    }
+}
+
+/// Whether something was written to a device.
+fn was_touched(run: &Run<'_>, address: Address) -> bool {
+    run.done.iter().any(|done| done.step.device == Some(address) && done.result != StepResult::Skipped)
+}
+
+/// Gives one function back. The order matters: with the override gone, no probe can lead back to the guest's driver.
+/// Where a step hangs, nothing that is read now will still be true when it ends: then everything is queued behind it, and
+/// what turns out to be needless does no harm.
+fn give_back(run: &mut Run<'_>, entry: &Entry, address: Address) {
+    let before = entry.driver.as_deref();
+    // Where it cannot be cleared, the name of the driver that it had serves as well.
+    let cleared = twice(run, address, Op::RestoreOverride(None));
+    if let (false, Some(driver)) = (cleared, before) {
+        twice(run, address, Op::RestoreOverride(Some(driver.to_owned())));
+    }
+    if before.is_none_or(|driver| !same_name(driver, &entry.target)) && may_be_on(run, address, &entry.target) {
+        twice(run, address, Op::Detach(entry.target.clone()));
+    }
+    if may_be_free(run, address) {
+        twice(run, address, Op::Probe);
+    }
+    if let (true, Some(driver)) = (may_be_free(run, address), before) {
+        twice(run, address, Op::Rebind(driver.to_owned()));
+    }
+    let control =
+        run.plan.steps.iter().find(|step| step.device == Some(address) && matches!(step.op, Op::PowerControl(_)));
+    if let Some(step) = control {
+        twice(run, address, step.op.clone());
+    }
+}
+
+/// Whether a driver may hold a device: it does, or nobody can say.
+fn may_be_on(run: &Run<'_>, address: Address, driver: &str) -> bool {
+    let now = picture::driver(run.door, address);
+    run.stuck.contains(&address) || now.map_or(true, |now| now.is_some_and(|now| same_name(&now, driver)))
+}
+
+/// Whether a device may be without a driver.
+fn may_be_free(run: &Run<'_>, address: Address) -> bool {
+    run.stuck.contains(&address) || picture::driver(run.door, address).map_or(true, |now| now.is_none())
+}
+
+/// Takes a step, and once more if it fails: here is no one left to help. Returns whether it was done.
+fn twice(run: &mut Run<'_>, address: Address, op: Op) -> bool {
+    let step = Step { device: Some(address), op };
+    for _ in 0..2 {
+        let result = run.attempt(&step);
+        let ok = result.is_ok();
+        run.done.push(Done { step: step.clone(), result: result.map_or_else(StepResult::Failed, |()| StepResult::Ok) });
+        if ok || run.stuck.contains(&address) {
+            // What hangs is queued, and is not queued twice.
+            return ok;
+        }
+    }
+    false
+}

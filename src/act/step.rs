@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One step: the operations at the door that it is made of.
+
+use std::time::Duration;
+
+use crate::door::{self, Door, Error, Operation};
+use crate::pci::Address;
+use crate::picture::{self, PCI};
+use crate::plan::{Op, Step, same_name};
+
+/// How long a device may take to leave D3cold: the PCI Express Base Specification allows 1 s after a reset (section 6.6.1).
+const WAKING: Duration = Duration::from_secs(1);
+
+/// Does what the step says. `behind`: a step hangs on this device already, so that this one only queues.
+pub(super) fn perform(door: &dyn Door, step: &Step, behind: bool) -> Result<(), Error> {
+    let write = |path: &str, value: &str| if behind { door.write_behind(path, value) } else { door.write(path, value) };
+    let Some(address) = step.device else { return load(door, step.op.value()) };
+    let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
+    match &step.op {
+        Op::PowerUp => wake(door, address),
+        Op::Override(name) => write(&path("driver_override"), &format!("{}\n", registered(door, name))),
+        Op::Load(name) => load(door, name),
+        Op::ReleaseFramebuffer { device, driver } => {
+            write(&format!("/sys/bus/platform/drivers/{driver}/unbind"), device)
+        }
+        Op::Detach(driver) => detach(door, address, &registered(door, driver), write),
+        Op::Probe => write(&format!("{PCI}/drivers_probe"), &address.to_string()),
+        Op::Verify(name) => verify(door, address, name),
+        Op::PowerControl(value) => write(&path("power/control"), value),
+        // An empty line clears it (drivers/base/driver.c, driver_set_override).
+        Op::RestoreOverride(name) => {
+            door.write(&path("driver_override"), &format!("{}\n", name.as_deref().unwrap_or("")))
+        }
+        Op::Rebind(driver) => write(&format!("{PCI}/drivers/{driver}/bind"), &address.to_string()),
+    }
+}
+
+/// The name under which a driver is registered: a module may spell it with `-` where the driver has `_`.
+fn registered(door: &dyn Door, name: &str) -> String {
+    let known = door.list(&format!("{PCI}/drivers")).unwrap_or_default();
+    known.into_iter().find(|driver| same_name(driver, name)).unwrap_or_else(|| name.to_owned())
+}
+
+/// Loads the module of a driver, and sees that the driver is there afterwards.
+fn load(door: &dyn Door, name: &str) -> Result<(), Error> {
+    let result = door.load(name);
+    let there = door.list(&format!("{PCI}/drivers")).unwrap_or_default().iter().any(|driver| same_name(driver, name));
+    match result {
+        // It was built in, or another had it loaded in the meantime.
+        Err(_) if there => Ok(()),
+        Ok(()) if !there => Err(Error::other(Operation::Load, name, "the module brought no PCI driver of that name")),
+        result => result,
+    }
+}
+
+/// Unbinds a device from a driver. That it is not bound to it any more is as good.
+fn detach(
+    door: &dyn Door,
+    address: Address,
+    driver: &str,
+    write: impl Fn(&str, &str) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let result = write(&format!("{PCI}/drivers/{driver}/unbind"), &address.to_string());
+    match result {
+        Err(error)
+            if !error.is_timeout()
+                && picture::driver(door, address).is_ok_and(|now| now.as_deref() != Some(driver)) =>
+        {
+            log::debug!("{error}, but it does not hold {address} any more");
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// Wakes a device.
+fn wake(door: &dyn Door, address: Address) -> Result<(), Error> {
+    let nap = Duration::from_millis(20);
+    let state = format!("{PCI}/devices/{address}/power_state");
+    door.write(&format!("{PCI}/devices/{address}/power/control"), "on")?;
+    let mut waited = Duration::ZERO;
+    while door::text(door, &state)? == "D3cold" {
+        if waited >= WAKING {
+            return Err(Error::other(Operation::Write, &state, "the device stays in D3cold"));
+        }
+        door.pause(nap);
+        waited = waited.saturating_add(nap);
+    }
+    Ok(())
+}
+
+/// Reads back which driver holds a device.
+fn verify(door: &dyn Door, address: Address, wanted: &str) -> Result<(), Error> {
+    let path = format!("{PCI}/devices/{address}/driver");
+    match door::link_name(door, &path) {
+        Ok(driver) if same_name(&driver, wanted) => Ok(()),
+        Ok(driver) => Err(Error::other(Operation::Link, &path, ended_on(Some(&driver)))),
+        Err(error) if error.is_missing() => Err(Error::other(Operation::Link, &path, ended_on(None))),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where a device ended instead.
+pub(super) fn ended_on(driver: Option<&str>) -> String {
+    match driver {
+        Some(driver) => format!("it ended on {driver}"),
+        None => "it ended without a driver; the kernel log says why the probe failed".to_owned(),
+    }
+}

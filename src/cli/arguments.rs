@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The arguments, as argh declares them, and what it does not know: `--option=value`, `--version`, global options behind
+//! the command, exit status 2.
+
+use std::ffi::OsString;
+
+use argh::FromArgs;
+
+/// Gives PCI devices to vfio-pci before any other driver can have them, and tells the truth about it afterwards.
+#[derive(FromArgs, Debug)]
+#[argh(
+    error_code(0, "all is as configured or asked"),
+    error_code(1, "something asked for did not hold"),
+    error_code(2, "bad usage or bad configuration; nothing was changed"),
+    error_code(3, "the IOMMU is absent or disabled; nothing was changed"),
+    error_code(4, "the system failed the program")
+)]
+pub(super) struct Arguments {
+    /// examine the machine below this directory, or the one recorded in this file
+    #[argh(option, default = "String::from(\"/\")", arg_name = "dir")]
+    pub(super) root: String,
+    /// say what is read and written, on standard error
+    #[argh(switch, short = 'v')]
+    pub(super) verbose: bool,
+    /// print no results of a claim, only errors
+    #[argh(switch, short = 'q')]
+    pub(super) quiet: bool,
+    #[argh(subcommand)]
+    pub(super) command: Command,
+}
+
+/// The commands.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub(super) enum Command {
+    Claim(Claim),
+    Status(Status),
+}
+
+/// Give the configured devices to their VFIO drivers: what the initramfs runs.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "claim")]
+pub(super) struct Claim {
+    /// print the plan and change nothing
+    #[argh(switch)]
+    pub(super) dry_run: bool,
+    /// print one JSON document
+    #[argh(switch)]
+    pub(super) json: bool,
+    /// consider only the device at this address; may repeat
+    #[argh(option, arg_name = "address")]
+    pub(super) device: Vec<crate::pci::Address>,
+}
+
+/// Tell the truth: the IOMMU, every claim and its present state, the displays and their groups.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "status")]
+pub(super) struct Status {
+    /// print one JSON document
+    #[argh(switch)]
+    pub(super) json: bool,
+    /// every device, not only displays and what is in a group with them
+    #[argh(switch)]
+    pub(super) all: bool,
+}
+
+/// What the arguments ask for.
+pub(super) enum Parsed {
+    /// A command.
+    Run(Arguments),
+    /// A text, as a result.
+    Help(String),
+    /// They cannot be understood.
+    Wrong(String),
+}
+
+/// The switches that may stand before or behind the command.
+const GLOBAL_SWITCHES: &[&str] = &["-v", "--verbose", "-q", "--quiet"];
+
+/// Reads the arguments, the program's own name first.
+pub(super) fn parse(arguments: Vec<OsString>) -> Parsed {
+    let mut words = Vec::new();
+    for argument in arguments.into_iter().skip(1) {
+        match argument.into_string() {
+            Ok(word) => words.push(word),
+            Err(word) => return Parsed::Wrong(format!("vfio-early: {} is not UTF-8", word.to_string_lossy())),
+        }
+    }
+    let words = normalise(words);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if words.first() == Some(&"--version") {
+        return Parsed::Help(format!("vfio-early {}", env!("CARGO_PKG_VERSION")));
+    }
+    if words.is_empty() {
+        return Parsed::Wrong("vfio-early: a command is missing; vfio-early --help lists them".to_owned());
+    }
+    match Arguments::from_args(&["vfio-early"], &words) {
+        Ok(arguments) => Parsed::Run(arguments),
+        Err(exit) if exit.status.is_ok() => Parsed::Help(exit.output),
+        Err(exit) => Parsed::Wrong(format!("vfio-early: {}\nvfio-early --help tells more", exit.output.trim())),
+    }
+}
+
+/// Takes `--option=value` and `-o=value` apart, and moves the global options before the command.
+fn normalise(words: Vec<String>) -> Vec<String> {
+    let mut global = Vec::new();
+    let mut rest = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        if word == "--" {
+            rest.push(word);
+            rest.extend(words.by_ref());
+            break;
+        }
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) if name.starts_with('-') => (name.to_owned(), Some(value.to_owned())),
+            _ => (word, None),
+        };
+        if name == "--root" {
+            global.push(name);
+            global.extend(value.or_else(|| words.next()));
+        } else if GLOBAL_SWITCHES.contains(&name.as_str()) && value.is_none() {
+            // argh refuses a switch that is given twice; -vv is harmless.
+            if !global.contains(&name) {
+                global.push(name);
+            }
+        } else if name == "--version" {
+            global.insert(0, name);
+        } else {
+            rest.push(name);
+            rest.extend(value);
+        }
+    }
+    global.extend(rest);
+    global
+}

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `vfio-early claim`: picture, plan, act, report.
+
+use std::time::{Duration, Instant};
+
+use crate::act::{self, Outcome};
+use crate::config::{self, Config, ConfigError};
+use crate::door::{Door, Host, Recorded};
+use crate::pci::Address;
+use crate::picture::Picture;
+use crate::plan::{self, Decision, Plan, Severity};
+use crate::report::{self, Level, json};
+
+use super::arguments;
+use super::output::Output;
+use super::{Exit, Failure};
+
+/// Where two claims at the same time are kept apart: udev runs one for each function of a card.
+const LOCK: &str = "/run/vfio-early/lock";
+
+/// How long a claim waits for another.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+
+/// The machine that is claimed on.
+pub(super) enum Machine<'a> {
+    /// The running one, or one below a directory.
+    Host(&'a mut Host),
+    /// A recorded one, which can only be planned for.
+    Recorded(&'a Recorded),
+}
+
+impl Machine<'_> {
+    fn door(&self) -> &dyn Door {
+        match self {
+            Self::Host(host) => &**host,
+            Self::Recorded(recorded) => *recorded,
+        }
+    }
+}
+
+/// Runs the command.
+pub(super) fn run(machine: &mut Machine<'_>, options: &arguments::Claim, output: &mut Output) -> Result<Exit, Failure> {
+    let began = Instant::now();
+    let lock = match machine {
+        Machine::Host(host) if !options.dry_run => host.lock(LOCK, LOCK_WAIT),
+        _ => None,
+    };
+    let loaded = match config::load(machine.door()) {
+        Ok(loaded) => loaded,
+        Err(errors) => return Err(refuse_config(machine.door(), errors, options.dry_run)),
+    };
+    if let Machine::Host(host) = machine {
+        host.set_limit(loaded.config.settings.step_timeout);
+    }
+    let door = machine.door();
+    for warning in &loaded.warnings {
+        output.note(&format!("vfio-early: {warning}"));
+    }
+    let config = loaded.config;
+    let picture = take_picture(door, &config)?;
+    let plan = match plan::plan(&config, &picture, &options.device) {
+        Ok(plan) => plan,
+        Err(errors) => return Err(refuse_config(door, errors, options.dry_run)),
+    };
+    let outcome = if options.dry_run { None } else { Some(act::carry_out(door, &plan)) };
+
+    let mut report = describe(&config, &picture, &plan, outcome.as_ref(), stage(&picture, &options.device));
+    report.duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(0);
+    let mut exit = exit_of(&plan, &report);
+    report.status = exit.code();
+    if !options.dry_run {
+        say_in_kernel_log(door, &plan, &report);
+        let partial = !options.device.is_empty();
+        // A device that no claim is about leaves no trace.
+        if !(partial && report.claims.is_empty()) {
+            let merged = report::merge(report::load(door), report.clone(), partial);
+            if let Err(error) = report::save(door, &merged) {
+                report::say(door, Level::Error, &error.to_string());
+                output.note(&format!("vfio-early: {error}"));
+                exit = if exit == Exit::Ok { Exit::System } else { exit };
+            }
+        }
+    }
+    drop(lock);
+    if options.json {
+        output.result(&miniserde::json::to_string(&report));
+    } else if !output.quiet {
+        output.result(&text(&plan, &report));
+    }
+    Ok(exit)
+}
+
+/// The picture that a claim needs.
+pub(super) fn take_picture(door: &dyn Door, config: &Config) -> Result<Picture, Failure> {
+    let mut picture = Picture::survey(door, plan::needs_chains(config))?;
+    let concerned = plan::concerned(config, &picture);
+    picture.look_closer(door, &concerned);
+    if plan::needs_aliases(config) {
+        picture.read_aliases(door);
+    }
+    Ok(picture)
+}
+
+/// A broken configuration at boot is told where the boot is told.
+fn refuse_config(door: &dyn Door, errors: Vec<ConfigError>, dry_run: bool) -> Failure {
+    if !dry_run {
+        for error in &errors {
+            report::say(door, Level::Error, &format!("{error}; nothing was claimed"));
+        }
+    }
+    Failure::Config(errors)
+}
+
+/// Where the program runs.
+fn stage(picture: &Picture, devices: &[Address]) -> &'static str {
+    match (devices.is_empty(), picture.initramfs) {
+        (false, _) => "udev",
+        (true, true) => "initramfs",
+        (true, false) => "command",
+    }
+}
+
+fn describe(config: &Config, picture: &Picture, plan: &Plan, outcome: Option<&Outcome>, stage: &str) -> json::Report {
+    let mut claims = json::claims(config, plan, outcome);
+    for (claim, entry) in claims.iter_mut().zip(&plan.entries) {
+        if claim.state == "claimed" && entry.decision == Decision::Take {
+            claim.stage = Some(stage.to_owned());
+            claim.time_ms = Some(picture.uptime_ms);
+        }
+    }
+    let mut problems: Vec<json::ProblemEntry> = plan.problems.iter().map(Into::into).collect();
+    for claim in claims.iter().filter(|claim| claim.state == "failed") {
+        problems.push(json::ProblemEntry {
+            severity: Severity::Error.name().to_owned(),
+            code: "failed".to_owned(),
+            device: claim.device.clone(),
+            message: claim.reason.clone().unwrap_or_default(),
+        });
+    }
+    json::Report {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: picture.kernel.clone(),
+        dry_run: outcome.is_none(),
+        stage: stage.to_owned(),
+        time_ms: picture.uptime_ms,
+        duration_ms: 0,
+        status: 0,
+        iommu: json::Iommu::from(&plan.verdict),
+        steps: json::steps(plan, outcome),
+        claims,
+        problems,
+    }
+}
+
+fn exit_of(plan: &Plan, report: &json::Report) -> Exit {
+    let held = |claim: &json::Claim| claim.state == "claimed" || (report.dry_run && claim.state == "pending");
+    if plan.unprotected {
+        Exit::Unprotected
+    } else if report.claims.iter().all(held) {
+        Exit::Ok
+    } else {
+        Exit::NotHeld
+    }
+}
+
+fn say_in_kernel_log(door: &dyn Door, plan: &Plan, report: &json::Report) {
+    if plan.off {
+        report::say(door, Level::Warning, "vfio_early=off is on the kernel command line: nothing is touched");
+        return;
+    }
+    if report.claims.is_empty() {
+        return;
+    }
+    for claim in &report.claims {
+        let device = claim.device.as_deref().unwrap_or("-");
+        match (claim.state.as_str(), claim.stage.is_some()) {
+            ("claimed", true) => {
+                let before = claim.before.first().map(|driver| format!(", taken from {driver}")).unwrap_or_default();
+                report::say(door, Level::Info, &format!("{device}: claimed for {}{before}", claim.target));
+            }
+            ("failed", _) => {
+                let reason = claim.reason.as_deref().unwrap_or("");
+                report::say(door, Level::Error, &format!("{device}: failed: {reason}"));
+            }
+            _ => {}
+        }
+    }
+    for problem in report.problems.iter().filter(|problem| problem.code != "failed") {
+        let level = if problem.severity == "error" { Level::Error } else { Level::Warning };
+        report::say(door, level, &problem.message);
+    }
+    let claimed = report.claims.iter().filter(|claim| claim.state == "claimed").count();
+    let (all, time) = (report.claims.len(), report.duration_ms);
+    report::say(door, Level::Info, &format!("{claimed} of {all} claimed in {time} ms"));
+}
+
+/// The plan or the outcome, for people.
+fn text(plan: &Plan, report: &json::Report) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    if plan.off {
+        return "vfio_early=off is on the kernel command line: nothing is touched\n".to_owned();
+    }
+    if report.claims.is_empty() {
+        return "nothing is claimed here\n".to_owned();
+    }
+    let _ = writeln!(text, "IOMMU: {}", plan.verdict.headline());
+    if !report.steps.is_empty() {
+        let _ = writeln!(text, "{}:", if report.dry_run { "Plan" } else { "Steps" });
+        for step in &report.steps {
+            let device = step.device.as_deref().unwrap_or("-");
+            let result = if report.dry_run { String::new() } else { format!("  {}", step.result) };
+            let line = format!("  {device:12}  {:19} {}{result}", step.op, step.value);
+            let _ = writeln!(text, "{}", line.trim_end());
+        }
+    }
+    let _ = writeln!(text, "Claims:");
+    for claim in &report.claims {
+        let device = claim.device.as_deref().unwrap_or("-");
+        let reason = claim.reason.as_deref().or(claim.driver.as_deref()).unwrap_or("");
+        let line = format!("  {device:12}  {:8} {:12} {reason}", claim.state, claim.target);
+        let _ = writeln!(text, "{}", line.trim_end());
+        let _ = writeln!(text, "                {} ({})", claim.selector, claim.source);
+    }
+    let notes = report.problems.iter().filter(|problem| problem.severity == "warning" || problem.device.is_none());
+    for problem in notes.filter(|problem| problem.code != "missing") {
+        let _ = writeln!(text, "{}: {}", problem.severity, problem.message);
+    }
+    text
+}

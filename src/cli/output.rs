@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The two streams: results to standard output, everything else to standard error.
+
+use std::io::{ErrorKind, IsTerminal, Write};
+
+use super::Exit;
+
+/// What the program prints. Results are collected and written at the end, so that a document comes whole or not at all.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    results: String,
+    /// `--quiet`: only errors are noted.
+    pub(super) quiet: bool,
+}
+
+impl Output {
+    /// Adds lines to the results.
+    pub(super) fn result(&mut self, text: &str) {
+        self.results.push_str(text);
+        if !text.ends_with('\n') {
+            self.results.push('\n');
+        }
+    }
+
+    /// Says something beside the results. Where it cannot be said, there is nobody to tell.
+    #[expect(clippy::unused_self, reason = "both streams are reached through the one who owns them")]
+    pub(super) fn note(&self, text: &str) {
+        let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
+    }
+
+    /// Whether results may be coloured.
+    #[expect(clippy::unused_self, reason = "both streams are reached through the one who owns them")]
+    pub(super) fn colour(&self) -> bool {
+        std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    }
+
+    /// Writes the results. A reader that went away has seen enough; any other failure is one of the system.
+    pub(super) fn finish(self, exit: Exit) -> Exit {
+        let mut stream = std::io::stdout().lock();
+        match stream.write_all(self.results.as_bytes()).and_then(|()| stream.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                let _ = writeln!(std::io::stderr(), "vfio-early: cannot write to standard output: {error}");
+                Exit::System
+            }
+            _ => exit,
+        }
+    }
+}

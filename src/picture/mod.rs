@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One picture of the machine: what /sys and /proc say, read once, as plain data.
+//!
+//! Two looks: [`Picture::survey`] learns what every device is, with one read each; [`Picture::look_closer`] learns more of
+//! the devices that matter. What matters is decided in between, by others.
+
+mod device;
+mod iommu;
+mod platform;
+
+use crate::door::{self, Door, Error};
+use crate::pci::{Address, parse_modalias};
+
+pub(crate) use device::driver;
+pub use device::{Detail, Device};
+pub use iommu::{Firmware, Group, IommuFacts, Processor};
+pub use platform::FirmwareFramebuffer;
+
+/// Where the PCI bus is.
+pub const PCI: &str = "/sys/bus/pci";
+
+/// How much of the kernel command line is read; the kernel's own limit is 2048 bytes on x86, more elsewhere.
+const COMMAND_LINE: usize = 64 * 1024;
+
+/// What was read of a machine.
+#[derive(Clone, Debug, Default)]
+pub struct Picture {
+    /// The kernel's release, as `uname -r` prints it.
+    pub kernel: String,
+    /// Milliseconds since the kernel started.
+    pub uptime_ms: u64,
+    /// Whether this is an initramfs: its root is the kernel's own, or it says so.
+    pub initramfs: bool,
+    /// The kernel command line, as it stands in /proc/cmdline.
+    pub command_line: Vec<u8>,
+    /// Every PCI function, sorted by address.
+    pub devices: Vec<Device>,
+    /// The PCI drivers that are registered now.
+    pub drivers: Vec<String>,
+    /// What is known of the IOMMU.
+    pub iommu: IommuFacts,
+    /// The IOMMU groups of the devices that were looked at closer, by number.
+    pub groups: Vec<Group>,
+    /// The firmware's framebuffers that a driver holds.
+    pub framebuffers: Vec<FirmwareFramebuffer>,
+    /// modules.alias of the running kernel, when it was asked for.
+    pub aliases: Vec<u8>,
+}
+
+impl Picture {
+    /// What every device is. `chains` asks for the bridges above each device too, one more system call each. A machine
+    /// without PCI has no devices; that /sys cannot be read is an error.
+    pub fn survey(door: &dyn Door, chains: bool) -> Result<Self, Error> {
+        let names = match door.list("/sys/bus/pci/devices") {
+            Ok(names) => names,
+            Err(error) if error.is_missing() => {
+                // No PCI is one thing; no /sys at all is another.
+                door.list("/sys/bus").or_else(|_| door.list("/sys/class"))?;
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
+        let mut devices = Vec::with_capacity(names.len());
+        for name in names {
+            let Ok(address) = name.parse::<Address>() else { continue };
+            // A device may go between the listing and the look.
+            let Ok(modalias) = door.attribute(&format!("{PCI}/devices/{name}/modalias")) else { continue };
+            let Some(identity) = parse_modalias(&modalias) else { continue };
+            let chain = if chains { device::chain(door, address) } else { Vec::new() };
+            devices.push(Device { address, identity, chain, detail: None });
+        }
+        devices.sort_unstable_by_key(|device| device.address);
+        Ok(Self {
+            kernel: door::text(door, "/proc/sys/kernel/osrelease").unwrap_or_default(),
+            uptime_ms: platform::uptime_ms(door),
+            initramfs: platform::is_initramfs(door),
+            command_line: door.head("/proc/cmdline", COMMAND_LINE).unwrap_or_default(),
+            devices,
+            drivers: door.list("/sys/bus/pci/drivers").unwrap_or_default(),
+            iommu: IommuFacts::read(door),
+            groups: Vec::new(),
+            framebuffers: Vec::new(),
+            aliases: Vec::new(),
+        })
+    }
+
+    /// Looks closer at these devices, at the IOMMU groups that they are in, and at everything else in those groups.
+    pub fn look_closer(&mut self, door: &dyn Door, addresses: &[Address]) {
+        let mut groups: Vec<u32> = self.detail(door, addresses);
+        groups.sort_unstable();
+        groups.dedup();
+        for id in groups {
+            if self.groups.iter().all(|group| group.id != id) {
+                let group = Group::read(door, id);
+                self.detail(door, &group.members);
+                self.groups.push(group);
+            }
+        }
+        self.groups.sort_unstable_by_key(|group| group.id);
+        self.framebuffers = FirmwareFramebuffer::read(door);
+    }
+
+    /// Reads modules.alias, which names the modules that want a device.
+    pub fn read_aliases(&mut self, door: &dyn Door) {
+        const MOST: usize = 16 * 1024 * 1024;
+        self.aliases = door.read(&format!("/lib/modules/{}/modules.alias", self.kernel), MOST).unwrap_or_default();
+    }
+
+    /// The device at an address.
+    pub fn device(&self, address: Address) -> Option<&Device> {
+        let index = self.devices.binary_search_by_key(&address, |device| device.address).ok()?;
+        self.devices.get(index)
+    }
+
+    /// The IOMMU group that a device is in, as far as it was looked at.
+    pub fn group_of(&self, device: &Device) -> Option<&Group> {
+        let id = device.detail.as_ref()?.group?;
+        self.groups.iter().find(|group| group.id == id)
+    }
+
+    /// Fills in the details of these devices; returns their groups.
+    fn detail(&mut self, door: &dyn Door, addresses: &[Address]) -> Vec<u32> {
+        let mut groups = Vec::new();
+        let mut new = Vec::new();
+        for device in self.devices.iter_mut().filter(|device| addresses.contains(&device.address)) {
+            if device.detail.is_none() {
+                new.push(device.address);
+            }
+            groups.extend(device.detail.get_or_insert_with(|| Detail::read(door, device.address)).group);
+        }
+        for (address, name) in new.iter().zip(device::overrides(door, &new)) {
+            let device = self.devices.iter_mut().find(|device| device.address == *address);
+            if let Some(detail) = device.and_then(|device| device.detail.as_mut()) {
+                detail.driver_override = name;
+            }
+        }
+        groups
+    }
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is not PCI: the clock, the root file system, the firmware's framebuffers.
+
+use procfs::FromBufRead;
+use procfs::process::MountInfos;
+
+use crate::door::Door;
+
+/// A framebuffer that the firmware left and that a driver holds; it lies in the memory of the boot display.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirmwareFramebuffer {
+    /// The platform device, for example `simple-framebuffer.0`.
+    pub device: String,
+    /// The platform driver, for example `simple-framebuffer`.
+    pub driver: String,
+}
+
+impl FirmwareFramebuffer {
+    /// The platform drivers that draw on what the firmware left (drivers/firmware/sysfb*.c and their drivers).
+    const DRIVERS: &'static [&'static str] =
+        &["simple-framebuffer", "efi-framebuffer", "vesa-framebuffer", "efidrm", "vesadrm"];
+
+    pub(super) fn read(door: &dyn Door) -> Vec<Self> {
+        let mut found = Vec::new();
+        for driver in Self::DRIVERS {
+            let names = door.list(&format!("/sys/bus/platform/drivers/{driver}")).unwrap_or_default();
+            let devices = names.into_iter().filter(|name| name.contains("framebuffer."));
+            found.extend(devices.map(|device| Self { device, driver: (*driver).to_owned() }));
+        }
+        found
+    }
+}
+
+/// Milliseconds since the kernel started; 0 where /proc does not say.
+pub(super) fn uptime_ms(door: &dyn Door) -> u64 {
+    let content = door.attribute("/proc/uptime").unwrap_or_default();
+    milliseconds(&String::from_utf8_lossy(&content)).unwrap_or(0)
+}
+
+/// The first number of `123.45 400.00`, whole, in milliseconds. The kernel always prints two decimals.
+fn milliseconds(uptime: &str) -> Option<u64> {
+    let (seconds, hundredths) = uptime.split_ascii_whitespace().next()?.split_once('.')?;
+    seconds.parse::<u64>().ok()?.checked_mul(1000)?.checked_add(hundredths.parse::<u64>().ok()?.checked_mul(10)?)
+}
+
+/// Whether the root is still the kernel's own: an image says so with a file (Documentation of systemd's initrd interface),
+/// or its root file system is the `rootfs` that the kernel unpacked it into.
+pub(super) fn is_initramfs(door: &dyn Door) -> bool {
+    const MOST: usize = 256 * 1024;
+    if door.attribute("/etc/initrd-release").is_ok() {
+        return true;
+    }
+    let Ok(content) = door.head("/proc/self/mountinfo", MOST) else { return false };
+    let Ok(mounts) = MountInfos::from_buf_read(content.as_slice()) else { return false };
+    // The last mount on a place is the one that is seen.
+    mounts
+        .0
+        .iter()
+        .rev()
+        .find(|mount| mount.mount_point.as_os_str() == "/")
+        .is_some_and(|mount| mount.fs_type == "rootfs")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uptime_is_read_without_floating_point() {
+        assert_eq!(milliseconds("123.45 400.00\n"), Some(123_450));
+        assert_eq!(milliseconds("0.07 0.00\n"), Some(70));
+        assert_eq!(milliseconds("\n"), None);
+        assert_eq!(milliseconds("99999999999999999999.00"), None);
+    }
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What keeps a function from being claimed, and what people should know of one that is.
+
+use crate::config::{Claim, Config, Framebuffer, Guard, Iommu, Selector};
+use crate::pci::Address;
+use crate::picture::{Detail, Device, Picture};
+
+use super::{Decision, Entry, Plan, Problem, State, Verdict, is_vfio_driver};
+
+/// Refuses the entries that a guard stands before. What comes along with a refused function is refused with it.
+pub(super) fn apply(config: &Config, picture: &Picture, entries: &mut [Entry]) {
+    let enabled = Verdict::of(picture).state == State::Enabled;
+    let mut displays: Vec<Address> = host_displays(picture, entries);
+    let mut refused: Vec<Address> = Vec::new();
+    for entry in entries.iter_mut() {
+        let Some(address) = entry.device else { continue };
+        let (Some(device), Some(claim)) = (picture.device(address), config.claims.get(entry.claim)) else { continue };
+        if entry.decision == Decision::Take {
+            let refusal = match entry.along.filter(|first| refused.contains(first)) {
+                Some(first) => Some((None, "along", format!("it goes with {first}, which is refused"))),
+                None => guard(claim, device, picture, entry.along.is_some(), &displays)
+                    .filter(|(guard, _)| !(guard.is_liftable() && claim.options.allow.contains(guard)))
+                    .map(|(guard, reason)| (Some(guard), guard.name(), reason))
+                    .or_else(|| no_group(config, device, enabled)),
+            };
+            if let Some((guard, code, reason)) = refusal {
+                entry.decision = Decision::refuse(guard, code, reason);
+            } else {
+                displays.retain(|display| *display != address);
+            }
+        }
+        if matches!(entry.decision, Decision::Refuse { .. }) {
+            refused.push(address);
+        }
+    }
+}
+
+/// The displays that the host has: those that no guest driver holds.
+fn host_displays(picture: &Picture, entries: &[Entry]) -> Vec<Address> {
+    let displays = picture.devices.iter().filter(|device| device.identity.class.is_display());
+    let of_host = displays.filter(|device| {
+        let done = entries.iter().any(|entry| entry.device == Some(device.address) && entry.decision == Decision::Done);
+        !done && !device.driver().is_some_and(is_vfio_driver)
+    });
+    of_host.map(|device| device.address).collect()
+}
+
+/// The guard that stands before a function, and why.
+fn guard(
+    claim: &Claim,
+    device: &Device,
+    picture: &Picture,
+    along: bool,
+    displays: &[Address],
+) -> Option<(Guard, String)> {
+    let class = device.identity.class;
+    let name = device.name();
+    if class.is_bridge() {
+        return Some((Guard::Bridge, format!("{name} is a {} of the host", class.name())));
+    }
+    let exact = match &claim.selector {
+        Selector::Id(pattern) => pattern.names_subsystem(),
+        _ => claim.options.id.is_some(),
+    };
+    if class.is_storage() && (along || !exact) {
+        let id = device.identity.id();
+        return Some((
+            Guard::Storage,
+            format!(
+                "{name} is a {}: name it with id={id}, or by its ID with the subsystem, or say allow=storage",
+                class.name()
+            ),
+        ));
+    }
+    if displays == [device.address] {
+        return Some((
+            Guard::LastDisplay,
+            format!("{name} is the last display of the host: it would have none (allow=last-display if that is meant)"),
+        ));
+    }
+    let group = picture.group_of(device)?;
+    let direct = group.direct.first()?;
+    Some((
+        Guard::Rmrr,
+        format!("the firmware reserves {direct} for group {} (RMRR or IVMD): the kernel keeps VFIO from it", group.id),
+    ))
+}
+
+/// Why a function without an IOMMU group is refused while an IOMMU is required.
+fn no_group(config: &Config, device: &Device, enabled: bool) -> Option<(Option<Guard>, &'static str, String)> {
+    let grouped = device.detail.as_ref().is_some_and(|detail| detail.group.is_some());
+    let required = config.settings.iommu == Iommu::Required;
+    (enabled && required && !grouped)
+        .then(|| (None, "no-iommu-group", format!("{} is in no IOMMU group: no IOMMU stands before it", device.name())))
+}
+
+/// What people should know: every refusal, and every claim that is carried out but has a catch.
+pub(super) fn problems(config: &Config, picture: &Picture, plan: &Plan) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if plan.entries.is_empty() {
+        return problems;
+    }
+    if plan.verdict.state != State::Enabled {
+        let message = format!("{}: {}", plan.verdict.reason(), plan.verdict.advice.join("; "));
+        let required = config.settings.iommu == Iommu::Required;
+        problems.push(if required {
+            Problem::error("iommu", None, message)
+        } else {
+            Problem::warning("iommu", None, message)
+        });
+    } else if plan.verdict.remapping == Some(false) {
+        problems.push(Problem::warning("interrupt-remapping", None, plan.verdict.advice.join("; ")));
+    }
+    for entry in &plan.entries {
+        match &entry.decision {
+            Decision::Refuse { code: "iommu", .. } => {}
+            Decision::Refuse { code, reason, .. } => problems.push(Problem::error(code, entry.device, reason.clone())),
+            Decision::Missing { reason } => problems.push(Problem::error("missing", None, reason.clone())),
+            Decision::Take | Decision::Done => {
+                problems.extend(entry.device.and_then(|address| boot_display(config, picture, address)));
+            }
+        }
+    }
+    problems.extend(neighbours(picture, plan));
+    problems
+}
+
+/// The catch of claiming the display that the firmware used.
+fn boot_display(config: &Config, picture: &Picture, address: Address) -> Option<Problem> {
+    let detail: &Detail = picture.device(address)?.detail.as_ref()?;
+    if detail.boot_vga != Some(true) {
+        return None;
+    }
+    let framebuffer = match (picture.framebuffers.first(), config.settings.framebuffer) {
+        (Some(framebuffer), Framebuffer::Keep) => {
+            format!("{} still draws on it (`set framebuffer release` detaches it), and ", framebuffer.driver)
+        }
+        _ => String::new(),
+    };
+    Some(Problem::warning(
+        "boot-display",
+        Some(address),
+        format!(
+            "{address} is the boot display: {framebuffer}its option ROM is the copy that the firmware ran, not the card's own"
+        ),
+    ))
+}
+
+/// The neighbours in the groups of claimed functions that keep a group from being viable.
+fn neighbours(picture: &Picture, plan: &Plan) -> Vec<Problem> {
+    let holds =
+        |address: Address| plan.entries.iter().any(|entry| entry.device == Some(address) && entry.decision.holds());
+    let mut problems = Vec::new();
+    for group in &picture.groups {
+        let Some(first) = group.members.iter().copied().find(|address| holds(*address)) else { continue };
+        for device in group.members.iter().filter_map(|address| picture.device(*address)) {
+            let harmless = device.driver().is_some_and(|driver| is_vfio_driver(driver) || driver == "pci-stub");
+            if device.identity.class.is_bridge() || holds(device.address) || harmless {
+                continue;
+            }
+            problems.push(Problem::warning(
+                "not-viable",
+                Some(first),
+                format!(
+                    "{first} shares IOMMU group {} with {}, a {} that is not claimed: a guest gets the group only while no host driver holds that one",
+                    group.id,
+                    device.name(),
+                    device.identity.class.name()
+                ),
+            ));
+        }
+    }
+    problems
+}

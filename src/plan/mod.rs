@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One decision: from the configuration and the picture to what is to be done, in order. A pure function; nothing here
+//! touches a machine, and a dry run prints exactly this.
+
+mod driver;
+mod entry;
+mod guards;
+mod select;
+mod steps;
+mod verdict;
+
+use crate::config::{Config, ConfigError, Iommu, OnFailure};
+use crate::pci::Address;
+use crate::picture::Picture;
+
+pub use driver::{is_vfio_driver, same_name, variant_driver};
+pub use entry::{Decision, Entry};
+pub use select::{concerned, needs_aliases, needs_chains};
+pub use steps::{Op, Step};
+pub use verdict::{State, Verdict};
+
+/// What is to be done, and what was decided against.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// `vfio_early=off`: nothing is touched.
+    pub off: bool,
+    /// What the IOMMU is worth.
+    pub verdict: Verdict,
+    /// Nothing is claimed, because the IOMMU is required and is not enabled.
+    pub unprotected: bool,
+    /// One entry for each function that a claim is about, or for a claim that is about none.
+    pub entries: Vec<Entry>,
+    /// What is to be done, in order.
+    pub steps: Vec<Step>,
+    /// What people should know.
+    pub problems: Vec<Problem>,
+    /// What becomes of a slot that cannot be claimed.
+    pub on_failure: OnFailure,
+}
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Something asked for does not hold.
+    Error,
+    /// It holds, but.
+    Warning,
+}
+
+impl Severity {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// Something that people should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// A short word for programs.
+    pub code: &'static str,
+    /// The device that it is about.
+    pub device: Option<Address>,
+    /// What it is, and what to do.
+    pub message: String,
+}
+
+impl Problem {
+    /// A warning.
+    pub fn warning(code: &'static str, device: Option<Address>, message: String) -> Self {
+        Self { severity: Severity::Warning, code, device, message }
+    }
+
+    /// An error.
+    pub fn error(code: &'static str, device: Option<Address>, message: String) -> Self {
+        Self { severity: Severity::Error, code, device, message }
+    }
+}
+
+/// Decides. `scope`: only these devices are considered; all of them when it is empty. The error is a configuration that
+/// contradicts itself on this machine.
+pub fn plan(config: &Config, picture: &Picture, scope: &[Address]) -> Result<Plan, Vec<ConfigError>> {
+    let verdict = Verdict::of(picture);
+    let mut plan = Plan {
+        off: config.off,
+        unprotected: false,
+        verdict,
+        entries: Vec::new(),
+        steps: Vec::new(),
+        problems: Vec::new(),
+        on_failure: config.settings.on_failure,
+    };
+    if config.off {
+        return Ok(plan);
+    }
+    plan.entries = select::entries(config, picture)?;
+    guards::apply(config, picture, &mut plan.entries);
+    let required = config.settings.iommu == Iommu::Required;
+    if required && plan.verdict.state != State::Enabled {
+        plan.unprotected = !plan.entries.is_empty();
+        for entry in &mut plan.entries {
+            if matches!(entry.decision, Decision::Take | Decision::Done) {
+                entry.decision = Decision::refuse(None, "iommu", plan.verdict.reason());
+            }
+        }
+    }
+    if !scope.is_empty() {
+        plan.entries.retain(|entry| entry.device.is_some_and(|device| scope.contains(&device)));
+        plan.unprotected &= !plan.entries.is_empty();
+    }
+    plan.problems = guards::problems(config, picture, &plan);
+    plan.steps = steps::steps(config, picture, &plan.entries);
+    Ok(plan)
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which functions the claims are about.
+
+use crate::config::{Claim, Config, ConfigError, Driver, Selector, With};
+use crate::pci::Address;
+use crate::picture::{Device, Picture};
+
+use super::driver::{self, same_name};
+use super::{Decision, Entry};
+
+/// Whether a claim names a device by the bridges above it, so that they have to be known.
+pub fn needs_chains(config: &Config) -> bool {
+    config.claims.iter().any(|claim| matches!(claim.selector, Selector::Path(_)))
+}
+
+/// Whether a claim asks for the best variant driver, so that modules.alias has to be read.
+pub fn needs_aliases(config: &Config) -> bool {
+    config.claims.iter().any(|claim| claim.options.driver == Driver::Auto)
+}
+
+/// The devices that have to be looked at closer: what the claims select, what is in the same slots, and every display.
+pub fn concerned(config: &Config, picture: &Picture) -> Vec<Address> {
+    let selected: Vec<Address> =
+        config.claims.iter().flat_map(|claim| direct(claim, picture)).map(|device| device.address).collect();
+    let concerned = picture.devices.iter().filter(|device| {
+        device.identity.class.is_display() || selected.iter().any(|address| address.slot() == device.address.slot())
+    });
+    concerned.map(|device| device.address).collect()
+}
+
+/// The devices that a claim's selector names.
+fn direct<'a>(claim: &Claim, picture: &'a Picture) -> Vec<&'a Device> {
+    let selected = picture.devices.iter().filter(|device| match &claim.selector {
+        Selector::Address(address) => device.address == *address,
+        Selector::Slot(slot) => device.address.slot() == *slot,
+        Selector::Path(path) => path.matches(&device.chain),
+        Selector::Id(pattern) => pattern.matches(&device.identity),
+        Selector::Modalias(pattern) => pattern.matches(&device.identity.modalias("pci")),
+    });
+    selected.collect()
+}
+
+/// The devices that come along with a selected one.
+fn along<'a>(claim: &Claim, device: &Device, alone: bool, picture: &'a Picture) -> Vec<&'a Device> {
+    let with = claim.options.with.unwrap_or(if alone && device.identity.class.is_display() {
+        With::Functions
+    } else {
+        With::None
+    });
+    let members = match with {
+        With::None => return Vec::new(),
+        With::Functions => Vec::new(),
+        With::Group => picture.group_of(device).map(|group| group.members.clone()).unwrap_or_default(),
+    };
+    let others = picture.devices.iter().filter(|other| {
+        let named = match with {
+            With::Functions => other.address.slot() == device.address.slot(),
+            _ => members.contains(&other.address),
+        };
+        named && other.address != device.address && !other.identity.class.is_bridge()
+    });
+    others.collect()
+}
+
+/// One entry for each function that a claim is about, in the order of the claims. A function has one entry: what selects
+/// it goes before what only takes it along, and the first claim before the later ones. Two claims that select one function
+/// and differ in their options are an error.
+pub(super) fn entries(config: &Config, picture: &Picture) -> Result<Vec<Entry>, Vec<ConfigError>> {
+    let selections: Vec<Vec<&Device>> = config.claims.iter().map(|claim| direct(claim, picture)).collect();
+    let errors = contradictions(config, &selections);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    // A pattern that is refused for matching too much selects nothing for sure.
+    let taken = |index: usize, claim: &Claim| {
+        let devices = selections.get(index).map(Vec::as_slice).unwrap_or_default();
+        if is_ambiguous(claim, devices) { &[] } else { devices }
+    };
+    let selected: Vec<Address> = config
+        .claims
+        .iter()
+        .enumerate()
+        .flat_map(|(index, claim)| taken(index, claim))
+        .map(|device| device.address)
+        .collect();
+
+    let mut entries: Vec<Entry> = Vec::new();
+    for (index, claim) in config.claims.iter().enumerate() {
+        let devices = selections.get(index).map(Vec::as_slice).unwrap_or_default();
+        let entry = |device: Option<&Device>, along: Option<Address>, decision: Decision| Entry {
+            claim: index,
+            device: device.map(|device| device.address),
+            along,
+            driver: device.and_then(Device::driver).map(ToOwned::to_owned),
+            target: device.map_or_else(
+                || "vfio-pci".to_owned(),
+                |device| driver::target(&claim.options.driver, &device.identity, &picture.aliases),
+            ),
+            decision,
+        };
+        if devices.is_empty() {
+            // IDs that vfio-pci was given may well name cards that are not here: nobody asked us for them.
+            if !claim.adopted {
+                entries.push(entry(None, None, Decision::Missing { reason: missing(claim, picture) }));
+            }
+            continue;
+        }
+        if is_ambiguous(claim, devices) {
+            for device in devices.iter().filter(|device| !selected.contains(&device.address)) {
+                entries.push(entry(Some(device), None, Decision::refuse(None, "ambiguous", ambiguous(claim, devices))));
+            }
+            continue;
+        }
+        let unexpected = unexpected(claim, devices, picture);
+        for device in devices {
+            if entries.iter().any(|entry| entry.device == Some(device.address)) {
+                continue;
+            }
+            let done = |device: &Device, target: &str| {
+                let detail = device.detail.as_ref();
+                device.driver().is_some_and(|driver| same_name(driver, target))
+                    && detail
+                        .and_then(|detail| detail.driver_override.as_deref())
+                        .is_some_and(|name| same_name(name, target))
+            };
+            let mut selected_entry = entry(Some(device), None, Decision::Take);
+            if let Some(reason) = &unexpected {
+                selected_entry.decision = Decision::refuse(None, "id-mismatch", reason.clone());
+            } else if done(device, &selected_entry.target) {
+                selected_entry.decision = Decision::Done;
+            }
+            entries.push(selected_entry);
+            for other in along(claim, device, devices.len() == 1, picture) {
+                let known = entries.iter().any(|entry| entry.device == Some(other.address));
+                if !known && !selected.contains(&other.address) {
+                    let mut other_entry = entry(Some(other), Some(device.address), Decision::Take);
+                    if done(other, &other_entry.target) {
+                        other_entry.decision = Decision::Done;
+                    }
+                    entries.push(other_entry);
+                }
+            }
+        }
+    }
+    Ok(entries)
+}
+
+/// Whether a claim for one device matches several.
+fn is_ambiguous(claim: &Claim, devices: &[&Device]) -> bool {
+    claim.selector.is_pattern() && !claim.options.all && devices.len() > 1
+}
+
+/// Claims that select the same function and want different things of it.
+fn contradictions(config: &Config, selections: &[Vec<&Device>]) -> Vec<ConfigError> {
+    let claims: Vec<_> = config
+        .claims
+        .iter()
+        .zip(selections)
+        .filter(|(claim, devices)| !claim.adopted && !is_ambiguous(claim, devices))
+        .collect();
+    let mut errors = Vec::new();
+    for (later, (claim, devices)) in claims.iter().enumerate() {
+        for (other, theirs) in claims.iter().take(later) {
+            let shared = devices.iter().find(|device| theirs.iter().any(|one| one.address == device.address));
+            let (mut ours, mut others) = (claim.options.clone(), other.options.clone());
+            // How many a pattern may match says nothing about what becomes of one of them.
+            ours.all = others.all;
+            others.id = None;
+            ours.id = None;
+            if let (Some(device), true) = (shared, ours != others) {
+                errors.push(ConfigError {
+                    origin: claim.origin.clone(),
+                    message: format!(
+                        "{} and {} ({}) both claim {}, with different options; give both the same options, or take one away",
+                        claim.selector, other.selector, other.origin, device.address
+                    ),
+                });
+            }
+        }
+    }
+    errors
+}
+
+/// Why nothing was found.
+fn missing(claim: &Claim, picture: &Picture) -> String {
+    let what = match &claim.selector {
+        Selector::Address(address) => format!("no device at {address}"),
+        Selector::Slot(slot) => format!("no device in slot {slot}"),
+        Selector::Path(path) => format!("no device at the end of the path {path}"),
+        Selector::Id(_) | Selector::Modalias(_) => format!("no device matches {}", claim.selector),
+    };
+    format!("{what}{}", elsewhere(claim, picture))
+}
+
+/// Why a pattern may not be followed.
+fn ambiguous(claim: &Claim, devices: &[&Device]) -> String {
+    let names: Vec<String> = devices.iter().map(|device| device.address.to_string()).collect();
+    format!(
+        "{} matches {} devices ({}); name one by its address, or say match=all",
+        claim.selector,
+        devices.len(),
+        names.join(", ")
+    )
+}
+
+/// Why what was found is not what `id=` says. In a slot, the lowest function counts.
+fn unexpected(claim: &Claim, devices: &[&Device], picture: &Picture) -> Option<String> {
+    let expected = claim.options.id?;
+    let (wrong, identity) = devices.iter().map(|device| (device, device.identity)).next()?;
+    if expected.matches(&identity) {
+        return None;
+    }
+    let found = if expected.subsystem.is_some() {
+        format!("{}:{}", identity.id(), identity.subsystem())
+    } else {
+        identity.id()
+    };
+    Some(format!("{} is {found}, but id= says {expected}{}", wrong.address, elsewhere(claim, picture)))
+}
+
+/// Where the device that `id=` names is instead.
+fn elsewhere(claim: &Claim, picture: &Picture) -> String {
+    let Some(expected) = claim.options.id else { return String::new() };
+    let places: Vec<String> = picture
+        .devices
+        .iter()
+        .filter(|device| expected.matches(&device.identity))
+        .map(|device| device.address.to_string())
+        .collect();
+    if places.is_empty() { String::new() } else { format!("; {expected} is at {}", places.join(", ")) }
+}

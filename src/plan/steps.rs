@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From decisions to steps, in order.
+//!
+//! Overrides come first, for all devices: from then on no other driver binds them, whatever is loaded at the same time.
+//! Then each module, once. Only then, when it is sure that there is a driver to go to, wrong drivers are detached and the
+//! devices probed: where the module is missing from the image, nothing has been taken away from anybody.
+
+use crate::config::{Config, Framebuffer};
+use crate::pci::Address;
+use crate::picture::Picture;
+
+use super::{Decision, Entry, same_name};
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The device that it is done to; none for a module.
+    pub device: Option<Address>,
+    /// What is done.
+    pub op: Op,
+}
+
+/// What is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Wake the device: `on` to power/control, then wait until it is no longer in D3cold.
+    PowerUp,
+    /// Write this driver's name to driver_override.
+    Override(String),
+    /// Load the module of this driver.
+    Load(String),
+    /// Unbind this device of the firmware's framebuffer from its driver.
+    ReleaseFramebuffer {
+        /// The platform device.
+        device: String,
+        /// The platform driver.
+        driver: String,
+    },
+    /// Unbind the device from this driver.
+    Detach(String),
+    /// Have the device probed: its address to drivers_probe.
+    Probe,
+    /// Read back that this driver holds the device.
+    Verify(String),
+    /// Give power/control its value back.
+    PowerControl(String),
+    /// After a failure: clear driver_override, or give it its value back.
+    RestoreOverride(Option<String>),
+    /// After a failure: bind the device to the driver that it had.
+    Rebind(String),
+}
+
+impl Op {
+    /// The name in reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::PowerUp => "power-up",
+            Self::Override(_) => "override",
+            Self::Load(_) => "load",
+            Self::ReleaseFramebuffer { .. } => "release-framebuffer",
+            Self::Detach(_) => "detach",
+            Self::Probe => "probe",
+            Self::Verify(_) => "verify",
+            Self::PowerControl(_) => "power-control",
+            Self::RestoreOverride(_) => "restore-override",
+            Self::Rebind(_) => "rebind",
+        }
+    }
+
+    /// What it is done with: a driver, a module, a device.
+    pub fn value(&self) -> &str {
+        match self {
+            Self::Override(name)
+            | Self::Load(name)
+            | Self::Detach(name)
+            | Self::Verify(name)
+            | Self::PowerControl(name)
+            | Self::Rebind(name) => name,
+            Self::ReleaseFramebuffer { device, .. } => device,
+            Self::RestoreOverride(name) => name.as_deref().unwrap_or(""),
+            Self::PowerUp | Self::Probe => "",
+        }
+    }
+}
+
+/// The steps for the entries that are to be taken.
+pub(super) fn steps(config: &Config, picture: &Picture, entries: &[Entry]) -> Vec<Step> {
+    let mut first = Vec::new();
+    let mut modules: Vec<&str> = Vec::new();
+    let mut then = Vec::new();
+    for entry in entries.iter().filter(|entry| entry.decision == Decision::Take) {
+        let Some(device) = entry.device.and_then(|address| picture.device(address)) else { continue };
+        let step = |op: Op| Step { device: Some(device.address), op };
+        let target = entry.target.as_str();
+        let detail = device.detail.clone().unwrap_or_default();
+
+        let bound = detail.driver.as_deref().is_some_and(|driver| same_name(driver, target));
+        let asleep = !bound && detail.power_state.as_deref() == Some("D3cold");
+        if asleep {
+            first.push(step(Op::PowerUp));
+        }
+        if !detail.driver_override.as_deref().is_some_and(|name| same_name(name, target)) {
+            first.push(step(Op::Override(target.to_owned())));
+        }
+        if bound {
+            // Its driver without an override: the next rescan could give it to another.
+            continue;
+        }
+        if !modules.contains(&target) && !picture.drivers.iter().any(|driver| same_name(driver, target)) {
+            modules.push(target);
+        }
+        if config.settings.framebuffer == Framebuffer::Release && detail.boot_vga == Some(true) {
+            then.extend(picture.framebuffers.iter().map(|framebuffer| {
+                step(Op::ReleaseFramebuffer { device: framebuffer.device.clone(), driver: framebuffer.driver.clone() })
+            }));
+        }
+        if let Some(driver) = detail.driver {
+            then.push(step(Op::Detach(driver)));
+        }
+        then.push(step(Op::Probe));
+        then.push(step(Op::Verify(target.to_owned())));
+        if let (true, Some(control)) = (asleep, detail.power_control.filter(|control| control != "on")) {
+            then.push(step(Op::PowerControl(control)));
+        }
+    }
+    let loads = modules.into_iter().map(|module| Step { device: None, op: Op::Load(module.to_owned()) });
+    first.into_iter().chain(loads).chain(then).collect()
+}

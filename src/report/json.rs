@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The JSON documents. Fields may be added, never renamed: scripts read them.
+
+use miniserde::{Deserialize, Serialize};
+
+use crate::act::{Outcome, StepResult};
+use crate::config::{Config, Guard};
+use crate::picture::{Device, Firmware, Picture};
+use crate::plan::{Decision, Entry, Plan, Problem, Verdict};
+
+/// The document of `claim`, and of /run/vfio-early/report.json.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// The program's version.
+    pub version: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// Nothing was done; this is the plan.
+    pub dry_run: bool,
+    /// Where the program ran: `initramfs`, `udev`, `command`.
+    pub stage: String,
+    /// When it began, in milliseconds since the kernel started.
+    pub time_ms: u64,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// The exit status.
+    pub status: u8,
+    /// The verdict on the IOMMU.
+    pub iommu: Iommu,
+    /// What was done.
+    pub steps: Vec<Step>,
+    /// What became of each claim.
+    pub claims: Vec<Claim>,
+    /// What people should know.
+    pub problems: Vec<ProblemEntry>,
+}
+
+/// The document of `status`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The verdict on the IOMMU.
+    pub iommu: Iommu,
+    /// Every claim and its present state.
+    pub claims: Vec<Claim>,
+    /// The devices of interest.
+    pub devices: Vec<DeviceEntry>,
+    /// The IOMMU groups of those devices.
+    pub groups: Vec<GroupEntry>,
+    /// What people should know.
+    pub problems: Vec<ProblemEntry>,
+    /// When and where devices were last claimed.
+    pub boot: Option<Boot>,
+}
+
+/// When and where devices were claimed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Boot {
+    /// `initramfs`, `udev`, `command`.
+    pub stage: String,
+    /// Milliseconds since the kernel started.
+    pub time_ms: u64,
+    /// Milliseconds.
+    pub duration_ms: u64,
+    /// The exit status.
+    pub status: u8,
+}
+
+/// The verdict on the IOMMU.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Iommu {
+    /// `enabled`, `disabled`, `absent`.
+    pub state: String,
+    /// `intel`, `amd`, `smmu`, `other`.
+    pub kind: Option<String>,
+    /// The units that the kernel runs.
+    pub units: Vec<String>,
+    /// `DMAR`, `IVRS`, `IORT`.
+    pub firmware_table: Option<String>,
+    /// `enabled`, `disabled`, `unknown`.
+    pub interrupt_remapping: String,
+    /// What to do about what is missing.
+    pub advice: Vec<String>,
+}
+
+/// One step.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Step {
+    /// The device's address.
+    pub device: Option<String>,
+    /// What is done.
+    pub op: String,
+    /// With what.
+    pub value: String,
+    /// `planned`, `ok`, `skipped`, or why it failed.
+    pub result: String,
+}
+
+/// One function that a claim is about, or one claim that is about none.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Claim {
+    /// The selector, as the program understood it.
+    pub selector: String,
+    /// Where the claim is written.
+    pub source: String,
+    /// The function's address.
+    pub device: Option<String>,
+    /// `claimed`, `pending`, `refused`, `failed`, `missing`, `drifted`.
+    pub state: String,
+    /// The driver that holds it now.
+    pub driver: Option<String>,
+    /// The driver that it shall be on.
+    pub target: String,
+    /// The guard that refused it.
+    pub guard: Option<String>,
+    /// Why it is not claimed.
+    pub reason: Option<String>,
+    /// Where it was claimed: `initramfs`, `udev`, `command`.
+    pub stage: Option<String>,
+    /// When, in milliseconds since the kernel started.
+    pub time_ms: Option<u64>,
+    /// The drivers that had held it before.
+    pub before: Vec<String>,
+}
+
+/// A device.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct DeviceEntry {
+    /// Its address.
+    pub address: String,
+    /// Vendor ID.
+    pub vendor: String,
+    /// Device ID.
+    pub device: String,
+    /// Subsystem vendor ID.
+    pub subsystem_vendor: String,
+    /// Subsystem device ID.
+    pub subsystem_device: String,
+    /// Class code.
+    pub class: String,
+    /// What it is called.
+    pub name: String,
+    /// The driver that holds it.
+    pub driver: Option<String>,
+    /// The override that is set.
+    pub driver_override: Option<String>,
+    /// Its IOMMU group.
+    pub iommu_group: Option<u32>,
+    /// Its NUMA node.
+    pub numa_node: Option<u16>,
+    /// Whether it is the boot display; `null` on what is no display.
+    pub boot_vga: Option<bool>,
+    /// The ways to reset it.
+    pub reset_methods: Vec<String>,
+    /// Its power state.
+    pub power_state: Option<String>,
+}
+
+/// An IOMMU group.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct GroupEntry {
+    /// Its number.
+    pub id: u32,
+    /// The type of its default domain.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// The addresses of its devices.
+    pub devices: Vec<String>,
+    /// Whether a guest could have it now.
+    pub viable: bool,
+    /// The devices that keep it from that, with their drivers.
+    pub blockers: Vec<String>,
+}
+
+/// Something that people should know.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ProblemEntry {
+    /// `error` or `warning`.
+    pub severity: String,
+    /// A short word for programs.
+    pub code: String,
+    /// The device that it is about.
+    pub device: Option<String>,
+    /// What it is, and what to do.
+    pub message: String,
+}
+
+impl From<&Verdict> for Iommu {
+    fn from(verdict: &Verdict) -> Self {
+        let remapping = match verdict.remapping {
+            Some(true) => "enabled",
+            Some(false) => "disabled",
+            None => "unknown",
+        };
+        Self {
+            state: verdict.state.name().to_owned(),
+            kind: verdict.kind.map(ToOwned::to_owned),
+            units: verdict.units.clone(),
+            firmware_table: verdict.firmware.map(|table: Firmware| table.name().to_owned()),
+            interrupt_remapping: remapping.to_owned(),
+            advice: verdict.advice.clone(),
+        }
+    }
+}
+
+impl From<&Problem> for ProblemEntry {
+    fn from(problem: &Problem) -> Self {
+        Self {
+            severity: problem.severity.name().to_owned(),
+            code: problem.code.to_owned(),
+            device: problem.device.map(|address| address.to_string()),
+            message: problem.message.clone(),
+        }
+    }
+}
+
+impl From<&Device> for DeviceEntry {
+    fn from(device: &Device) -> Self {
+        let detail = device.detail.clone().unwrap_or_default();
+        let identity = device.identity;
+        Self {
+            address: device.address.to_string(),
+            vendor: format!("{:04x}", identity.vendor),
+            device: format!("{:04x}", identity.device),
+            subsystem_vendor: format!("{:04x}", identity.subvendor),
+            subsystem_device: format!("{:04x}", identity.subdevice),
+            class: identity.class.to_string(),
+            name: identity.class.name().to_owned(),
+            driver: detail.driver,
+            driver_override: detail.driver_override,
+            iommu_group: detail.group,
+            numa_node: detail.numa_node,
+            boot_vga: detail.boot_vga,
+            reset_methods: detail.reset_methods,
+            power_state: detail.power_state,
+        }
+    }
+}
+
+/// The steps of a plan, as they ended, or as they are planned where nothing was done.
+pub fn steps(plan: &Plan, outcome: Option<&Outcome>) -> Vec<Step> {
+    let entry = |step: &crate::plan::Step, result: &str| Step {
+        device: step.device.map(|address| address.to_string()),
+        op: step.op.name().to_owned(),
+        value: step.op.value().to_owned(),
+        result: result.to_owned(),
+    };
+    match outcome {
+        None => plan.steps.iter().map(|step| entry(step, "planned")).collect(),
+        Some(outcome) => outcome
+            .steps
+            .iter()
+            .map(|done| match &done.result {
+                StepResult::Ok => entry(&done.step, "ok"),
+                StepResult::Skipped => entry(&done.step, "skipped"),
+                StepResult::Failed(why) => entry(&done.step, why),
+            })
+            .collect(),
+    }
+}
+
+/// The claims of a plan: decided (`pending` where something is to be done), or as they ended.
+pub fn claims(config: &Config, plan: &Plan, outcome: Option<&Outcome>) -> Vec<Claim> {
+    let mut claims = Vec::with_capacity(plan.entries.len());
+    for (index, entry) in plan.entries.iter().enumerate() {
+        let mut claim = undecided(config, entry);
+        match &entry.decision {
+            Decision::Done => claim.state = "claimed".to_owned(),
+            Decision::Missing { reason } => {
+                claim.state = "missing".to_owned();
+                claim.reason = Some(reason.clone());
+            }
+            Decision::Refuse { guard, reason, .. } => {
+                claim.state = "refused".to_owned();
+                claim.guard = guard.map(Guard::name).map(ToOwned::to_owned);
+                claim.reason = Some(reason.clone());
+            }
+            Decision::Take => {
+                claim.state = "pending".to_owned();
+                if let Some(ending) = outcome.and_then(|outcome| outcome.endings.get(index)) {
+                    claim.before = entry.driver.iter().cloned().collect();
+                    claim.driver = ending.driver.clone();
+                    claim.reason = ending.failure.clone();
+                    claim.state = if ending.failure.is_none() { "claimed" } else { "failed" }.to_owned();
+                }
+            }
+        }
+        claims.push(claim);
+    }
+    claims
+}
+
+fn undecided(config: &Config, entry: &Entry) -> Claim {
+    let claim = config.claims.get(entry.claim);
+    Claim {
+        selector: claim.map(|claim| claim.selector.to_string()).unwrap_or_default(),
+        source: claim.map(|claim| claim.origin.to_string()).unwrap_or_default(),
+        device: entry.device.map(|address| address.to_string()),
+        driver: entry.driver.clone(),
+        target: entry.target.clone(),
+        ..Default::default()
+    }
+}
+
+/// The groups that were looked at, with what keeps each from being viable now.
+pub fn groups(picture: &Picture) -> Vec<GroupEntry> {
+    let mut groups = Vec::new();
+    for group in &picture.groups {
+        let mut blockers = Vec::new();
+        for device in group.members.iter().filter_map(|address| picture.device(*address)) {
+            match device.driver() {
+                // What the kernel itself allows (drivers/vfio/vfio_iommu: a bridge's port driver, pci-stub, VFIO drivers).
+                Some(driver)
+                    if driver != "pcieport" && driver != "pci-stub" && !crate::plan::is_vfio_driver(driver) =>
+                {
+                    blockers.push(format!("{} ({driver})", device.address));
+                }
+                _ => {}
+            }
+        }
+        groups.push(GroupEntry {
+            id: group.id,
+            kind: group.kind.clone(),
+            devices: group.members.iter().map(ToString::to_string).collect(),
+            viable: blockers.is_empty(),
+            blockers,
+        });
+    }
+    groups
+}

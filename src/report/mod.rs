@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What happened, told: as JSON documents, in the kernel log, and to people.
+
+pub mod json;
+mod kernel_log;
+mod store;
+
+pub use kernel_log::{Level, say};
+pub use store::{PATH, ROM_DIRECTORY, load, merge, save};

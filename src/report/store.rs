@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The report that stays: /run/vfio-early/report.json, written in the initramfs and read for as long as the machine runs.
+
+use crate::door::{Door, Error};
+
+use super::json::{Claim, Report};
+
+/// Where the report lies.
+pub const PATH: &str = "/run/vfio-early/report.json";
+
+/// Where saved option ROMs lie, each as ADDRESS.rom.
+pub const ROM_DIRECTORY: &str = "/run/vfio-early/rom";
+
+/// How large a report may be; one of 256 functions takes a tenth of that.
+const MOST: usize = 4 * 1024 * 1024;
+
+/// How many steps a report keeps; a device that comes and goes must not make it grow for ever.
+const STEPS: usize = 1024;
+
+/// Reads the report; `None` where there is none that can be understood.
+pub fn load(door: &dyn Door) -> Option<Report> {
+    let content = door.read(PATH, MOST).ok()?;
+    let text = std::str::from_utf8(&content).ok()?;
+    miniserde::json::from_str(text).ok()
+}
+
+/// Writes the report.
+pub fn save(door: &dyn Door, report: &Report) -> Result<(), Error> {
+    let mut text = miniserde::json::to_string(report);
+    text.push('\n');
+    door.save(PATH, text.as_bytes())
+}
+
+/// What is kept of an earlier report beside a new one. A claim that still holds keeps the stage and the time at which it
+/// was made; where the new run looked at some devices only (`partial`), the earlier one stands for all others.
+pub fn merge(earlier: Option<Report>, mut new: Report, partial: bool) -> Report {
+    let Some(mut earlier) = earlier else { return new };
+    for claim in &mut new.claims {
+        let old = earlier.claims.iter().find(|old| old.device.is_some() && old.device == claim.device);
+        if let (Some(old), true) = (old, claim.state == "claimed" && claim.stage.is_none()) {
+            claim.stage = old.stage.clone();
+            claim.time_ms = old.time_ms;
+            claim.before = old.before.clone();
+        }
+    }
+    if partial {
+        earlier.claims.retain(|old| !new.claims.iter().any(|claim| is_same(claim, old)));
+        earlier.claims.append(&mut new.claims);
+        earlier.steps.append(&mut new.steps);
+        let surplus = earlier.steps.len().saturating_sub(STEPS);
+        earlier.steps.drain(..surplus);
+        earlier.problems.retain(|old| !new.problems.iter().any(|problem| problem.device == old.device));
+        earlier.problems.append(&mut new.problems);
+        return earlier;
+    }
+    new
+}
+
+/// Whether a new entry takes the place of an old one: the same device, or the claim that had found none.
+fn is_same(new: &Claim, old: &Claim) -> bool {
+    match &old.device {
+        Some(device) => new.device.as_ref() == Some(device),
+        None => new.selector == old.selector && new.source == old.source,
+    }
+}
