@@ -207,6 +207,7 @@ const WRONG_LINES: &[(&str, &str)] = &[
         "`10de:*:*:*:3000000`: expected an ID such as 10de:1e04, 10de:* or 10de:1e04:1462:3711[:CLASS[:MASK]], four hexadecimal digits each",
     ),
     ("claim pci:v[", "`pci:v[`: expected a modalias pattern such as pci:v000010DEd*bc03* (invalid range pattern)"),
+    ("claim pci:\u{1b}*", "`pci:?*`: expected a modalias pattern such as pci:v000010DEd*bc03*"),
     ("claim pci:é", "`pci:é`: expected a modalias pattern such as pci:v000010DEd*bc03*"),
     ("claim 01:00.0 01:00.1", "`01:00.1`: expected an option, NAME=VALUE with one of id, match, with, driver or allow"),
     (
@@ -413,11 +414,11 @@ const WRONG_COMMAND_LINES: &[(&str, &str)] = &[
     ("vfio_early=no vfio_early=on", "vfio_early=`no`: expected on or off"),
     (
         "vfio_early.clam=01:00.0",
-        "unknown parameter vfio_early.NAME `clam` (did you mean `claim`?); expected claim, iommu, on-failure, framebuffer, adopt-ids or step-timeout",
+        "unknown vfio_early parameter `clam` (did you mean `claim`?); expected claim, iommu, on-failure, framebuffer, adopt-ids or step-timeout",
     ),
     (
         "vfio_early.=1",
-        "unknown parameter vfio_early.NAME ``; expected claim, iommu, on-failure, framebuffer, adopt-ids or step-timeout",
+        "unknown vfio_early parameter ``; expected claim, iommu, on-failure, framebuffer, adopt-ids or step-timeout",
     ),
     ("vfio_early.claim", "vfio_early.claim: expected vfio_early.claim=VALUE"),
     ("vfio-early.step-timeout", "vfio_early.step_timeout: expected vfio_early.step_timeout=VALUE"),
@@ -433,6 +434,7 @@ const WRONG_COMMAND_LINES: &[(&str, &str)] = &[
         "vfio_early.claim=01:00.0,,02:00.0",
         "``: expected a selector: an address (01:00.0), a slot (01:00.*), a path (00:01.0/00.0), an ID (10de:1e04) or a modalias pattern (pci:v000010DEd*bc03*)",
     ),
+    ("vfio_early.claim=\"pci:v* d*\"", "`pci:v* d*`: expected a modalias pattern such as pci:v000010DEd*bc03*"),
     ("vfio_early.claim=01:00.0,with=all", "`with=all`: expected functions, group or none"),
     ("vfio_early.claim=01:00.0,01:00.0", "0000:01:00.0 is claimed twice (see kernel command line); expected one claim"),
     ("vfio_early.iommu=on", "iommu `on`: expected required or optional"),

@@ -161,3 +161,56 @@ fn hexadecimal(text: &str) -> Option<(u32, &str)> {
         digits.chars().filter_map(|digit| digit.to_digit(16)).fold(0_u32, |number, digit| (number << 4) | digit);
     Some((number, rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pci::{Class, Identity};
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    const ANY: u32 = u32::MAX;
+
+    /// Whether the kernel finds that an entry and a function belong together (drivers/pci/pci.h, `pci_match_one_device`).
+    fn kernel_matches(entry: &[u32], function: &Identity) -> bool {
+        let field = |at: usize, default| entry.get(at).copied().unwrap_or(default);
+        let ids = [function.vendor, function.device, function.subvendor, function.subdevice];
+        ids.into_iter().enumerate().all(|(at, id)| [ANY, u32::from(id)].contains(&field(at, ANY)))
+            && (field(4, 0) ^ function.class.0) & field(5, 0) == 0
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
+        #[test]
+        fn an_adopted_entry_selects_what_vfio_pci_would_take(
+            ids in proptest::collection::vec(select(vec![ANY, ANY, 0x10de, 0x1, 0x110de]), 2..=4),
+            class in select(vec![0x03_0000, 0x03_8000, 0x0300_0000]),
+            mask in proptest::option::of(select(vec![0, ANY, 0xff_0000, 0xff_ff00, 0xf0_0000, 0xff00_0000, 0x00_ffff])),
+            more in any::<bool>(),
+            written in select(vec!["{}", "0x{}", " {}"]),
+            function in (select(vec![0x10de, 1]), select(vec![0x10de, 1]), select(vec![0x10de, 1]), select(vec![0x10de, 1])),
+            other in select(vec![0x03_0000, 0x03_8000, 0x02_0000]),
+        ) {
+            let mut entry = ids;
+            if more {
+                entry.resize(4, ANY);
+                entry.push(class);
+                entry.extend(mask);
+            }
+            let text: Vec<_> = entry.iter().map(|number| written.replace("{}", &format!("{number:x}"))).collect();
+            let (vendor, device, subvendor, subdevice) = function;
+            let function = Identity { vendor, device, subvendor, subdevice, class: Class(other) };
+            let expected = kernel_matches(&entry, &function);
+            match selector(&text.join(":")) {
+                Ok(Selector::Id(pattern)) => prop_assert_eq!(pattern.matches(&function), expected),
+                Ok(Selector::Modalias(pattern)) => prop_assert_eq!(pattern.matches(&function.modalias("pci")), expected),
+                Ok(other) => prop_assert!(false, "{other}"),
+                Err("it selects every device there is") => prop_assert!(expected),
+                Err("its class mask cuts through a byte") => prop_assert!(entry[0] == ANY && entry[5] == 0xf0_0000),
+                // No device has such numbers, this one neither.
+                Err(_) => prop_assert!(!expected),
+            }
+        }
+    }
+}

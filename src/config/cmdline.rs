@@ -88,7 +88,7 @@ impl Reader {
         known.extend(names(SETTINGS));
         match value {
             _ if !known.contains(&setting.as_str()) => {
-                self.problems.add(origin, unknown("parameter vfio_early.NAME", &setting, &known));
+                self.problems.add(origin, unknown("vfio_early parameter", &setting, &known));
             }
             None => self.problems.add(origin, format!("vfio_early.{name}: expected vfio_early.{name}=VALUE")),
             Some(value) if setting == "claim" => {

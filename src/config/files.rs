@@ -19,8 +19,8 @@ pub(super) const MAX_FILE: usize = 1 << 20;
 /// Takes in every file of the configuration, and returns the paths of those that were read.
 pub(super) fn read(door: &dyn Door, reader: &mut Reader) -> Vec<String> {
     let mut read = Vec::new();
-    let local = directory(door, LOCAL, reader);
     let mut vendor = directory(door, VENDOR, reader);
+    let local = directory(door, LOCAL, reader);
     vendor.retain(|name| !local.contains(name));
     for name in vendor {
         file(door, format!("{VENDOR}/{name}"), true, reader, &mut read);

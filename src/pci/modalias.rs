@@ -85,7 +85,8 @@ impl FromStr for ModaliasPattern {
     type Err = NotAPattern;
 
     fn from_str(text: &str) -> Result<Self, NotAPattern> {
-        if !text.contains(':') || !text.is_ascii() {
+        // What is printed on one line has to be one word.
+        if !text.contains(':') || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(NotAPattern(String::new()));
         }
         // To the glob crate `**` is a path wildcard with rules of its own; to fnmatch(3) it is `*`.
@@ -133,6 +134,8 @@ mod tests {
         }
         assert!(!"pci:v000010ded*".parse::<ModaliasPattern>().unwrap().matches(GPU));
         assert!("pci:v[".parse::<ModaliasPattern>().is_err());
-        assert!("no-colon".parse::<ModaliasPattern>().is_err());
+        for text in ["no-colon", "pci:v d*", "pci:v\u{1b}*", "pci:é"] {
+            assert!(text.parse::<ModaliasPattern>().is_err(), "{text}");
+        }
     }
 }
