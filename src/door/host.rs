@@ -76,7 +76,9 @@ impl Host {
     }
 
     fn open_at(&self, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
-        let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+        // A path alone opens no terminal, and openat2(2) refuses the two flags together.
+        let no_terminal = if flags.contains(OFlag::O_PATH) { OFlag::empty() } else { OFlag::O_NOCTTY };
+        let flags = flags | OFlag::O_CLOEXEC | no_terminal;
         match &self.inside {
             None => nix::fcntl::open(path, flags, Mode::empty()),
             Some(root) => {
