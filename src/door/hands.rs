@@ -48,11 +48,9 @@ pub(super) fn run(command: &mut Command, limit: Duration) -> io::Result<(Ended, 
     let mut said = Vec::new();
     let mut open = true;
     loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok((Ended::With(status), said));
-        }
+        let ended = child.try_wait()?;
         let left = end.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
-        if left.is_zero() {
+        if ended.is_none() && left.is_zero() {
             // It may sleep too deeply for that; then it stays, and init reaps it when it wakes.
             let _ = child.kill();
             return Ok((Ended::NotInTime, said));
@@ -60,6 +58,8 @@ pub(super) fn run(command: &mut Command, limit: Duration) -> io::Result<(Ended, 
         // Short naps, because a grandchild may hold the pipe open after the child has gone; shorter still at the end,
         // when the pipe is closed and only the child's exit is awaited.
         let nap = left.min(Duration::from_millis(if open { 100 } else { 1 }));
+        // What a child that has gone said last is still in the pipe, and is there at once.
+        let nap = if ended.is_some() { Duration::ZERO } else { nap };
         let nap = PollTimeout::try_from(nap).unwrap_or(PollTimeout::ZERO);
         let mut files = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
         let ready = poll(if open { &mut files } else { &mut [] }, nap)?;
@@ -70,6 +70,10 @@ pub(super) fn run(command: &mut Command, limit: Duration) -> io::Result<(Ended, 
             if said.len() < WORDS {
                 said.extend_from_slice(buffer.get(..count).unwrap_or_default());
             }
+        }
+        match ended {
+            Some(status) if ready <= 0 || !open || left.is_zero() => return Ok((Ended::With(status), said)),
+            _ => {}
         }
     }
 }
