@@ -83,7 +83,11 @@ fn processor(cpuinfo: &[u8]) -> Processor {
 /// x86 is named.
 fn remapping(interrupts: &[u8]) -> Option<bool> {
     let text = String::from_utf8_lossy(interrupts);
-    let mut chips = text.split_ascii_whitespace().filter(|word| word.contains("IO-APIC") || word.contains("PCI-MSI"));
+    // Arm's chips have names such as ITS-PCI-MSI, and say nothing about it.
+    let mut chips = text.split_ascii_whitespace().filter_map(|word| {
+        let chip = word.strip_prefix("IR-").unwrap_or(word);
+        (chip.starts_with("IO-APIC") || chip.starts_with("PCI-MSI")).then_some(word)
+    });
     let first = chips.next()?;
     Some(first.starts_with("IR-") || chips.any(|chip| chip.starts_with("IR-")))
 }
@@ -130,6 +134,7 @@ mod tests {
         assert_eq!(remapping(b"  0:  5  IO-APIC  2-edge  timer\n"), Some(false));
         assert_eq!(remapping(b"  0:  5  IO-APIC  2-edge  timer\n 24: 1 IR-PCI-MSIX-0000:01:00.0 0-edge\n"), Some(true));
         assert_eq!(remapping(b"  0:  5  XT-PIC  timer\n"), None);
+        assert_eq!(remapping(b" 24:  5  ITS-PCI-MSI-000d:01:00.0   0 Edge      nvme0q0\n"), None);
         assert_eq!(remapping(b"\xff\xff"), None);
     }
 
