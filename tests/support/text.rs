@@ -11,6 +11,12 @@ pub(crate) fn write(tree: &Tree, comment: &str) -> String {
     let mut directories: BTreeMap<&str, Vec<(&str, &Node)>> = BTreeMap::new();
     for (path, node) in tree.iter() {
         let (directory, name) = path.rsplit_once('/').unwrap();
+        if directory.is_empty() {
+            // The format has no names in the root itself; a directory there is named by the lines below it.
+            assert_eq!(*node, Node::Directory, "{path}");
+            directories.entry(path).or_default();
+            continue;
+        }
         // A directory is named by what lies in it, unless it is empty.
         if *node != Node::Directory || tree.list(path).unwrap().is_empty() {
             directories.entry(directory).or_default().push((name, node));
@@ -21,7 +27,10 @@ pub(crate) fn write(tree: &Tree, comment: &str) -> String {
         writeln!(text, "# {line}").unwrap();
     }
     for (directory, nodes) in directories {
-        writeln!(text, "\nat {}", if directory.is_empty() { "/" } else { directory }).unwrap();
+        if nodes.is_empty() && !tree.list(directory).unwrap().is_empty() {
+            continue;
+        }
+        writeln!(text, "\nat {directory}").unwrap();
         for (name, node) in nodes {
             match node {
                 Node::File(content) => file(&mut text, name, content),
