@@ -84,9 +84,9 @@ fn processor(cpuinfo: &[u8]) -> Processor {
 fn remapping(interrupts: &[u8]) -> Option<bool> {
     let text = String::from_utf8_lossy(interrupts);
     // Arm's chips have names such as ITS-PCI-MSI, and say nothing about it.
-    let mut chips = text.split_ascii_whitespace().filter_map(|word| {
+    let mut chips = text.split_ascii_whitespace().filter(|word| {
         let chip = word.strip_prefix("IR-").unwrap_or(word);
-        (chip.starts_with("IO-APIC") || chip.starts_with("PCI-MSI")).then_some(word)
+        chip.starts_with("IO-APIC") || chip.starts_with("PCI-MSI")
     });
     let first = chips.next()?;
     Some(first.starts_with("IR-") || chips.any(|chip| chip.starts_with("IR-")))
