@@ -163,7 +163,7 @@ fn config() -> impl Strategy<Value = Config> {
         if let (Selector::Id(pattern), Some(id)) = (&selector, &options.id) {
             options.id = Some(*id).filter(|id| pattern.may_be(id));
         }
-        Claim { selector, origin: Origin::command_line(), options }
+        Claim { selector, origin: Origin::command_line(), options, adopted: false }
     });
     (settings, proptest::collection::vec(claim, 0..6)).prop_map(|(settings, all)| {
         let mut claims: Vec<Claim> = Vec::new();
