@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One boot: starts QEMU, waits, reads the evidence.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::cpio;
+use crate::evidence::Evidence;
+use crate::lab::{self, Contents, Lab, Suite};
+use crate::machine::Machine;
+
+/// Far more than a boot takes on a busy machine.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// What to boot.
+pub struct Boot<'a> {
+    /// Names the folder that keeps the logs.
+    pub name: &'a str,
+    pub suite: Suite,
+    pub machine: Machine,
+    /// What goes into the image by way of its generator.
+    pub contents: Contents,
+    /// The configuration file /etc/vfio-early.conf, laid over the image; none when empty.
+    pub configuration: &'a str,
+    /// Added to the kernel command line.
+    pub cmdline: &'a str,
+}
+
+/// What came of it.
+pub struct Outcome {
+    pub evidence: Evidence,
+    /// Of the whole boot, from QEMU's start to its end.
+    pub seconds: f64,
+}
+
+impl Boot<'_> {
+    /// Boots and returns the evidence. A guest that dies before /init of a known fault of QEMU's emulation is started
+    /// again, twice at most.
+    pub fn run(&self, lab: &Lab) -> Result<Outcome, String> {
+        let image = lab.image(self.suite, self.name, self.contents)?;
+        println!("     boot {}", self.name);
+        for _ in 0..2 {
+            match self.once(&image) {
+                Err(text) if self.fell_to_emulation() => {
+                    eprintln!("     {}: the emulator failed, again: {text}", self.name);
+                }
+                result => return result,
+            }
+        }
+        self.once(&image)
+    }
+
+    fn once(&self, image: &Path) -> Result<Outcome, String> {
+        let folder = lab::fresh(self.name)?;
+        let start = Instant::now();
+        let status = self.start(image, &folder, false)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let keep = |text: String| format!("{text}; see {}", folder.display());
+        if !status.success() {
+            return Err(keep(format!("QEMU failed ({status})")));
+        }
+        let text = fs::read(folder.join("evidence.txt")).map_err(|error| keep(error.to_string()))?;
+        let evidence = Evidence::parse(&String::from_utf8_lossy(&text)).map_err(keep)?;
+        Ok(Outcome { evidence, seconds })
+    }
+
+    /// Boots with the guest's console on this terminal and a shell at the end.
+    pub fn stay(&self, lab: &Lab) -> Result<(), String> {
+        let image = lab.image(self.suite, self.name, self.contents)?;
+        let folder = lab::fresh(self.name)?;
+        self.start(&image, &folder, true)?;
+        Ok(())
+    }
+
+    fn start(&self, image: &Path, folder: &Path, stay: bool) -> Result<ExitStatus, String> {
+        let trouble = |error: std::io::Error| format!("{}: {error}", self.name);
+        let initrd = folder.join("initrd");
+        let mut bytes = fs::read(image).map_err(trouble)?;
+        if !self.configuration.is_empty() {
+            cpio::pad(&mut bytes);
+            bytes.extend(cpio::archive(&[("etc/vfio-early.conf", self.configuration)]));
+        }
+        fs::write(&initrd, bytes).map_err(trouble)?;
+
+        let mut qemu = Command::new("qemu-system-x86_64");
+        let accelerator = std::env::var("BOOT_ACCEL").unwrap_or_else(|_| "tcg".to_owned());
+        qemu.args(["-nodefaults", "-no-reboot", "-display", "none", "-accel", &accelerator]);
+        qemu.args(self.machine.arguments().split_whitespace());
+        let serial =
+            if stay { "mon:stdio".to_owned() } else { format!("file:{}", folder.join("serial.log").display()) };
+        qemu.args(["-serial", &serial, "-serial", &format!("file:{}", folder.join("evidence.txt").display())]);
+        qemu.arg("-kernel").arg(Lab::root(self.suite)?.join("boot/vmlinux")).arg("-initrd").arg(&initrd);
+        let cmdline = format!(
+            "console=ttyS0 loglevel=4 panic=-1 log_buf_len=4M dyndbg=\"file drivers/base/dd.c +p\" {} {}{}",
+            self.machine.cmdline(),
+            self.cmdline,
+            if stay { " lab.stay" } else { "" }
+        );
+        qemu.arg("-append").arg(cmdline.trim_end());
+        fs::write(folder.join("command"), format!("{qemu:?}\n")).map_err(trouble)?;
+        if stay {
+            return qemu.status().map_err(trouble);
+        }
+
+        let log = fs::File::create(folder.join("qemu.log")).map_err(trouble)?;
+        qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let mut child = qemu.spawn().map_err(trouble)?;
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().map_err(trouble)? {
+                break status;
+            }
+            if start.elapsed() > LIMIT {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("no end after {} s; see {}", LIMIT.as_secs(), folder.display()));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        // Eight megabytes that the command can no longer use, for nearly every boot.
+        if status.success() {
+            let _ = fs::remove_file(initrd);
+        }
+        Ok(status)
+    }
+
+    /// Whether the guest died as the emulator sometimes makes it die: on a breakpoint of the kernel's own patching,
+    /// before it had started the image.
+    fn fell_to_emulation(&self) -> bool {
+        let log = fs::read(lab::place().join(self.name).join("serial.log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        log.contains("Oops: int3") && !log.contains("Loading, please wait")
+    }
+}

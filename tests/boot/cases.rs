@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The cases: what is booted, and what must come of it.
+
+use crate::lab::{Contents, Suite};
+use crate::machine::Machine;
+
+/// One case. Its machine is also booted without any configuration; that control boot shows that the host's drivers do
+/// take the devices there, or "the driver never came" would prove nothing.
+pub struct Case {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub suite: Suite,
+    pub machine: Machine,
+    /// What goes into the image by way of its generator.
+    pub contents: Contents,
+    /// The configuration file /etc/vfio-early.conf, laid over the image.
+    pub configuration: &'static str,
+    /// Added to the kernel command line.
+    pub cmdline: &'static str,
+    pub expect: Expect,
+}
+
+/// What must come of a case.
+pub enum Expect {
+    /// No image: the build fails and says this.
+    NoImage(&'static str),
+    /// A boot that reaches its end.
+    Boot(Picture),
+}
+
+/// What a boot must look like. A device that is not named must look as in the control boot.
+#[derive(Default)]
+pub struct Picture {
+    /// On vfio-pci, and no other driver ever probed it.
+    pub claimed: &'static [&'static str],
+    /// On vfio-pci, taken from a driver that is built into the kernel.
+    pub detached: &'static [&'static str],
+    /// On the driver of the control boot, after an attempt that failed.
+    pub given_back: &'static [&'static str],
+    /// How the claim ends when it is run again, which must change nothing.
+    pub status: u8,
+    /// What the kernel log must say.
+    pub says: &'static [&'static str],
+}
+
+const GPU: &[&str] = &["0000:01:00.0", "0000:01:00.1", "0000:01:00.2"];
+const CONF: &str = "etc/vfio-early.conf";
+
+/// A case with everything as usual; `..usual()` fills in what a case does not care about.
+fn usual() -> Case {
+    Case {
+        name: "",
+        about: "",
+        suite: Suite::Bookworm,
+        machine: Machine::Intel,
+        contents: Contents { files: &[], disabled: &[], without: &[] },
+        configuration: "",
+        cmdline: "",
+        expect: Expect::Boot(Picture::default()),
+    }
+}
+
+/// All cases, in the order in which they run.
+pub fn all() -> Vec<Case> {
+    let mut cases = claims();
+    cases.extend(refusals());
+    cases.extend(images());
+    cases
+}
+
+/// Devices that must end on vfio-pci.
+fn claims() -> Vec<Case> {
+    vec![
+        Case {
+            name: "gpu-slot",
+            about: "a display device with its audio and USB functions, configuration packed by the hook",
+            contents: Contents { files: &[(CONF, "claim 01:00.0 id=1234:1111\n")], ..Contents::default() },
+            expect: Expect::Boot(Picture { claimed: GPU, ..Picture::default() }),
+            ..usual()
+        },
+        Case {
+            name: "twins",
+            about: "one of two network cards with the same ID, by address",
+            configuration: "claim 0000:03:00.0\n",
+            expect: Expect::Boot(Picture { claimed: &["0000:03:00.0"], ..Picture::default() }),
+            ..usual()
+        },
+        Case {
+            name: "by-path",
+            about: "a device below a bridge, by path",
+            configuration: "claim 00:1c.1/00.0\n",
+            expect: Expect::Boot(Picture { claimed: &["0000:02:00.0"], ..Picture::default() }),
+            ..usual()
+        },
+        Case {
+            name: "all-by-id",
+            about: "both network cards by their ID",
+            configuration: "claim 8086:10d3 match=all\n",
+            expect: Expect::Boot(Picture { claimed: &["0000:02:00.0", "0000:03:00.0"], ..Picture::default() }),
+            ..usual()
+        },
+        Case {
+            name: "cmdline",
+            about: "claims on the kernel command line only",
+            cmdline: "vfio_early.claim=01:00.0,with=functions,03:00.0",
+            expect: Expect::Boot(Picture {
+                claimed: &["0000:01:00.0", "0000:01:00.1", "0000:01:00.2", "0000:03:00.0"],
+                ..Picture::default()
+            }),
+            ..usual()
+        },
+        Case {
+            name: "built-in",
+            about: "a device whose driver is built into the kernel",
+            configuration: "claim 00:05.0\n",
+            expect: Expect::Boot(Picture { detached: &["0000:00:05.0"], ..Picture::default() }),
+            ..usual()
+        },
+        Case {
+            name: "amd",
+            about: "the graphics card behind AMD's IOMMU",
+            machine: Machine::Amd,
+            configuration: "claim 01:00.0\n",
+            expect: Expect::Boot(Picture { claimed: GPU, ..Picture::default() }),
+            ..usual()
+        },
+        Case {
+            name: "trixie-gpu-slot",
+            about: "gpu-slot on Debian 13",
+            suite: Suite::Trixie,
+            contents: Contents { files: &[(CONF, "claim 01:00.0 id=1234:1111\n")], ..Contents::default() },
+            expect: Expect::Boot(Picture { claimed: GPU, ..Picture::default() }),
+            ..usual()
+        },
+    ]
+}
+
+/// Claims that must not be carried out.
+fn refusals() -> Vec<Case> {
+    vec![
+        Case {
+            name: "ambiguous",
+            about: "an ID that two devices have",
+            configuration: "claim 8086:10d3\n",
+            expect: Expect::Boot(Picture { status: 1, says: &["8086:10d3"], ..Picture::default() }),
+            ..usual()
+        },
+        Case {
+            name: "one-refused",
+            about: "a refused claim does not stop the next one",
+            configuration: "claim 02:00.0 id=10de:1e04\nclaim 03:00.0\n",
+            expect: Expect::Boot(Picture {
+                claimed: &["0000:03:00.0"],
+                status: 1,
+                says: &["10de:1e04"],
+                ..Picture::default()
+            }),
+            ..usual()
+        },
+        Case {
+            name: "iommu-absent",
+            about: "the firmware offers no IOMMU",
+            machine: Machine::Bare,
+            configuration: "claim 01:00.0\n",
+            expect: Expect::Boot(Picture { status: 3, says: &["IOMMU"], ..Picture::default() }),
+            ..usual()
+        },
+        Case {
+            name: "iommu-off",
+            about: "the kernel command line turns the IOMMU off",
+            machine: Machine::IntelOff,
+            configuration: "claim 01:00.0\n",
+            expect: Expect::Boot(Picture { status: 3, says: &["intel_iommu=on"], ..Picture::default() }),
+            ..usual()
+        },
+        Case {
+            name: "broken",
+            about: "one broken line: nothing is claimed",
+            configuration: "claim 01:00.0\nclaim 03:00.0 match=some\n",
+            expect: Expect::Boot(Picture { status: 2, says: &["/etc/vfio-early.conf:2"], ..Picture::default() }),
+            ..usual()
+        },
+        Case {
+            name: "off",
+            about: "vfio_early=off: nothing is touched, whatever is configured",
+            configuration: "claim 01:00.0\n",
+            cmdline: "vfio_early=off",
+            expect: Expect::Boot(Picture::default()),
+            ..usual()
+        },
+        Case {
+            name: "no-vfio",
+            about: "vfio-pci is not in the image: the host's drivers get the devices back",
+            contents: Contents { without: &["vfio-pci"], ..Contents::default() },
+            configuration: "claim 01:00.0\n",
+            expect: Expect::Boot(Picture { given_back: GPU, status: 1, says: &["vfio-pci"], ..Picture::default() }),
+            ..usual()
+        },
+    ]
+}
+
+/// What happens when an image is made.
+fn images() -> Vec<Case> {
+    vec![
+        Case {
+            name: "image-order",
+            about: "other scripts that would come first, depend on each other, or run in a circle",
+            contents: Contents {
+                files: &[
+                    (CONF, "claim 03:00.0\n"),
+                    (
+                        "lab/initramfs-tools/scripts/init-top/10-nosy",
+                        "#!/bin/sh\n[ \"$1\" = prereqs ] && echo udev\nexit 0\n",
+                    ),
+                    (
+                        "lab/initramfs-tools/scripts/init-top/Udev",
+                        "#!/bin/sh\n[ \"$1\" = prereqs ] && echo 10-nosy\nexit 0\n",
+                    ),
+                    (
+                        "lab/initramfs-tools/scripts/init-top/circle-a",
+                        "#!/bin/sh\n[ \"$1\" = prereqs ] && echo circle-b 00-vfio-early\nexit 0\n",
+                    ),
+                    (
+                        "lab/initramfs-tools/scripts/init-top/circle-b",
+                        "#!/bin/sh\n[ \"$1\" = prereqs ] && echo circle-a missing\nexit 0\n",
+                    ),
+                ],
+                ..Contents::default()
+            },
+            expect: Expect::Boot(Picture { claimed: &["0000:03:00.0"], ..Picture::default() }),
+            ..usual()
+        },
+        Case {
+            name: "image-broken",
+            about: "the build fails for a broken configuration",
+            contents: Contents { files: &[(CONF, "claim 01:00.0\nclaim nonsense\n")], ..Contents::default() },
+            expect: Expect::NoImage("/etc/vfio-early.conf:2"),
+            ..usual()
+        },
+        Case {
+            name: "image-no-script",
+            about: "the build fails if the script would not run",
+            contents: Contents {
+                disabled: &["usr/share/initramfs-tools/scripts/init-top/00-vfio-early"],
+                ..Contents::default()
+            },
+            expect: Expect::NoImage("00-vfio-early would not run"),
+            ..usual()
+        },
+        Case {
+            name: "image-late",
+            about: "the build fails if the script would run after udev",
+            contents: Contents {
+                files: &[(
+                    "lab/initramfs-tools/scripts/init-top/00-vfio-early",
+                    "#!/bin/sh\n[ \"$1\" = prereqs ] && echo udev\nexit 0\n",
+                )],
+                ..Contents::default()
+            },
+            expect: Expect::NoImage("would not run before scripts/init-top/udev"),
+            ..usual()
+        },
+    ]
+}

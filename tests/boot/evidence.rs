@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a guest told: reads what `guest/lab/evidence` wrote.
+
+use std::collections::BTreeMap;
+
+/// The sections of the evidence, by name, without carriage returns.
+#[derive(Debug, Default)]
+pub struct Evidence(BTreeMap<String, String>);
+
+/// What holds a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    pub driver: Option<String>,
+    /// None when unset, which the kernel shows as `(null)`.
+    pub driver_override: Option<String>,
+    pub iommu_group: Option<String>,
+}
+
+impl Evidence {
+    /// Takes complete evidence apart; says what is wrong with anything else.
+    pub fn parse(text: &str) -> Result<Evidence, String> {
+        let mut sections = BTreeMap::new();
+        let (mut name, mut body) = (String::new(), String::new());
+        for line in text.lines().map(|line| line.trim_end_matches('\r')) {
+            if let Some(next) = line.strip_prefix("@@ ") {
+                sections.insert(std::mem::replace(&mut name, next.to_owned()), std::mem::take(&mut body));
+            } else {
+                body += line;
+                body.push('\n');
+            }
+        }
+        if name != "end" {
+            return Err("the guest's evidence is incomplete".to_owned());
+        }
+        Ok(Evidence(sections))
+    }
+
+    /// A section's text, empty when there is none.
+    pub fn section(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+
+    /// How a command that the guest ran ended.
+    pub fn exit(&self, name: &str) -> Option<u8> {
+        self.section(&format!("{name}-exit")).trim().parse().ok()
+    }
+
+    /// The devices of a section by address.
+    pub fn devices(&self, section: &str) -> BTreeMap<String, Device> {
+        let mut devices: BTreeMap<String, Device> = BTreeMap::new();
+        for line in self.section(section).lines() {
+            // "./ADDRESS/driver_override:VALUE" or "lrwxrwxrwx ... ./ADDRESS/driver -> TARGET".
+            let Some((_, path)) = line.split_once("./") else { continue };
+            let Some((address, rest)) = path.split_once('/') else { continue };
+            let device = devices.entry(address.to_owned()).or_default();
+            if let Some(value) = rest.strip_prefix("driver_override:") {
+                device.driver_override = Some(value.to_owned()).filter(|value| value != "(null)");
+            } else if let Some((link, target)) = rest.split_once(" -> ") {
+                let target = target.rsplit('/').next().map(str::to_owned);
+                match link {
+                    "driver" => device.driver = target,
+                    "iommu_group" => device.iommu_group = target,
+                    _ => {}
+                }
+            }
+        }
+        devices
+    }
+
+    /// The drivers that the kernel let probe a device, in order.
+    ///
+    /// From the messages of `really_probe` in drivers/base/dd.c: up to 6.1 `bus: 'pci': really_probe: probing driver X
+    /// with device ADDRESS`, later `pci ADDRESS: bus: 'pci': really_probe: probing driver X with device`.
+    pub fn probes(&self, address: &str) -> Vec<&str> {
+        let mut drivers = Vec::new();
+        for line in self.section("log").lines() {
+            let Some((before, after)) = line.split_once("bus: 'pci': really_probe: probing driver ") else { continue };
+            let Some((driver, named)) = after.split_once(" with device") else { continue };
+            let named = if named.is_empty() { before.trim_end().trim_end_matches(':') } else { named };
+            if named.rsplit(' ').next() == Some(address) {
+                drivers.push(driver);
+            }
+        }
+        drivers
+    }
+
+    /// Seconds from just before the claim to just after it, the start of two shells included.
+    pub fn share(&self) -> Option<f64> {
+        let stamp = |mark: &str| {
+            let line = self.section("log").lines().find(|line| line.ends_with(mark))?;
+            line.trim_start_matches('[').split(']').next()?.trim().parse::<f64>().ok()
+        };
+        Some(stamp("lab: after")? - stamp("lab: before")?)
+    }
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Roots and images: what `lab.sh` prepares.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A Debian release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suite {
+    /// Debian 12: kernel 6.1, initramfs-tools 0.142.
+    Bookworm,
+    /// Debian 13: kernel 6.12, initramfs-tools 0.148.
+    Trixie,
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Suite::Bookworm => "bookworm",
+            Suite::Trixie => "trixie",
+        })
+    }
+}
+
+/// What goes into an image beside the project's files and the lab's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Files for the generator to find: path below the root, content. Scripts (`#!`) become executable.
+    pub files: &'static [(&'static str, &'static str)],
+    /// Files that lose their executable bit.
+    pub disabled: &'static [&'static str],
+    /// Kernel modules that are missing.
+    pub without: &'static [&'static str],
+}
+
+/// Where everything about the boots is kept: below target/tmp.
+pub fn place() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("boot")
+}
+
+/// The folder of one boot, empty.
+pub fn fresh(name: &str) -> Result<PathBuf, String> {
+    let path = place().join(name);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).map_err(|error| format!("cannot make {}: {error}", path.display()))?;
+    Ok(path)
+}
+
+/// The lab, with the project's files installed beside it.
+pub struct Lab {
+    tree: PathBuf,
+}
+
+impl Lab {
+    /// Checks that the tools are there and installs the project into a folder of its own.
+    pub fn new() -> Result<Lab, String> {
+        script(&["tools"], &[])?;
+        let tree = fresh("tree")?;
+        let mut make = Command::new("make");
+        make.args(["-s", "install", "PREFIX=/usr"]).arg(format!("DESTDIR={}", tree.display()));
+        make.current_dir(env!("CARGO_MANIFEST_DIR"));
+        let done = make.status().map_err(|error| format!("cannot run make: {error}"))?;
+        if !done.success() {
+            return Err("make install failed; has the program been built (make build)?".to_owned());
+        }
+        Ok(Lab { tree })
+    }
+
+    /// The root of a release, made if it is not there yet.
+    pub fn root(suite: Suite) -> Result<PathBuf, String> {
+        script(&["root", &suite.to_string()], &[]).map(PathBuf::from)
+    }
+
+    /// The image of these contents, made if it is not there yet. `name` is for the folder that holds the contents.
+    pub fn image(&self, suite: Suite, name: &str, contents: Contents) -> Result<PathBuf, String> {
+        let root = Lab::root(suite)?;
+        let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/boot/guest");
+        let extra = fresh(&format!("{name}/tree"))?;
+        let mut files: Vec<(&str, String)> =
+            contents.files.iter().map(|(path, text)| (*path, (*text).to_owned())).collect();
+        for path in contents.disabled {
+            // A copy without the bit takes the place of the project's file.
+            let text = fs::read_to_string(self.tree.join(path)).map_err(|error| format!("{path}: {error}"))?;
+            files.push((path, text));
+        }
+        for (path, text) in files {
+            let file = extra.join(path);
+            fs::create_dir_all(file.parent().unwrap()).map_err(|error| error.to_string())?;
+            fs::write(&file, &text).map_err(|error| error.to_string())?;
+            let executable = text.starts_with("#!") && !contents.disabled.contains(&path);
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(if executable { 0o755 } else { 0o644 });
+            fs::set_permissions(&file, mode).map_err(|error| error.to_string())?;
+        }
+        let trees = [&root, &self.tree, &guest, &extra].map(|path| path.to_string_lossy().into_owned());
+        let mut words = vec!["image"];
+        words.extend(trees.iter().map(String::as_str));
+        script(&words, &[("WITHOUT", &contents.without.join(" "))]).map(PathBuf::from)
+    }
+}
+
+/// Runs `lab.sh` and returns what it answers. What it says on the way is shown when it works for long (`lab: ...`),
+/// and is the error when it fails.
+fn script(words: &[&str], environment: &[(&str, &str)]) -> Result<String, String> {
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/boot/lab.sh"));
+    command.args(words).envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped());
+    // The long steps speak while they run; an image takes two seconds, and its warnings matter only when it fails.
+    command.stderr(if words[0] == "image" { Stdio::piped() } else { Stdio::inherit() });
+    let output = command.output().map_err(|error| format!("cannot run tests/boot/lab.sh: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("lab.sh {} failed\n{}", words[0], String::from_utf8_lossy(&output.stderr).trim_end()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

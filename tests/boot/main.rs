@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Boots real kernels under QEMU, from images that the distribution's own generator made, and asks the kernel what
+//! happened. `cargo test --test boot -- --list` names the cases; a plain `cargo test` leaves them out.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::exit,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test harness: it speaks to a terminal, and a panic is a failed test"
+)]
+#![allow(unreachable_pub, reason = "modules of one program")]
+
+mod boot;
+mod cases;
+mod cpio;
+mod evidence;
+mod lab;
+mod machine;
+mod run;
+
+use std::process::exit;
+
+const USAGE: &str = "\
+usage: cargo test --test boot -- [--list] [--stay] [NAME...]
+
+Runs all cases, or those named. Each keeps its serial log, its evidence and its command below target/tmp/boot/NAME.
+
+  --list   name the cases
+  --stay   boot one case and leave a shell on the guest's serial console
+
+Environment: VFIO_EARLY names the program under test, BOOT_JOBS how many boots run at a time, BOOT_ACCEL QEMU's
+accelerator (tcg), MIRROR a Debian mirror (that of this machine's apt).";
+
+fn main() {
+    let (mut list, mut stay, mut names) = (false, false, Vec::new());
+    for word in std::env::args().skip(1) {
+        match word.as_str() {
+            "--list" => list = true,
+            "--stay" => stay = true,
+            // cargo passes its own options on to every test program.
+            "-q" | "--quiet" => {}
+            "-h" | "--help" => return println!("{USAGE}"),
+            option if option.starts_with('-') => fail(&format!("unknown option {option}\n{USAGE}")),
+            _ => names.push(word),
+        }
+    }
+    let all = cases::all();
+    if list {
+        for case in &all {
+            println!("{:18} {}", case.name, case.about);
+        }
+        return;
+    }
+    if let Some(name) = names.iter().find(|name| !all.iter().any(|case| case.name == **name)) {
+        fail(&format!("no case is called {name}; --list names them"));
+    }
+    let chosen: Vec<_> =
+        all.into_iter().filter(|case| names.is_empty() || names.iter().any(|n| n == case.name)).collect();
+    let outcome = if stay {
+        match chosen.as_slice() {
+            [case] => run::stay(case).map(|()| true),
+            _ => Err("--stay takes exactly one name".to_owned()),
+        }
+    } else {
+        run::all(&chosen)
+    };
+    match outcome {
+        Ok(true) => {}
+        Ok(false) => exit(1),
+        Err(text) => fail(&text),
+    }
+}
+
+fn fail(text: &str) -> ! {
+    eprintln!("boot: {text}");
+    exit(2);
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Runs cases, a few at a time, and judges them.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Instant;
+
+use crate::boot::{Boot, Outcome};
+use crate::cases::{Case, Expect, Picture};
+use crate::evidence::{Device, Evidence};
+use crate::lab::{self, Contents, Lab, Suite};
+use crate::machine::Machine;
+
+/// A control boot: what the machine does when nothing is configured.
+struct Control {
+    suite: Suite,
+    machine: Machine,
+    result: Result<Outcome, String>,
+}
+
+/// Runs the cases: first the control boots, then the rest. Prints a line for each boot and each case, and the sum.
+/// Answers whether all passed.
+pub fn all(cases: &[Case]) -> Result<bool, String> {
+    let lab = Lab::new()?;
+    let mut machines: Vec<(Suite, Machine)> = Vec::new();
+    for case in cases.iter().filter(|case| matches!(case.expect, Expect::Boot(_))) {
+        if !machines.contains(&(case.suite, case.machine)) {
+            machines.push((case.suite, case.machine));
+        }
+    }
+    let controls =
+        side_by_side(&machines, |&(suite, machine)| Control { suite, machine, result: control(&lab, suite, machine) });
+    let results = side_by_side(cases, |case| {
+        let result = match &case.expect {
+            Expect::NoImage(text) => no_image(&lab, case, text),
+            Expect::Boot(picture) => {
+                let control =
+                    controls.iter().find(|control| (control.suite, control.machine) == (case.suite, case.machine));
+                claim(&lab, case, picture, &control.unwrap().result)
+            }
+        };
+        match &result {
+            Ok(times) => println!("ok {} {times}", case.name),
+            Err(text) => println!("FAILED {}: {text}", case.name),
+        }
+        result.is_ok()
+    });
+    let passed = results.iter().filter(|passed| **passed).count();
+    println!("{passed} passed, {} failed", results.len() - passed);
+    Ok(passed == results.len())
+}
+
+/// Boots one case for a person.
+pub fn stay(case: &Case) -> Result<(), String> {
+    boot_of(case).stay(&Lab::new()?)
+}
+
+fn boot_of(case: &Case) -> Boot<'_> {
+    let Case { name, suite, machine, contents, configuration, cmdline, .. } = *case;
+    Boot { name, suite, machine, contents, configuration, cmdline }
+}
+
+fn control(lab: &Lab, suite: Suite, machine: Machine) -> Result<Outcome, String> {
+    let name = format!("control-{suite}-{}", machine.name());
+    let boot = Boot { name: &name, suite, machine, contents: Contents::default(), configuration: "", cmdline: "" };
+    boot.run(lab)
+}
+
+/// An image build that must fail.
+fn no_image(lab: &Lab, case: &Case, expected: &str) -> Result<String, String> {
+    let start = Instant::now();
+    match lab.image(case.suite, case.name, case.contents) {
+        Ok(path) => Err(format!("an image was made: {}", path.display())),
+        Err(text) if text.contains(expected) => Ok(format!("build={:.1}s", start.elapsed().as_secs_f64())),
+        Err(text) => Err(format!("the build failed without saying '{expected}':\n{text}")),
+    }
+}
+
+/// A boot that is compared with its control boot.
+fn claim(lab: &Lab, case: &Case, picture: &Picture, control: &Result<Outcome, String>) -> Result<String, String> {
+    let control = control.as_ref().map_err(|text| format!("the control boot failed: {text}"))?;
+    let outcome = boot_of(case).run(lab)?;
+    let faults = picture.faults(&control.evidence, &outcome.evidence);
+    if !faults.is_empty() {
+        let folder = lab::place().join(case.name);
+        return Err(format!("see {}\n     {}", folder.display(), faults.join("\n     ")));
+    }
+    let share = outcome.evidence.share().map_or(String::new(), |seconds| format!(" program={seconds:.3}s"));
+    Ok(format!("control={:.1}s claim={:.1}s{share}", control.seconds, outcome.seconds))
+}
+
+impl Picture {
+    /// Everything in which a boot differs from the picture.
+    fn faults(&self, control: &Evidence, boot: &Evidence) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut fault = |text: String| faults.push(text);
+        let (before, after) = (control.devices("devices"), boot.devices("devices"));
+        if before.keys().ne(after.keys()) {
+            fault("the two boots do not have the same devices".to_owned());
+        }
+        for address in self.claimed.iter().chain(self.detached).chain(self.given_back) {
+            if !before.contains_key(*address) {
+                fault(format!("there is no device {address}"));
+            }
+        }
+        for (address, host) in &before {
+            let (name, probes) = (address.as_str(), boot.probes(address));
+            let device = after.get(address).cloned().unwrap_or_default();
+            let claimed = self.claimed.contains(&name);
+            if claimed || self.detached.contains(&name) {
+                match &host.driver {
+                    Some(driver) if control.probes(address).contains(&driver.as_str()) => {}
+                    _ => fault(format!("{address}: no host driver takes it in the control boot, so nothing is proven")),
+                }
+                let wanted = Some("vfio-pci".to_owned());
+                if device.driver != wanted || device.driver_override != wanted || device.iommu_group != host.iommu_group
+                {
+                    fault(format!("{address}: {}", describe(&device)));
+                }
+                if claimed && probes != ["vfio-pci"] {
+                    fault(format!("{address}: probed by {probes:?}"));
+                }
+            } else {
+                if device != *host {
+                    fault(format!("{address}: {}, but without a claim {}", describe(&device), describe(host)));
+                }
+                if !self.given_back.contains(&name) && probes != control.probes(address) {
+                    fault(format!(
+                        "{address}: probed by {probes:?}, but without a claim by {:?}",
+                        control.probes(address)
+                    ));
+                }
+            }
+        }
+        if boot.exit("again") != Some(self.status) {
+            fault(format!("run again, the claim ends with {:?} and not {}", boot.exit("again"), self.status));
+        }
+        if boot.devices("devices-again") != after {
+            fault("running the claim again changed something".to_owned());
+        }
+        for text in self.says {
+            if !boot.section("log").lines().any(|line| line.contains("vfio-early: ") && line.contains(text)) {
+                fault(format!("the kernel log has no line of vfio-early with '{text}'"));
+            }
+        }
+        faults
+    }
+}
+
+fn describe(device: &Device) -> String {
+    let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+    let [driver, wish, group] = [&device.driver, &device.driver_override, &device.iommu_group].map(word);
+    format!("driver {driver}, override {wish}, group {group}")
+}
+
+/// Does the same with every item, as many at a time as there are processors; answers in the order of the items.
+fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let jobs = std::env::var("BOOT_JOBS").ok().and_then(|text| text.parse().ok());
+    let jobs = jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+    let queue: Mutex<VecDeque<usize>> = Mutex::new((0..items.len()).collect());
+    let results: Mutex<Vec<Option<R>>> = Mutex::new(items.iter().map(|_| None).collect());
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    // In a statement of its own, so that the lock is let go.
+                    let next = queue.lock().unwrap().pop_front();
+                    let Some(index) = next else { break };
+                    let result = work(&items[index]);
+                    results.lock().unwrap()[index] = Some(result);
+                }
+            });
+        }
+    });
+    results.into_inner().unwrap().into_iter().flatten().collect()
+}
