@@ -1,9 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machines that are booted.
 
-/// A machine under QEMU. All have the same devices: a boot display at 00:02.0, a PCI serial card (its driver is built
-/// into Debian's kernels) at 00:05.0, a graphics card with audio and USB functions at 01:00, and two network cards of
-/// the same kind at 02:00.0 and 03:00.0.
+/// The devices that every machine has beside its bridges, and what they are for.
+pub const DEVICES: &[(&str, &str)] = &[
+    ("0000:00:02.0", "boot display"),
+    // Its driver is built into Debian's kernels.
+    ("0000:00:05.0", "serial card"),
+    ("0000:01:00.0", "graphics card"),
+    ("0000:01:00.1", "  its audio function"),
+    ("0000:01:00.2", "  its USB function"),
+    ("0000:02:00.0", "network card"),
+    ("0000:03:00.0", "network card, same ID"),
+];
+
+/// A machine under QEMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Machine {
     /// Intel, with an IOMMU that the kernel turns on.

@@ -18,6 +18,7 @@
 mod boot;
 mod cases;
 mod cpio;
+mod demo;
 mod evidence;
 mod lab;
 mod machine;
@@ -26,22 +27,24 @@ mod run;
 use std::process::exit;
 
 const USAGE: &str = "\
-usage: cargo test --test boot -- [--list] [--stay] [NAME...]
+usage: cargo test --test boot -- [--list | --demo | --stay NAME | NAME...]
 
 Runs all cases, or those named. Each keeps its serial log, its evidence and its command below target/tmp/boot/NAME.
 
   --list   name the cases
+  --demo   boot a machine without and with vfio-early and show both, side by side
   --stay   boot one case and leave a shell on the guest's serial console
 
 Environment: VFIO_EARLY names the program under test, BOOT_JOBS how many boots run at a time, BOOT_ACCEL QEMU's
 accelerator (tcg), MIRROR a Debian mirror (that of this machine's apt).";
 
 fn main() {
-    let (mut list, mut stay, mut names) = (false, false, Vec::new());
+    let (mut list, mut stay, mut demo, mut names) = (false, false, false, Vec::new());
     for word in std::env::args().skip(1) {
         match word.as_str() {
             "--list" => list = true,
             "--stay" => stay = true,
+            "--demo" => demo = true,
             // cargo passes its own options on to every test program.
             "-q" | "--quiet" => {}
             "-h" | "--help" => return println!("{USAGE}"),
@@ -61,7 +64,9 @@ fn main() {
     }
     let chosen: Vec<_> =
         all.into_iter().filter(|case| names.is_empty() || names.iter().any(|n| n == case.name)).collect();
-    let outcome = if stay {
+    let outcome = if demo {
+        demo::show(&chosen[0])
+    } else if stay {
         match chosen.as_slice() {
             [case] => run::stay(case).map(|()| true),
             _ => Err("--stay takes exactly one name".to_owned()),

@@ -56,7 +56,8 @@ pub fn stay(case: &Case) -> Result<(), String> {
     boot_of(case).stay(&Lab::new()?)
 }
 
-fn boot_of(case: &Case) -> Boot<'_> {
+/// The boot of a case.
+pub fn boot_of(case: &Case) -> Boot<'_> {
     let Case { name, suite, machine, contents, configuration, cmdline, .. } = *case;
     Boot { name, suite, machine, contents, configuration, cmdline }
 }
@@ -92,7 +93,7 @@ fn claim(lab: &Lab, case: &Case, picture: &Picture, control: &Result<Outcome, St
 
 impl Picture {
     /// Everything in which a boot differs from the picture.
-    fn faults(&self, control: &Evidence, boot: &Evidence) -> Vec<String> {
+    pub fn faults(&self, control: &Evidence, boot: &Evidence) -> Vec<String> {
         let mut faults = Vec::new();
         let mut fault = |text: String| faults.push(text);
         let (before, after) = (control.devices("devices"), boot.devices("devices"));
@@ -155,7 +156,7 @@ fn describe(device: &Device) -> String {
 }
 
 /// Does the same with every item, as many at a time as there are processors; answers in the order of the items.
-fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let jobs = std::env::var("BOOT_JOBS").ok().and_then(|text| text.parse().ok());
     let jobs = jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
     let queue: Mutex<VecDeque<usize>> = Mutex::new((0..items.len()).collect());

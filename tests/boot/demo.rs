@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Shows one machine booted without and with vfio-early, side by side, in 80 columns of plain text.
+
+use crate::boot::Boot;
+use crate::cases::{Case, Expect};
+use crate::evidence::{Device, Evidence};
+use crate::lab::{Contents, Lab};
+use crate::machine::DEVICES;
+use crate::run::{boot_of, side_by_side};
+
+/// Boots the machine of a case twice and prints what came of it. Answers whether it came out as it should.
+pub fn show(case: &Case) -> Result<bool, String> {
+    let Expect::Boot(picture) = &case.expect else { return Err(format!("{} boots nothing", case.name)) };
+    println!("Preparing: Debian's packages on the first run (a few minutes), then two boots.\n");
+    let lab = Lab::new()?;
+    let boots = [
+        Boot { name: "demo-without", contents: Contents::default(), configuration: "", ..boot_of(case) },
+        Boot { name: "demo-with", ..boot_of(case) },
+    ];
+    let outcomes = side_by_side(&boots, |boot| boot.run(&lab)).into_iter().collect::<Result<Vec<_>, _>>()?;
+    let (without, with) = (&outcomes[0].evidence, &outcomes[1].evidence);
+
+    println!("\nOne machine, booted twice (Linux {}).", with.section("kernel").trim());
+    println!("The only difference is a file, /etc/vfio-early.conf:\n");
+    for (_, text) in case.contents.files {
+        text.lines().for_each(|line| println!("    {line}"));
+    }
+    table("Which driver holds the device", without, with, |_, _, device| {
+        device.driver.clone().unwrap_or_else(|| "-".to_owned())
+    });
+    table(
+        "Which drivers ever touched it (the kernel's record of every probe)",
+        without,
+        with,
+        |evidence, address, _| {
+            Some(evidence.probes(address).join(", ")).filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned())
+        },
+    );
+    println!("\nvfio-early status, inside the guest that was booted with it:\n");
+    with.section("status").lines().for_each(|line| println!("    {line}"));
+
+    let faults = picture.faults(without, with);
+    for text in &faults {
+        println!("\nNot as it should be: {text}");
+    }
+    if faults.is_empty() {
+        println!("\nNo driver but vfio-pci ever touched the graphics card. Configure yours alike.");
+    }
+    Ok(faults.is_empty())
+}
+
+fn table(title: &str, without: &Evidence, with: &Evidence, cell: impl Fn(&Evidence, &str, &Device) -> String) {
+    println!("\n{title}:\n");
+    println!("    {:12}  {:23}  {:17}  with vfio-early", "device", "", "without");
+    println!("    {:-<12}  {:-<23}  {:-<17}  {:-<16}", "", "", "", "");
+    for (address, what) in DEVICES {
+        let [left, right] = [without, with].map(|evidence| {
+            let device = evidence.devices("devices").remove(*address).unwrap_or_default();
+            cell(evidence, address, &device)
+        });
+        println!("    {address:12}  {what:23}  {left:17}  {right}{}", if left == right { "" } else { "  <--" });
+    }
+}
