@@ -3,7 +3,7 @@
 
 use crate::boot::Boot;
 use crate::cases::{Case, Expect};
-use crate::evidence::{Device, Evidence};
+use crate::evidence::Evidence;
 use crate::lab::{Contents, Lab};
 use crate::machine::DEVICES;
 use crate::run::{boot_of, side_by_side};
@@ -25,17 +25,13 @@ pub fn show(case: &Case) -> Result<bool, String> {
     for (_, text) in case.contents.files {
         text.lines().for_each(|line| println!("    {line}"));
     }
-    table("Which driver holds the device", without, with, |_, _, device| {
-        device.driver.clone().unwrap_or_else(|| "-".to_owned())
-    });
-    table(
-        "Which drivers ever touched it (the kernel's record of every probe)",
-        without,
-        with,
-        |evidence, address, _| {
-            Some(evidence.probes(address).join(", ")).filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned())
-        },
-    );
+    println!("\nWhich driver holds each device, and which ones the kernel ever let probe it:\n");
+    println!("    {:12}  {:21}  {:13}  {:13}  with: probed by", "device", "", "without", "with");
+    println!("    {:-<12}  {:-<21}  {:-<13}  {:-<13}  {:-<14}", "", "", "", "", "");
+    for (address, what) in DEVICES {
+        let [left, right] = [without, with].map(|evidence| driver(evidence, address));
+        println!("    {address:12}  {what:21}  {left:13}  {right:13}  {}", with.probes(address).join(", "));
+    }
     println!("\nvfio-early status, inside the guest that was booted with it:\n");
     with.section("status").lines().for_each(|line| println!("    {line}"));
 
@@ -49,15 +45,7 @@ pub fn show(case: &Case) -> Result<bool, String> {
     Ok(faults.is_empty())
 }
 
-fn table(title: &str, without: &Evidence, with: &Evidence, cell: impl Fn(&Evidence, &str, &Device) -> String) {
-    println!("\n{title}:\n");
-    println!("    {:12}  {:23}  {:17}  with vfio-early", "device", "", "without");
-    println!("    {:-<12}  {:-<23}  {:-<17}  {:-<16}", "", "", "", "");
-    for (address, what) in DEVICES {
-        let [left, right] = [without, with].map(|evidence| {
-            let device = evidence.devices("devices").remove(*address).unwrap_or_default();
-            cell(evidence, address, &device)
-        });
-        println!("    {address:12}  {what:23}  {left:17}  {right}{}", if left == right { "" } else { "  <--" });
-    }
+fn driver(evidence: &Evidence, address: &str) -> String {
+    let device = evidence.devices("devices").remove(address).unwrap_or_default();
+    device.driver.unwrap_or_else(|| "none".to_owned())
 }
