@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use vfio_early::config::{
-    Claim, Config, Driver, Framebuffer, Guard, Iommu, Loaded, OPTIONS, OnFailure, Options, Origin, Reader, SETTINGS,
-    Settings, With, load,
+    Claim, Config, Driver, Extent, Framebuffer, Guard, Iommu, Loaded, OPTIONS, OnFailure, Options, Origin, Reader,
+    SETTINGS, Settings, With, load,
 };
 use vfio_early::door::{Door, Error, Node, Operation, Result as Passed, Tree};
 
@@ -33,11 +33,11 @@ impl Files {
     }
 
     fn loaded(&self) -> Loaded {
-        load(self).unwrap_or_else(|errors| panic!("{errors:#?}"))
+        load(self, Extent::Heeded).unwrap_or_else(|errors| panic!("{errors:#?}"))
     }
 
     fn errors(&self) -> Vec<String> {
-        match load(self) {
+        match load(self, Extent::Heeded) {
             Ok(loaded) => panic!("{loaded:#?}"),
             Err(errors) => errors.iter().map(ToString::to_string).collect(),
         }

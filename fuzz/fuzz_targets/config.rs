@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vfio_early::config::{Config, Origin, Reader, load};
+use vfio_early::config::{Config, Extent, Origin, Reader, load};
 use vfio_early::door::{Door, Error, Node, Operation, Result as Passed, Tree};
 
 /// A machine that has nothing but files.
@@ -48,7 +48,7 @@ fuzz_target!(|data: &[u8]| {
         machine.0.put(path, Node::File(piece.to_vec()));
         rest = after;
     }
-    match load(&machine) {
+    match load(&machine, Extent::Heeded) {
         Ok(loaded) if loaded.config.off => assert!(loaded.config.claims.is_empty()),
         Ok(loaded) => {
             let mut again = Reader::default();

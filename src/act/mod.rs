@@ -54,6 +54,8 @@ pub struct Outcome {
     pub steps: Vec<Done>,
     /// How each entry of the plan ended, in the plan's order.
     pub endings: Vec<Ending>,
+    /// A write failed because the rights for it are missing.
+    pub denied: bool,
 }
 
 /// What is known while a plan is carried out.
@@ -66,11 +68,13 @@ struct Run<'a> {
     /// Functions on which a step hangs: the kernel holds their lock, so every other step would hang too.
     stuck: Vec<Address>,
     hung: usize,
+    denied: bool,
 }
 
 /// Carries out a plan.
 pub fn carry_out(door: &dyn Door, plan: &Plan) -> Outcome {
-    let mut run = Run { door, plan, done: Vec::new(), failures: BTreeMap::new(), stuck: Vec::new(), hung: 0 };
+    let mut run =
+        Run { door, plan, done: Vec::new(), failures: BTreeMap::new(), stuck: Vec::new(), hung: 0, denied: false };
     for step in &plan.steps {
         run.take(step);
     }
@@ -78,7 +82,7 @@ pub fn carry_out(door: &dyn Door, plan: &Plan) -> Outcome {
         restore::failed_slots(&mut run);
     }
     let endings = plan.entries.iter().map(|entry| run.ending(entry)).collect();
-    Outcome { steps: run.done, endings }
+    Outcome { steps: run.done, endings, denied: run.denied }
 }
 
 impl Run<'_> {
@@ -110,6 +114,7 @@ impl Run<'_> {
     fn attempt(&mut self, step: &Step) -> Result<(), String> {
         let behind = step.device.is_some_and(|address| self.stuck.contains(&address));
         step::perform(self.door, step, behind).map_err(|error| {
+            self.denied |= error.is_denied();
             if error.is_timeout() && !behind {
                 self.hung = self.hung.saturating_add(1);
                 self.stuck.extend(step.device);

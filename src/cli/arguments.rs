@@ -35,6 +35,8 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     Claim(Claim),
     Status(Status),
+    Check(Check),
+    Modules(Modules),
 }
 
 /// Give the configured devices to their VFIO drivers: what the initramfs runs.
@@ -64,6 +66,27 @@ pub(super) struct Status {
     pub(super) all: bool,
 }
 
+/// Hold the configuration against this machine and change nothing: what the image hooks run.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "check")]
+pub(super) struct Check {
+    /// print one JSON document
+    #[argh(switch)]
+    pub(super) json: bool,
+    /// check what an image holds: leave the running kernel's command line out
+    #[argh(switch)]
+    pub(super) image: bool,
+}
+
+/// Print the kernel modules that an image needs for the claims: what the image hooks ask.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "modules")]
+pub(super) struct Modules {
+    /// the release of the kernel that the image is for, if it is not the running one
+    #[argh(option, arg_name = "release")]
+    pub(super) kernel: Option<String>,
+}
+
 /// What the arguments ask for.
 pub(super) enum Parsed {
     /// A command.
@@ -83,7 +106,7 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Parsed {
     for argument in arguments.into_iter().skip(1) {
         match argument.into_string() {
             Ok(word) => words.push(word),
-            Err(word) => return Parsed::Wrong(format!("vfio-early: {} is not UTF-8", word.to_string_lossy())),
+            Err(word) => return Parsed::Wrong(format!("{} is not UTF-8", word.to_string_lossy())),
         }
     }
     let words = normalise(words);
@@ -91,13 +114,13 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Parsed {
     if words.first() == Some(&"--version") {
         return Parsed::Help(format!("vfio-early {}", env!("CARGO_PKG_VERSION")));
     }
-    if words.is_empty() {
-        return Parsed::Wrong("vfio-early: a command is missing; vfio-early --help lists them".to_owned());
+    if words.is_empty() || words == ["-v"] || words == ["-q"] {
+        return Parsed::Wrong("a command is missing; vfio-early --help lists them".to_owned());
     }
     match Arguments::from_args(&["vfio-early"], &words) {
         Ok(arguments) => Parsed::Run(arguments),
         Err(exit) if exit.status.is_ok() => Parsed::Help(exit.output),
-        Err(exit) => Parsed::Wrong(format!("vfio-early: {}\nvfio-early --help tells more", exit.output.trim())),
+        Err(exit) => Parsed::Wrong(format!("{}; vfio-early --help tells more", exit.output.trim().replace('\n', " "))),
     }
 }
 

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use crate::act::{self, Outcome};
-use crate::config::{self, Config, ConfigError};
-use crate::door::{Door, Host, Recorded};
+use crate::config::{self, Config, ConfigError, Extent};
+use crate::door::Door;
 use crate::pci::Address;
 use crate::picture::Picture;
 use crate::plan::{self, Decision, Plan, Severity};
@@ -13,7 +13,7 @@ use crate::report::{self, Level, json};
 
 use super::arguments;
 use super::output::Output;
-use super::{Exit, Failure};
+use super::{Exit, Failure, Room, layout};
 
 /// Where two claims at the same time are kept apart: udev runs one for each function of a card.
 const LOCK: &str = "/run/vfio-early/lock";
@@ -21,40 +21,23 @@ const LOCK: &str = "/run/vfio-early/lock";
 /// How long a claim waits for another.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 
-/// The machine that is claimed on.
-pub(super) enum Machine<'a> {
-    /// The running one, or one below a directory.
-    Host(&'a mut Host),
-    /// A recorded one, which can only be planned for.
-    Recorded(&'a Recorded),
-}
-
-impl Machine<'_> {
-    fn door(&self) -> &dyn Door {
-        match self {
-            Self::Host(host) => &**host,
-            Self::Recorded(recorded) => *recorded,
-        }
-    }
-}
-
 /// Runs the command.
-pub(super) fn run(machine: &mut Machine<'_>, options: &arguments::Claim, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) fn run(room: &mut Room, options: &arguments::Claim, output: &mut Output) -> Result<Exit, Failure> {
     let began = Instant::now();
-    let lock = match machine {
-        Machine::Host(host) if !options.dry_run => host.lock(LOCK, LOCK_WAIT),
+    let lock = match room {
+        Room::Host(host) if !options.dry_run => host.lock(LOCK, LOCK_WAIT),
         _ => None,
     };
-    let loaded = match config::load(machine.door()) {
+    let loaded = match config::load(room.door(), Extent::Heeded) {
         Ok(loaded) => loaded,
-        Err(errors) => return Err(refuse_config(machine.door(), errors, options.dry_run)),
+        Err(errors) => return Err(refuse_config(room.door(), errors, options.dry_run)),
     };
-    if let Machine::Host(host) = machine {
+    if let Room::Host(host) = room {
         host.set_limit(loaded.config.settings.step_timeout);
     }
-    let door = machine.door();
+    let door = room.door();
     for warning in &loaded.warnings {
-        output.note(&format!("vfio-early: {warning}"));
+        output.warn(&warning.to_string());
     }
     let config = loaded.config;
     let picture = take_picture(door, &config)?;
@@ -66,7 +49,8 @@ pub(super) fn run(machine: &mut Machine<'_>, options: &arguments::Claim, output:
 
     let mut report = describe(&config, &picture, &plan, outcome.as_ref(), stage(&picture, &options.device));
     report.duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(0);
-    let mut exit = exit_of(&plan, &report);
+    let denied = outcome.as_ref().is_some_and(|outcome| outcome.denied);
+    let mut exit = exit_of(&plan, &report, denied);
     report.status = exit.code();
     if !options.dry_run {
         say_in_kernel_log(door, &plan, &report);
@@ -76,7 +60,7 @@ pub(super) fn run(machine: &mut Machine<'_>, options: &arguments::Claim, output:
             let merged = report::merge(report::load(door), report.clone(), partial);
             if let Err(error) = report::save(door, &merged) {
                 report::say(door, Level::Error, &error.to_string());
-                output.note(&format!("vfio-early: {error}"));
+                output.warn(&error.to_string());
                 exit = if exit == Exit::Ok { Exit::System } else { exit };
             }
         }
@@ -128,11 +112,12 @@ fn describe(config: &Config, picture: &Picture, plan: &Plan, outcome: Option<&Ou
             claim.time_ms = Some(picture.uptime_ms);
         }
     }
-    let mut problems: Vec<json::ProblemEntry> = plan.problems.iter().map(Into::into).collect();
+    let mut problems = json::problems(config, &plan.problems);
     for claim in claims.iter().filter(|claim| claim.state == "failed") {
         problems.push(json::ProblemEntry {
             severity: Severity::Error.name().to_owned(),
             code: "failed".to_owned(),
+            source: Some(claim.source.clone()),
             device: claim.device.clone(),
             message: claim.reason.clone().unwrap_or_default(),
         });
@@ -152,12 +137,14 @@ fn describe(config: &Config, picture: &Picture, plan: &Plan, outcome: Option<&Ou
     }
 }
 
-fn exit_of(plan: &Plan, report: &json::Report) -> Exit {
+fn exit_of(plan: &Plan, report: &json::Report, denied: bool) -> Exit {
     let held = |claim: &json::Claim| claim.state == "claimed" || (report.dry_run && claim.state == "pending");
     if plan.unprotected {
         Exit::Unprotected
     } else if report.claims.iter().all(held) {
         Exit::Ok
+    } else if denied {
+        Exit::System
     } else {
         Exit::NotHeld
     }
@@ -211,7 +198,7 @@ fn text(plan: &Plan, report: &json::Report) -> String {
             let device = step.device.as_deref().unwrap_or("-");
             let result = if report.dry_run { String::new() } else { format!("  {}", step.result) };
             let line = format!("  {device:12}  {:19} {}{result}", step.op, step.value);
-            let _ = writeln!(text, "{}", line.trim_end());
+            text.push_str(&layout::wrap(&line, "                "));
         }
     }
     let _ = writeln!(text, "Claims:");
@@ -219,12 +206,12 @@ fn text(plan: &Plan, report: &json::Report) -> String {
         let device = claim.device.as_deref().unwrap_or("-");
         let reason = claim.reason.as_deref().or(claim.driver.as_deref()).unwrap_or("");
         let line = format!("  {device:12}  {:8} {:12} {reason}", claim.state, claim.target);
-        let _ = writeln!(text, "{}", line.trim_end());
+        text.push_str(&layout::wrap(&line, "                "));
         let _ = writeln!(text, "                {} ({})", claim.selector, claim.source);
     }
     let notes = report.problems.iter().filter(|problem| problem.severity == "warning" || problem.device.is_none());
     for problem in notes.filter(|problem| problem.code != "missing") {
-        let _ = writeln!(text, "{}: {}", problem.severity, problem.message);
+        text.push_str(&layout::wrap(&format!("{}: {}", problem.severity, problem.message), "  "));
     }
     text
 }

@@ -2,7 +2,10 @@
 //! The command line: arguments in, one exit status out.
 
 mod arguments;
+mod check;
 mod claim;
+mod layout;
+mod modules;
 mod output;
 mod status;
 
@@ -72,7 +75,7 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
         [_, command, root, paths @ ..] if command == STEP_READ => return step_read(root, paths),
         _ => {}
     }
-    let mut output = Output::default();
+    let mut output = Output::new(arguments.iter().any(|argument| argument == "--json"));
     let exit = dispatch(arguments, &mut output);
     output.finish(exit).code()
 }
@@ -84,10 +87,7 @@ fn dispatch(arguments: Vec<OsString>, output: &mut Output) -> Exit {
             output.result(&text);
             return Exit::Ok;
         }
-        Parsed::Wrong(message) => {
-            output.note(&message);
-            return Exit::Usage;
-        }
+        Parsed::Wrong(message) => return output.fail(Exit::Usage, &[message]),
     };
     if arguments.verbose {
         let logger = simple_logger::SimpleLogger::new().with_level(log::LevelFilter::Debug);
@@ -95,33 +95,27 @@ fn dispatch(arguments: Vec<OsString>, output: &mut Output) -> Exit {
         let _ = logger.init();
     }
     output.quiet = arguments.quiet;
-    let command = arguments.command;
     let result = match Room::open(&arguments.root) {
-        Ok(Room::Host(mut host)) => match command {
-            Command::Claim(options) => claim::run(&mut claim::Machine::Host(&mut host), &options, output),
-            Command::Status(options) => status::run(&host, &options, output),
-        },
-        Ok(Room::Recorded(recorded)) => match command {
-            Command::Claim(options) => claim::run(&mut claim::Machine::Recorded(&recorded), &options, output),
-            Command::Status(options) => status::run(&recorded, &options, output),
-        },
+        Ok(mut room) => perform(&mut room, &arguments.command, output),
         Err(message) => {
-            output.note(&format!("vfio-early: cannot open the machine at {}: {message}", arguments.root));
-            return Exit::System;
+            return output.fail(Exit::System, &[format!("cannot open the machine at {}: {message}", arguments.root)]);
         }
     };
     match result {
         Ok(exit) => exit,
         Err(Failure::Config(errors)) => {
-            for error in errors {
-                output.note(&format!("vfio-early: {error}"));
-            }
-            Exit::Usage
+            output.fail(Exit::Usage, &errors.iter().map(ToString::to_string).collect::<Vec<_>>())
         }
-        Err(Failure::Door(error)) => {
-            output.note(&format!("vfio-early: {error}"));
-            Exit::System
-        }
+        Err(Failure::Door(error)) => output.fail(Exit::System, &[error.to_string()]),
+    }
+}
+
+fn perform(room: &mut Room, command: &Command, output: &mut Output) -> Result<Exit, Failure> {
+    match command {
+        Command::Claim(options) => claim::run(room, options, output),
+        Command::Status(options) => status::run(room.door(), options, output),
+        Command::Check(options) => check::run(room.door(), options, output),
+        Command::Modules(options) => modules::run(room.door(), options, output),
     }
 }
 
@@ -132,6 +126,13 @@ enum Room {
 }
 
 impl Room {
+    fn door(&self) -> &dyn Door {
+        match self {
+            Self::Host(host) => host,
+            Self::Recorded(recorded) => recorded,
+        }
+    }
+
     /// How large a recorded machine may be.
     const MOST: usize = 256 * 1024 * 1024;
 

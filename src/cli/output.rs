@@ -3,17 +3,38 @@
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
+use crate::report::json;
+
 use super::Exit;
 
 /// What the program prints. Results are collected and written at the end, so that a document comes whole or not at all.
 #[derive(Debug, Default)]
 pub(super) struct Output {
     results: String,
+    /// `--json`: standard output is one document, however the command ends.
+    json: bool,
     /// `--quiet`: only errors are noted.
     pub(super) quiet: bool,
 }
 
 impl Output {
+    /// Nothing printed yet; `json` where one document is asked for.
+    pub(super) fn new(json: bool) -> Self {
+        Self { json, ..Self::default() }
+    }
+
+    /// Says why the command could not be carried out, in the document too where one is asked for.
+    pub(super) fn fail(&mut self, exit: Exit, messages: &[String]) -> Exit {
+        for message in messages {
+            self.warn(message);
+        }
+        if self.json {
+            self.results = miniserde::json::to_string(&json::Failure::new(exit.code(), messages));
+            self.results.push('\n');
+        }
+        exit
+    }
+
     /// Adds lines to the results.
     pub(super) fn result(&mut self, text: &str) {
         self.results.push_str(text);
@@ -24,8 +45,8 @@ impl Output {
 
     /// Says something beside the results. Where it cannot be said, there is nobody to tell.
     #[expect(clippy::unused_self, reason = "both streams are reached through the one who owns them")]
-    pub(super) fn note(&self, text: &str) {
-        let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
+    pub(super) fn warn(&self, message: &str) {
+        let _ = writeln!(std::io::stderr(), "vfio-early: {}", message.trim_end());
     }
 
     /// Whether results may be coloured.

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Extent};
 use crate::door::Door;
 use crate::pci::Address;
 use crate::picture::Picture;
@@ -12,13 +12,13 @@ use crate::report::{self, json};
 
 use super::arguments;
 use super::output::Output;
-use super::{Exit, Failure};
+use super::{Exit, Failure, layout};
 
 /// Runs the command.
 pub(super) fn run(door: &dyn Door, options: &arguments::Status, output: &mut Output) -> Result<Exit, Failure> {
-    let loaded = config::load(door)?;
+    let loaded = config::load(door, Extent::Whole)?;
     for warning in &loaded.warnings {
-        output.note(&format!("vfio-early: {warning}"));
+        output.warn(&warning.to_string());
     }
     let config = loaded.config;
     let mut picture = Picture::survey(door, plan::needs_chains(&config))?;
@@ -93,7 +93,7 @@ fn describe(config: &Config, picture: &Picture, plan: &Plan, before: Option<&jso
             .into_iter()
             .filter(|group| group.devices.iter().any(|device| shown.iter().any(|one| one.to_string() == *device)))
             .collect(),
-        problems: plan.problems.iter().map(Into::into).collect(),
+        problems: json::problems(config, &plan.problems),
         boot: before.map(|report| json::Boot {
             stage: report.stage.clone(),
             time_ms: report.time_ms,
@@ -149,74 +149,96 @@ fn headline(plan: &Plan, status: &json::Status) -> String {
         .filter(|state| count(state) > 0)
         .map(|state| format!("{} {state}", count(state)))
         .collect();
-    format!("{claimed} of {all} claimed devices are ready for a guest ({})", others.join(", "))
+    let others = others.join(", ");
+    match claimed {
+        0 => format!("no claimed device is ready for a guest ({others})"),
+        _ => format!("{claimed} of {all} claimed devices are ready for a guest ({others})"),
+    }
 }
 
 fn text(plan: &Plan, status: &json::Status, colour: bool) -> String {
-    let paint = |state: &str, text: String| match (colour, state) {
-        (true, "claimed") => format!("\x1b[32m{text}\x1b[0m"),
-        (true, "pending") => format!("\x1b[33m{text}\x1b[0m"),
-        (true, _) => format!("\x1b[31m{text}\x1b[0m"),
-        (false, _) => text,
-    };
-    let mut text = String::new();
-    let _ = writeln!(text, "{}", headline(plan, status));
-    let _ = writeln!(text, "IOMMU: {}", plan.verdict.headline());
+    let mut text = layout::wrap(&headline(plan, status), "  ");
+    text.push_str(&layout::wrap(&format!("IOMMU: {}", plan.verdict.headline()), "  "));
     for advice in &status.iommu.advice {
-        let _ = writeln!(text, "  {advice}");
+        text.push_str(&layout::wrap(&format!("  {advice}"), "  "));
     }
     if !status.claims.is_empty() {
-        let _ = writeln!(text, "\nClaims:");
-    }
-    for claim in &status.claims {
-        let device = claim.device.as_deref().unwrap_or("-");
-        let state = paint(&claim.state, format!("{:8}", claim.state));
-        let _ = writeln!(
-            text,
-            "  {device:12} {state} {:14} {} ({})",
-            claim.driver.as_deref().unwrap_or("-"),
-            claim.selector,
-            claim.source
-        );
-        if let (Some(stage), Some(time)) = (&claim.stage, claim.time_ms) {
-            let before = claim.before.first().map(|driver| format!(", taken from {driver}")).unwrap_or_default();
-            let _ =
-                writeln!(text, "               by the {stage} stage at {}.{:03} s{before}", time / 1000, time % 1000);
-        }
-        if let Some(reason) = &claim.reason {
-            let _ = writeln!(text, "               {reason}");
-        }
+        text.push_str("\nClaims:\n");
+        text.push_str(&paint(&claims(status), colour));
     }
     if !status.devices.is_empty() {
-        let _ = writeln!(text, "\nDevices:");
-        let _ = writeln!(text, "  {:12} {:9} {:20} {:5} DRIVER", "ADDRESS", "ID", "KIND", "GROUP");
-    }
-    for device in &status.devices {
-        let group = device.iommu_group.map_or_else(|| "-".to_owned(), |group| group.to_string());
-        let boot = if device.boot_vga == Some(true) { ", boot display" } else { "" };
-        let _ = writeln!(
-            text,
-            "  {:12} {}:{} {:20} {group:5} {}{boot}",
-            device.address,
-            device.vendor,
-            device.device,
-            device.name,
-            device.driver.as_deref().unwrap_or("-")
-        );
+        text.push_str("\nDevices:\n");
+        text.push_str(&devices(status));
     }
     for problem in status.problems.iter().filter(|problem| problem.severity == "warning") {
-        let _ = writeln!(text, "\nwarning: {}", problem.message);
+        text.push('\n');
+        text.push_str(&layout::wrap(&format!("warning: {}", problem.message), "  "));
     }
     if let Some(boot) = &status.boot {
-        let _ = writeln!(
-            text,
-            "\nLast claim: {} stage, {}.{:03} s after the kernel started, took {} ms, status {}",
-            boot.stage,
-            boot.time_ms / 1000,
-            boot.time_ms % 1000,
-            boot.duration_ms,
-            boot.status
-        );
+        let (time, took) = (seconds(boot.time_ms), boot.duration_ms);
+        let _ = writeln!(text, "\nLast claim: {} stage at {time}, took {took} ms, status {}", boot.stage, boot.status);
+    }
+    text
+}
+
+/// One row a claim, and what there is to say about it below.
+fn claims(status: &json::Status) -> String {
+    let mut rows = Vec::new();
+    let mut notes = Vec::new();
+    for claim in &status.claims {
+        let or_none = |word: &Option<String>| word.clone().unwrap_or_else(|| "-".to_owned());
+        rows.push(vec![
+            or_none(&claim.device),
+            claim.state.clone(),
+            or_none(&claim.driver),
+            format!("{} ({})", claim.selector, claim.source),
+        ]);
+        let made = claim.stage.as_ref().zip(claim.time_ms).map(|(stage, time)| {
+            let before = claim.before.first().map(|driver| format!(", taken from {driver}")).unwrap_or_default();
+            format!("claimed in the {stage} stage at {}{before}", seconds(time))
+        });
+        notes.push([made, claim.reason.clone()]);
+    }
+    let mut text = String::new();
+    for (row, notes) in layout::table(&rows).into_iter().zip(notes) {
+        text.push_str(&row);
+        for note in notes.into_iter().flatten() {
+            text.push_str(&layout::wrap(&format!("      {note}"), "      "));
+        }
+    }
+    text
+}
+
+fn devices(status: &json::Status) -> String {
+    let mut rows = vec![["ADDRESS", "ID", "KIND", "GROUP", "DRIVER"].map(ToOwned::to_owned).to_vec()];
+    for device in &status.devices {
+        let boot = if device.boot_vga == Some(true) { " (boot display)" } else { "" };
+        rows.push(vec![
+            device.address.clone(),
+            format!("{}:{}", device.vendor, device.device),
+            device.name.clone(),
+            device.iommu_group.map_or_else(|| "-".to_owned(), |group| group.to_string()),
+            format!("{}{boot}", device.driver.as_deref().unwrap_or("-")),
+        ]);
+    }
+    layout::table(&rows).concat()
+}
+
+/// Milliseconds since the kernel started, as the kernel log has them.
+fn seconds(milliseconds: u64) -> String {
+    format!("{}.{:03} s", milliseconds / 1000, milliseconds % 1000)
+}
+
+/// Colours the states.
+fn paint(text: &str, colour: bool) -> String {
+    if !colour {
+        return text.to_owned();
+    }
+    let mut text = text.to_owned();
+    for (state, code) in
+        [("claimed", 32), ("pending", 33), ("refused", 31), ("failed", 31), ("missing", 31), ("drifted", 31)]
+    {
+        text = text.replace(&format!("  {state} "), &format!("  \x1b[{code}m{state}\x1b[0m "));
     }
     text
 }

@@ -33,16 +33,26 @@ pub struct Loaded {
     pub files: Vec<String>,
 }
 
+/// What of a configuration is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// What a claim heeds: with `vfio_early=off` nothing else is read, so that nothing can be in the way of the way back.
+    Heeded,
+    /// All of it, even behind `vfio_early=off`: to tell what is wrong with it.
+    Whole,
+    /// The files: what an image holds, whatever command line it will be booted with.
+    Files,
+}
+
 /// Reads the configuration of a machine, or returns everything that is wrong with it, in the order of reading.
-///
-/// With `vfio_early=off` on the kernel command line nothing else is read, so that nothing can be in the way of the way
-/// back.
-pub fn load(door: &dyn Door) -> Result<Loaded, Vec<ConfigError>> {
+pub fn load(door: &dyn Door, extent: Extent) -> Result<Loaded, Vec<ConfigError>> {
     const COMMAND_LINE: &str = "/proc/cmdline";
     let mut loaded = Loaded::default();
     let mut reader = Reader::default();
     let mut warnings = Problems::default();
-    let line = match files::content(door, COMMAND_LINE, false) {
+    let content =
+        if extent == Extent::Files { Ok(Some(Vec::new())) } else { files::content(door, COMMAND_LINE, false) };
+    let line = match content {
         Ok(Some(line)) => line,
         Ok(None) => {
             warnings.add(&Origin::file(COMMAND_LINE), "is missing, so the kernel command line cannot be heeded");
@@ -53,13 +63,15 @@ pub fn load(door: &dyn Door) -> Result<Loaded, Vec<ConfigError>> {
             Vec::new()
         }
     };
-    if cmdline::is_off(&line) {
+    let off = cmdline::is_off(&line);
+    if off && extent == Extent::Heeded {
         loaded.config.off = true;
         return Ok(loaded);
     }
     loaded.files = files::read(door, &mut reader);
     reader.command_line(&line);
     loaded.config = reader.finish()?;
+    loaded.config.off = off;
     if loaded.config.settings.adopt_ids {
         adopt::adopt(door, &line, &mut loaded.config, &mut warnings);
     }

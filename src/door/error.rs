@@ -66,9 +66,9 @@ impl Error {
         matches!(self.source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
     }
 
-    /// The caller lacks the rights.
+    /// The caller lacks the rights, or the machine takes no changes.
     pub fn is_denied(&self) -> bool {
-        self.source.kind() == io::ErrorKind::PermissionDenied
+        matches!(self.source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
     }
 
     /// The operation did not end in time and was abandoned.

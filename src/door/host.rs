@@ -243,8 +243,9 @@ impl Door for Host {
         }
         let mut command = Command::new("modprobe");
         let path = std::env::var_os("PATH").unwrap_or_default();
+        // initramfs-tools exports options that make modprobe silent and let a blacklist stop it: neither is meant for us.
         let path = if path.is_empty() { SEARCH_PATH.into() } else { path };
-        match hands::run(command.env("PATH", path).arg(module), self.limit) {
+        match hands::run(command.env("PATH", path).env_remove("MODPROBE_OPTIONS").arg(module), self.limit) {
             Ok((hands::Ended::With(status), _)) if status.success() => Ok(()),
             Ok((hands::Ended::With(status), said)) => {
                 let said = String::from_utf8_lossy(&said);

@@ -71,7 +71,7 @@ impl Recorded {
             return Err(fail(1, &format!("expected `{MAGIC}`")));
         }
         let mut tree = Tree::default();
-        let mut directory = String::new();
+        let mut directory: Option<String> = None;
         while let Some((line, number)) = lines.next() {
             if line.trim().is_empty() || line.starts_with('#') {
                 continue;
@@ -80,8 +80,11 @@ impl Recorded {
                 if !path.starts_with('/') {
                     return Err(fail(number, "expected an absolute path after `at`"));
                 }
-                directory = path.trim_end_matches('/').to_owned();
-                tree.put(&directory, Node::Directory);
+                let path = path.trim_end_matches('/');
+                if !path.is_empty() {
+                    tree.put(path, Node::Directory);
+                }
+                directory = Some(path.to_owned());
                 continue;
             }
             let (name, node) = if let Some((name, value)) =
@@ -116,9 +119,9 @@ impl Recorded {
                     "expected `at DIR`, `NAME = TEXT`, `NAME |`, `NAME hex`, `NAME -> TARGET`, `NAME ! ERRNO` or `NAME/ directory`",
                 ));
             };
-            if directory.is_empty() || name.is_empty() || name.starts_with(' ') {
+            let Some(directory) = directory.as_ref().filter(|_| !name.is_empty() && !name.starts_with(' ')) else {
                 return Err(fail(number, "expected a name, in a directory named by `at` before it"));
-            }
+            };
             tree.put(&format!("{directory}/{name}"), node);
         }
         Ok(Self { tree })

@@ -87,6 +87,17 @@ impl Class {
     }
 }
 
+impl Class {
+    /// The name with its article: `a SATA controller`, `an Ethernet controller`.
+    pub fn with_article(self) -> String {
+        let name = self.name();
+        // NVMe, SMBus and SAS are spelled when they are said; SATA, SCSI and RAID are words.
+        let vowel = name.starts_with(['a', 'e', 'i', 'o', 'E', 'I'])
+            || ["NVMe", "SMBus", "SAS"].iter().any(|word| name.starts_with(word));
+        format!("{} {name}", if vowel { "an" } else { "a" })
+    }
+}
+
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:06x}", self.0)

@@ -102,8 +102,13 @@ impl Picture {
 
     /// Reads modules.alias, which names the modules that want a device.
     pub fn read_aliases(&mut self, door: &dyn Door) {
+        self.aliases = Self::aliases_of(door, &self.kernel);
+    }
+
+    /// modules.alias of a kernel; empty where there is none.
+    pub fn aliases_of(door: &dyn Door, kernel: &str) -> Vec<u8> {
         const MOST: usize = 16 * 1024 * 1024;
-        self.aliases = door.read(&format!("/lib/modules/{}/modules.alias", self.kernel), MOST).unwrap_or_default();
+        door.read(&format!("/lib/modules/{kernel}/modules.alias"), MOST).unwrap_or_default()
     }
 
     /// The device at an address.

@@ -24,26 +24,27 @@ pub(super) fn target(driver: &Driver, identity: &Identity, aliases: &[u8]) -> St
     }
 }
 
-/// The variant driver that wants this function most: of the lines `alias vfio_pci:v000015B3d... MODULE` in modules.alias,
-/// the one with the fewest wildcards (Documentation/driver-api/vfio.rst). `None` where only vfio-pci itself does.
+/// The lines `alias vfio_pci:PATTERN MODULE` of modules.alias, vfio-pci's own left out (Documentation/driver-api/vfio.rst).
+fn variants(aliases: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    aliases.split(|byte| *byte == b'\n').filter_map(|line| {
+        let rest = std::str::from_utf8(line.strip_prefix(b"alias ")?).ok()?;
+        let (pattern, module) = rest.trim_end().split_once(' ')?;
+        (pattern.starts_with("vfio_pci:") && !same_name(module, "vfio-pci")).then_some((pattern, module))
+    })
+}
+
+/// The variant driver that wants this function most: of the lines of modules.alias that match it, the one with the fewest
+/// wildcards. `None` where only vfio-pci itself does.
 pub fn variant_driver(aliases: &[u8], identity: &Identity) -> Option<String> {
     let modalias = identity.modalias("vfio_pci");
-    let mut best: Option<(usize, &str)> = None;
-    for line in aliases.split(|byte| *byte == b'\n') {
-        let Some(rest) = line.strip_prefix(b"alias vfio_pci:") else { continue };
-        let Ok(rest) = std::str::from_utf8(rest) else { continue };
-        let mut words = rest.split_ascii_whitespace();
-        let (Some(pattern), Some(module)) = (words.next(), words.next()) else { continue };
-        let Ok(pattern) = format!("vfio_pci:{pattern}").parse::<ModaliasPattern>() else { continue };
-        let wildcards = pattern.wildcards();
-        if !same_name(module, "vfio-pci")
-            && pattern.matches(&modalias)
-            && best.is_none_or(|(fewest, _)| wildcards < fewest)
-        {
-            best = Some((wildcards, module));
-        }
-    }
-    best.map(|(_, module)| module.to_owned())
+    let patterns = variants(aliases).filter_map(|(text, module)| Some((text.parse::<ModaliasPattern>().ok()?, module)));
+    let matching = patterns.filter(|(pattern, _)| pattern.matches(&modalias));
+    matching.min_by_key(|(pattern, _)| pattern.wildcards()).map(|(_, module)| module.to_owned())
+}
+
+/// Every variant driver that modules.alias names.
+pub fn variant_modules(aliases: &[u8]) -> Vec<String> {
+    variants(aliases).map(|(_, module)| module.to_owned()).collect()
 }
 
 #[cfg(test)]

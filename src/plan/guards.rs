@@ -56,7 +56,7 @@ fn guard(
     let class = device.identity.class;
     let name = device.name();
     if class.is_bridge() {
-        return Some((Guard::Bridge, format!("{name} is a {} of the host", class.name())));
+        return Some((Guard::Bridge, format!("{name} is {} of the host", class.with_article())));
     }
     let exact = match &claim.selector {
         Selector::Id(pattern) => pattern.names_subsystem(),
@@ -67,8 +67,8 @@ fn guard(
         return Some((
             Guard::Storage,
             format!(
-                "{name} is a {}: name it with id={id}, or by its ID with the subsystem, or say allow=storage",
-                class.name()
+                "{name} is {}: name it with id={id}, or by its ID with the subsystem, or say allow=storage",
+                class.with_article()
             ),
         ));
     }
@@ -82,7 +82,10 @@ fn guard(
     let direct = group.direct.first()?;
     Some((
         Guard::Rmrr,
-        format!("the firmware reserves {direct} for group {} (RMRR or IVMD): the kernel keeps VFIO from it", group.id),
+        format!(
+            "the firmware reserves {direct} for group {} (RMRR or IVMD): the kernel keeps VFIO from it (allow=rmrr tries all the same)",
+            group.id
+        ),
     ))
 }
 
@@ -114,10 +117,15 @@ pub(super) fn problems(config: &Config, picture: &Picture, plan: &Plan) -> Vec<P
     for entry in &plan.entries {
         match &entry.decision {
             Decision::Refuse { code: "iommu", .. } => {}
-            Decision::Refuse { code, reason, .. } => problems.push(Problem::error(code, entry.device, reason.clone())),
-            Decision::Missing { reason } => problems.push(Problem::error("missing", None, reason.clone())),
+            Decision::Refuse { code, reason, .. } => {
+                problems.push(Problem::error(code, entry.device, reason.clone()).of(entry.claim));
+            }
+            Decision::Missing { reason } => {
+                problems.push(Problem::error("missing", None, reason.clone()).of(entry.claim));
+            }
             Decision::Take | Decision::Done => {
-                problems.extend(entry.device.and_then(|address| boot_display(config, picture, address)));
+                let catch = entry.device.and_then(|address| boot_display(config, picture, address));
+                problems.extend(catch.map(|problem| problem.of(entry.claim)));
             }
         }
     }
@@ -162,10 +170,10 @@ fn neighbours(picture: &Picture, plan: &Plan) -> Vec<Problem> {
                 "not-viable",
                 Some(first),
                 format!(
-                    "{first} shares IOMMU group {} with {}, a {} that is not claimed: a guest gets the group only while no host driver holds that one",
+                    "{first} shares IOMMU group {} with {}, {} that is not claimed: a guest gets the group only while no host driver holds that one",
                     group.id,
                     device.name(),
-                    device.identity.class.name()
+                    device.identity.class.with_article()
                 ),
             ));
         }

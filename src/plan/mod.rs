@@ -13,7 +13,7 @@ use crate::config::{Config, ConfigError, Iommu, OnFailure};
 use crate::pci::Address;
 use crate::picture::Picture;
 
-pub use driver::{is_vfio_driver, same_name, variant_driver};
+pub use driver::{is_vfio_driver, same_name, variant_driver, variant_modules};
 pub use entry::{Decision, Entry};
 pub use select::{concerned, needs_aliases, needs_chains};
 pub use steps::{Op, Step};
@@ -64,6 +64,8 @@ pub struct Problem {
     pub severity: Severity,
     /// A short word for programs.
     pub code: &'static str,
+    /// The claim that it is about, by its place in the configuration.
+    pub claim: Option<usize>,
     /// The device that it is about.
     pub device: Option<Address>,
     /// What it is, and what to do.
@@ -73,12 +75,18 @@ pub struct Problem {
 impl Problem {
     /// A warning.
     pub fn warning(code: &'static str, device: Option<Address>, message: String) -> Self {
-        Self { severity: Severity::Warning, code, device, message }
+        Self { severity: Severity::Warning, code, claim: None, device, message }
     }
 
     /// An error.
     pub fn error(code: &'static str, device: Option<Address>, message: String) -> Self {
-        Self { severity: Severity::Error, code, device, message }
+        Self { severity: Severity::Error, code, claim: None, device, message }
+    }
+
+    /// The same, about this claim.
+    #[must_use]
+    pub fn of(self, claim: usize) -> Self {
+        Self { claim: Some(claim), ..self }
     }
 }
 

@@ -4,9 +4,9 @@
 use miniserde::{Deserialize, Serialize};
 
 use crate::act::{Outcome, StepResult};
-use crate::config::{Config, Guard};
+use crate::config::{Config, ConfigError, Guard};
 use crate::picture::{Device, Firmware, Picture};
-use crate::plan::{Decision, Entry, Plan, Problem, Verdict};
+use crate::plan::{Decision, Entry, Plan, Problem, Severity, Verdict};
 
 /// The document of `claim`, and of /run/vfio-early/report.json.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -175,6 +175,42 @@ pub struct GroupEntry {
     pub blockers: Vec<String>,
 }
 
+/// The document of `check`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Check {
+    /// Everything that is wrong, or worth a thought.
+    pub problems: Vec<ProblemEntry>,
+    /// What would become of each claim.
+    pub claims: Vec<Claim>,
+}
+
+/// The document of a command that could not be carried out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Failure {
+    /// The program's version.
+    pub version: String,
+    /// The exit status.
+    pub status: u8,
+    /// Why.
+    pub problems: Vec<ProblemEntry>,
+    /// None.
+    pub claims: Vec<Claim>,
+}
+
+impl Failure {
+    /// A document with these reasons.
+    pub fn new(status: u8, messages: &[String]) -> Self {
+        let problem = |message: &String| ProblemEntry {
+            severity: Severity::Error.name().to_owned(),
+            code: if status == 2 { "config" } else { "system" }.to_owned(),
+            message: message.clone(),
+            ..Default::default()
+        };
+        let problems = messages.iter().map(problem).collect();
+        Self { version: env!("CARGO_PKG_VERSION").to_owned(), status, problems, claims: Vec::new() }
+    }
+}
+
 /// Something that people should know.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ProblemEntry {
@@ -182,6 +218,8 @@ pub struct ProblemEntry {
     pub severity: String,
     /// A short word for programs.
     pub code: String,
+    /// Where the configuration says so.
+    pub source: Option<String>,
     /// The device that it is about.
     pub device: Option<String>,
     /// What it is, and what to do.
@@ -206,15 +244,28 @@ impl From<&Verdict> for Iommu {
     }
 }
 
-impl From<&Problem> for ProblemEntry {
-    fn from(problem: &Problem) -> Self {
+impl From<&ConfigError> for ProblemEntry {
+    fn from(error: &ConfigError) -> Self {
         Self {
-            severity: problem.severity.name().to_owned(),
-            code: problem.code.to_owned(),
-            device: problem.device.map(|address| address.to_string()),
-            message: problem.message.clone(),
+            severity: Severity::Error.name().to_owned(),
+            code: "config".to_owned(),
+            source: Some(error.origin.to_string()),
+            device: None,
+            message: error.message.clone(),
         }
     }
+}
+
+/// Problems with the places in the configuration that they come from.
+pub fn problems(config: &Config, problems: &[Problem]) -> Vec<ProblemEntry> {
+    let entries = problems.iter().map(|problem| ProblemEntry {
+        severity: problem.severity.name().to_owned(),
+        code: problem.code.to_owned(),
+        source: problem.claim.and_then(|claim| config.claims.get(claim)).map(|claim| claim.origin.to_string()),
+        device: problem.device.map(|address| address.to_string()),
+        message: problem.message.clone(),
+    });
+    entries.collect()
 }
 
 impl From<&Device> for DeviceEntry {
