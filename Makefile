@@ -11,20 +11,38 @@ export VFIO_EARLY
 
 BOOT = $(CARGO) test -q --target $(TARGET) --test boot --
 
-.PHONY: all build check test demo boot install clean
+.PHONY: all build tiny tools lint check test demo boot install clean
 
 all: build
 
 build:
 	$(CARGO) build --release --target $(TARGET)
 
+# The binary for images and packages: musl, and a standard library rebuilt for size.
+TINY = target/tiny/$(shell uname -m)-unknown-linux-musl/release/vfio-early
+tiny:
+	packaging/tiny
+
+# What the tests need of this machine.
+tools:
+	tests/boot/lab.sh tools
+
+# What needs no machine: format, lints, scripts.
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy -q --target $(TARGET) --all-targets -- -D warnings
+	shellcheck $(SCRIPTS)
+
+SCRIPTS = .ci/run packaging/tiny packaging/musl-ld tests/boot/lab.sh tests/boot/all.sh \
+	initramfs-tools/hooks/vfio-early initramfs-tools/scripts/init-top/00-vfio-early
+
 # Everything but the boots.
-check:
+check: build
 	$(CARGO) test -q --target $(TARGET)
 
 # Everything.
-test: build check
-	$(BOOT)
+test: tools build check
+	tests/boot/all.sh
 
 # The machine booted without and with vfio-early, side by side.
 demo: build

@@ -40,12 +40,24 @@ missing() {
 		xz xz-utils
 		zstd zstd
 		/usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
+		shellcheck shellcheck
+		mandoc mandoc
+		strace strace
+		cc gcc
+		/usr/bin/musl-gcc musl-tools
 		$([ "$(id -u)" = 0 ] || echo newuidmap uidmap)
 	LIST
 }
 
+# The compiler that rebuilds its standard library for `make tiny`, where the distribution has it.
+tiny_toolchain() {
+	[ -e /usr/lib/rustlib/src/rust/library/std ] && return
+	apt-cache show rustc-web >/dev/null 2>&1 && echo "rustc-web cargo-web rust-web-src"
+}
+
 tools() {
-	packages=$(missing | tr '\n' ' ')
+	[ "$(id -u)" != 0 ] || [ -n "$(apt-cache search --names-only '^strace$')" ] || apt-get update -q >&2
+	packages=$({ missing; tiny_toolchain || :; } | tr '\n' ' ')
 	[ -n "$packages" ] || return 0
 	install="apt-get install -y --no-install-recommends $packages"
 	[ "$(id -u)" = 0 ] || die "these packages are missing: $packages

@@ -1,0 +1,19 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Every boot with the binary that ships, and a few with the default build; every one with that where the other cannot be
+# built here.
+set -eu
+boots() { cargo test -q --target "$(rustc -vV | sed -n 's/^host: //p')" --test boot -- "$@"; }
+status=0
+tiny=$(packaging/tiny) || status=$?
+case $status in
+0)
+	VFIO_EARLY=$tiny boots
+	boots gpu-slot twins amd
+	;;
+77)
+	echo "NOT RUN: the boots with the tiny binary, whose toolchain is missing here"
+	boots
+	;;
+*) exit "$status" ;;
+esac
