@@ -9,3 +9,4 @@ pub mod pci;
 pub mod picture;
 pub mod plan;
 pub mod report;
+pub mod rom;

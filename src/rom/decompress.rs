@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The compression of EFI option ROMs (UEFI Specification, "Compression Algorithm Specification"): LZ77 in blocks, each
+//! with three Huffman codes, most significant bit first.
+//!
+//! Our own because the one crate for it is deprecated by its authors, stands on `bitvec`, and has no limit on the work
+//! that a hostile stream can cause: a block costs a few bits of input and the building of three tables. Here a
+//! [`Budget`] covers every ROM as a whole.
+
+use super::bytes::{part, u32_at};
+
+/// How much work all streams of one ROM may cause together: about one unit for each byte of output.
+///
+/// 4 MiB is several times what the largest known driver needs (iPXE with every network driver: about 1 MiB).
+#[derive(Debug)]
+pub(super) struct Budget(usize);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(4 << 20)
+    }
+}
+
+impl Budget {
+    fn spend(&mut self, work: usize) -> Result<(), Fault> {
+        self.0 = self.0.checked_sub(work).ok_or(Fault::TooMuch)?;
+        Ok(())
+    }
+}
+
+/// The cost of a block beside its output: three tables are built for it.
+const BLOCK_WORK: usize = 600;
+
+/// Why a stream cannot be decompressed. Offsets are in bytes from the start of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The eight bytes of the header are not all there, or the stream is longer than the room for it.
+    Header,
+    /// The stream ends before all output is there.
+    Ends,
+    /// A table of code lengths is no Huffman code.
+    Code(usize),
+    /// A copy from before the start of the output.
+    Copy(usize),
+    /// More output, or more blocks, than any driver needs.
+    TooMuch,
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Header => f.write_str("its sizes do not fit the image"),
+            Self::Ends => f.write_str("it ends too early"),
+            Self::Code(at) => write!(f, "no Huffman code at byte {at:#x} of it"),
+            Self::Copy(at) => write!(f, "a copy from before its start at byte {at:#x} of it"),
+            Self::TooMuch => f.write_str("it unpacks to more than any driver needs"),
+        }
+    }
+}
+
+/// The header of a stream: compressed size without the header itself, and size of the output, in bytes.
+pub(super) fn sizes(stream: &[u8]) -> Option<(usize, usize)> {
+    Some((u32_at(stream, 0)?, u32_at(stream, 4)?))
+}
+
+/// Decompresses `stream`, which starts with its header and may be followed by padding.
+pub(super) fn decompress(stream: &[u8], budget: &mut Budget) -> Result<Vec<u8>, Fault> {
+    let (packed, size) = sizes(stream).ok_or(Fault::Header)?;
+    let data = part(stream, 8, packed).ok_or(Fault::Header)?;
+    if size == 0 {
+        return Err(Fault::Header);
+    }
+    budget.spend(size)?;
+    let mut bits = Bits { data, at: 0, held: 0, count: 0 };
+    let mut out = Vec::with_capacity(size);
+    while out.len() < size {
+        budget.spend(BLOCK_WORK)?;
+        block(&mut bits, &mut out, size)?;
+    }
+    Ok(out)
+}
+
+/// One block: its three codes, then its symbols.
+fn block(bits: &mut Bits<'_>, out: &mut Vec<u8>, size: usize) -> Result<(), Fault> {
+    // The counter of the reference is 16 bits wide and counts down before it is looked at: 0 is 65536.
+    let symbols = match bits.take(16)? {
+        0 => 0x1_0000,
+        count => count,
+    };
+    let extra: Code<19> = read_short_lengths(bits, 5, Some(3))?;
+    let chars = read_char_lengths(bits, &extra)?;
+    let positions: Code<16> = read_short_lengths(bits, 4, None)?;
+    for _ in 0..symbols {
+        let symbol = chars.read(bits)?;
+        match u8::try_from(symbol) {
+            Ok(byte) => out.push(byte),
+            Err(_) => copy(bits, out, size, usize::from(symbol).saturating_sub(253), &positions)?,
+        }
+        if out.len() >= size {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Repeats `length` bytes from a distance that the stream names; the last copy may reach over the end of the output.
+fn copy(bits: &mut Bits<'_>, out: &mut Vec<u8>, size: usize, length: usize, positions: &Code<16>) -> Result<(), Fault> {
+    let width = u32::from(positions.read(bits)?);
+    let distance = match width.checked_sub(1) {
+        None => 0,
+        Some(low) => (1_usize << low) | bits.take(low)?,
+    };
+    let from = out.len().checked_sub(distance.saturating_add(1)).ok_or(Fault::Copy(bits.at))?;
+    let length = length.min(size.saturating_sub(out.len()));
+    // Source and target may overlap: what was just written is read again.
+    for at in from..from.saturating_add(length) {
+        let byte = out.get(at).copied().ok_or(Fault::Copy(bits.at))?;
+        out.push(byte);
+    }
+    Ok(())
+}
+
+/// The lengths of the "extra" and of the position code: three bits each, seven and more in unary, a run of zeros after
+/// the third of the extra code.
+fn read_short_lengths<const N: usize>(
+    bits: &mut Bits<'_>,
+    width: u32,
+    zeros_after: Option<usize>,
+) -> Result<Code<N>, Fault> {
+    let count = bits.take(width)?;
+    if count == 0 {
+        return Code::single(bits.take(width)?, bits.at);
+    }
+    let mut lengths = [0_u8; N];
+    let mut index = 0;
+    while index < count {
+        let mut length = bits.take(3)?;
+        while length >= 7 && bits.take(1)? == 1 {
+            length = length.saturating_add(1);
+        }
+        let fault = Fault::Code(bits.at);
+        *lengths.get_mut(index).ok_or(fault)? = u8::try_from(length).map_err(|_| fault)?;
+        index = index.saturating_add(1);
+        if Some(index) == zeros_after {
+            index = index.saturating_add(bits.take(2)?);
+        }
+    }
+    Code::new(&lengths, bits.at)
+}
+
+/// The lengths of the code for characters and copy lengths, themselves in the extra code: 0, 1 and 2 are runs of zeros.
+fn read_char_lengths(bits: &mut Bits<'_>, extra: &Code<19>) -> Result<Code<510>, Fault> {
+    let count = bits.take(9)?;
+    if count == 0 {
+        return Code::single(bits.take(9)?, bits.at);
+    }
+    let mut lengths = [0_u8; 510];
+    let mut index = 0_usize;
+    while index < count {
+        let skip = match extra.read(bits)? {
+            0 => 1,
+            1 => bits.take(4)?.saturating_add(3),
+            2 => bits.take(9)?.saturating_add(20),
+            length => {
+                let place = lengths.get_mut(index).ok_or(Fault::Code(bits.at))?;
+                *place = u8::try_from(length.saturating_sub(2)).map_err(|_| Fault::Code(bits.at))?;
+                1
+            }
+        };
+        index = index.saturating_add(skip);
+    }
+    if index > lengths.len() {
+        return Err(Fault::Code(bits.at));
+    }
+    Code::new(&lengths, bits.at)
+}
+
+/// A canonical Huffman code of at most `N` symbols with at most 16 bits each.
+struct Code<const N: usize> {
+    /// The symbols, shorter codes first.
+    symbols: [u16; N],
+    /// For each length: the first code that is longer, moved to 16 bits, and the place of the first symbol, less the
+    /// number of its code.
+    rows: [(u32, u32); 17],
+}
+
+impl<const N: usize> Code<N> {
+    /// The code with one symbol, which takes no bits.
+    fn single(symbol: usize, at: usize) -> Result<Self, Fault> {
+        let symbol = u16::try_from(symbol).ok().filter(|&s| usize::from(s) < N).ok_or(Fault::Code(at))?;
+        let mut symbols = [0; N];
+        if let Some(first) = symbols.first_mut() {
+            *first = symbol;
+        }
+        let mut rows = [(0, 0); 17];
+        if let Some(row) = rows.first_mut() {
+            *row = (0x1_0000, 0);
+        }
+        Ok(Self { symbols, rows })
+    }
+
+    /// The code in which symbol `i` has `lengths[i]` bits, 0 for none. It has to be complete.
+    fn new(lengths: &[u8; N], at: usize) -> Result<Self, Fault> {
+        let mut counts = [0_u32; 17];
+        for &length in lengths {
+            let count = counts.get_mut(usize::from(length)).ok_or(Fault::Code(at))?;
+            *count = count.saturating_add(1);
+        }
+        let mut rows = [(0, 0); 17];
+        let mut places = [0_usize; 17];
+        let (mut end, mut place) = (0_u32, 0_u32);
+        for (length, ((row, start), count)) in (0_u32..).zip(rows.iter_mut().zip(&mut places).zip(counts)).skip(1) {
+            let shift = 16_u32.saturating_sub(length);
+            *start = usize::try_from(place).unwrap_or(usize::MAX);
+            let first = end >> shift;
+            end = end.saturating_add(count << shift);
+            *row = (end, place.wrapping_sub(first));
+            place = place.saturating_add(count);
+        }
+        if end != 0x1_0000 {
+            return Err(Fault::Code(at));
+        }
+        let mut symbols = [0; N];
+        for (symbol, &length) in (0_u16..).zip(lengths).filter(|&(_, &length)| length != 0) {
+            let place = places.get_mut(usize::from(length)).ok_or(Fault::Code(at))?;
+            *symbols.get_mut(*place).ok_or(Fault::Code(at))? = symbol;
+            *place = place.saturating_add(1);
+        }
+        Ok(Self { symbols, rows })
+    }
+
+    /// The next symbol.
+    fn read(&self, bits: &mut Bits<'_>) -> Result<u16, Fault> {
+        let ahead = bits.peek16();
+        for (length, &(end, base)) in (0_u32..).zip(&self.rows) {
+            if ahead < end {
+                bits.skip(length)?;
+                let code = ahead >> 16_u32.saturating_sub(length);
+                let place =
+                    if length == 0 { 0 } else { usize::try_from(code.wrapping_add(base)).unwrap_or(usize::MAX) };
+                return self.symbols.get(place).copied().ok_or(Fault::Code(bits.at));
+            }
+        }
+        Err(Fault::Code(bits.at))
+    }
+}
+
+/// The stream, bit by bit, most significant first.
+struct Bits<'a> {
+    data: &'a [u8],
+    /// The next byte that is not yet held.
+    at: usize,
+    /// The bits that were read ahead, the next one highest among `count`.
+    held: u64,
+    count: u32,
+}
+
+impl Bits<'_> {
+    /// The next 16 bits without taking them; behind the end there are zeros.
+    fn peek16(&mut self) -> u32 {
+        while self.count < 16 {
+            let Some(&byte) = self.data.get(self.at) else {
+                return u32::try_from((self.held << 16_u32.saturating_sub(self.count)) & 0xffff).unwrap_or(0);
+            };
+            self.held = (self.held << 8) | u64::from(byte);
+            self.at = self.at.saturating_add(1);
+            self.count = self.count.saturating_add(8);
+        }
+        u32::try_from((self.held >> self.count.saturating_sub(16)) & 0xffff).unwrap_or(0)
+    }
+
+    /// Moves on by `count` bits, at most 16.
+    fn skip(&mut self, count: u32) -> Result<(), Fault> {
+        self.peek16();
+        self.count = self.count.checked_sub(count).ok_or(Fault::Ends)?;
+        Ok(())
+    }
+
+    /// The next `count` bits, at most 16, as a number.
+    fn take(&mut self, count: u32) -> Result<usize, Fault> {
+        let ahead = self.peek16();
+        self.skip(count)?;
+        usize::try_from(ahead >> 16_u32.saturating_sub(count)).map_err(|_| Fault::Ends)
+    }
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The header of an EFI image and the driver behind it (UEFI Specification, "PCI Option ROMs"; the checks are those of
+//! edk2, MdeModulePkg/Bus/Pci/PciBusDxe/PciOptionRomSupport.c).
+
+use miniserde::Serialize;
+
+use super::bytes::{blank, blocks, part, u16_at, up_to};
+use super::decompress::{self, Budget};
+use super::pe::{self, Pe};
+use super::problem::Problems;
+use super::strings::{self, Version};
+
+/// What an EFI image says in its header, and what was found where the header points.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Efi {
+    /// Whether 0x0EF1 is at offset 4.
+    pub signature_ok: bool,
+    /// 11: boot service driver, 12: runtime driver. The firmware takes nothing else.
+    pub subsystem: u16,
+    /// The machine the driver runs on, see [`machine_name`].
+    pub machine: u16,
+    /// 0: not compressed, 1: compressed as in the UEFI Specification.
+    pub compression: u16,
+    /// Where the driver starts, in bytes from the start of the image.
+    pub image_offset: usize,
+    /// The size in the header ("initialization size"), in bytes.
+    pub declared: usize,
+    /// What is there.
+    pub payload: Payload,
+    /// The driver as it is stored, in bytes from the start of the file: offset and length.
+    pub stored: (usize, usize),
+    /// The size of the driver after decompression, if it was compressed and could be decompressed.
+    pub unpacked: Option<usize>,
+    /// The header of the driver itself.
+    pub pe: Option<Pe>,
+    /// Whether the firmware would load it: every check of edk2 passed.
+    pub loadable: bool,
+}
+
+/// What lies where the EFI header points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Payload {
+    /// A driver.
+    #[serde(rename = "pe")]
+    Pe,
+    /// A compressed driver.
+    #[serde(rename = "compressed")]
+    Compressed,
+    /// Neither.
+    #[serde(rename = "unknown")]
+    Unknown,
+}
+
+/// The name of a machine type, as OVMF and its builds are named.
+pub fn machine_name(machine: u16) -> &'static str {
+    match machine {
+        0x014c => "ia32",
+        0x0200 => "ia64",
+        0x01c2 => "arm",
+        0x0ebc => "ebc",
+        0x5032 => "riscv32",
+        0x5064 => "riscv64",
+        0x6264 => "loongarch64",
+        0x8664 => "x64",
+        0xaa64 => "aarch64",
+        _ => "unknown machine",
+    }
+}
+
+/// Reads the EFI part of the image at `at` that is `length` bytes long, all of it inside of `rom`.
+pub(super) fn parse(
+    rom: &[u8],
+    at: usize,
+    length: usize,
+    budget: &mut Budget,
+    problems: &mut Problems,
+    versions: &mut Vec<Version>,
+) -> Option<Efi> {
+    let image = part(rom, at, length)?;
+    let declared = blocks(u16_at(image, 2)?);
+    let mut efi = Efi {
+        signature_ok: part(image, 4, 4)? == [0xf1, 0x0e, 0, 0],
+        subsystem: u16_at(image, 8)?,
+        machine: u16_at(image, 10)?,
+        compression: u16_at(image, 12)?,
+        image_offset: usize::from(u16_at(image, 0x16)?),
+        declared,
+        payload: Payload::Unknown,
+        stored: (at, 0),
+        unpacked: None,
+        pe: None,
+        loadable: false,
+    };
+    let fault = header_fault(&efi, length);
+    if let Some((place, message)) = &fault {
+        problems.error("efi-header", at.saturating_add(*place), message.clone(), ASK);
+    }
+    let start = at.saturating_add(efi.image_offset);
+    // A header with a wrong size may still have a whole driver: look as far as the image goes.
+    let end = if fault.is_some() || declared == 0 { length } else { declared };
+    let stored = up_to(rom, start, end.saturating_sub(efi.image_offset));
+    efi.stored = (start, stored.len());
+    if stored.starts_with(b"MZ") {
+        efi.payload = Payload::Pe;
+        found(&mut efi, stored, problems, versions);
+    } else if efi.compression == 1 && !blank(up_to(stored, 0, 64)) {
+        efi.payload = Payload::Compressed;
+        match decompress::decompress(stored, budget) {
+            Ok(driver) => {
+                efi.unpacked = Some(driver.len());
+                let packed = decompress::sizes(stored).map_or(0, |(packed, _)| packed);
+                efi.stored.1 = packed.saturating_add(8).min(stored.len());
+                found(&mut efi, &driver, problems, versions);
+            }
+            Err(fault) => {
+                problems.error("efi-compression", start, format!("the driver cannot be decompressed: {fault}"), ASK);
+            }
+        }
+    } else {
+        let what = if blank(stored) { "nothing but FF or 00 is there" } else { "there is no driver" };
+        problems.error("efi-payload", start, format!("{what} where the EFI header points"), ASK);
+    }
+    efi.loadable = fault.is_none() && efi.pe.is_some_and(|pe| pe.machine == efi.machine);
+    Some(efi)
+}
+
+const ASK: &str = "dump the ROM again while the card is awake and no driver has it, or get one from the vendor";
+
+/// The first check of edk2 that the header fails: offset in the image, and why.
+fn header_fault(efi: &Efi, length: usize) -> Option<(usize, String)> {
+    if !efi.signature_ok {
+        Some((4, "no EFI signature 0x0EF1".to_owned()))
+    } else if !matches!(efi.subsystem, 11 | 12) {
+        Some((8, format!("subsystem {} is neither a boot service (11) nor a runtime driver (12)", efi.subsystem)))
+    } else if efi.compression > 1 {
+        Some((12, format!("compression type {} does not exist", efi.compression)))
+    } else if efi.declared > length {
+        Some((2, format!("the EFI header claims {} bytes, the image has {length}", efi.declared)))
+    } else if efi.image_offset >= efi.declared {
+        let (offset, declared) = (efi.image_offset, efi.declared);
+        Some((0x16, format!("the driver would start at {offset:#x} of an image of {declared:#x} bytes")))
+    } else {
+        None
+    }
+}
+
+/// Looks at the driver itself: its header against the one of the image, and its names.
+fn found(efi: &mut Efi, driver: &[u8], problems: &mut Problems, versions: &mut Vec<Version>) {
+    let start = efi.stored.0;
+    let Some(pe) = pe::parse(driver) else {
+        problems.error("efi-pe", start, "the driver has no PE header".to_owned(), ASK);
+        return;
+    };
+    efi.pe = Some(pe);
+    if efi.payload == Payload::Pe && pe.size <= efi.stored.1 {
+        efi.stored.1 = pe.size;
+    }
+    if pe.size > driver.len() {
+        let message = format!("the driver has {} bytes, only {} of them are here", pe.size, driver.len());
+        problems.error("efi-truncated", start, message, ASK);
+        efi.pe = None;
+    }
+    if pe.machine != efi.machine {
+        let (is, says) = (machine_name(pe.machine), machine_name(efi.machine));
+        problems.error("efi-machine", start, format!("the driver is for {is}, the EFI header says {says}"), ASK);
+    }
+    if pe.subsystem != efi.subsystem {
+        let message = format!("the driver has subsystem {}, the EFI header says {}", pe.subsystem, efi.subsystem);
+        problems.warning("efi-subsystem", start, message, "");
+    }
+    strings::of_driver(driver, versions);
+}

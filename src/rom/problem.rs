@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is wrong with a ROM, in a form that people and programs can both use.
+
+use miniserde::Serialize;
+
+/// How much a problem matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Severity {
+    /// The ROM cannot be used as it is.
+    #[serde(rename = "error")]
+    Error,
+    /// It can be used, but somebody will be surprised.
+    #[serde(rename = "warning")]
+    Warning,
+    /// Worth knowing, and normal.
+    #[serde(rename = "note")]
+    Note,
+}
+
+impl Severity {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// One problem of a ROM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// How much it matters.
+    pub severity: Severity,
+    /// A short name that never changes, for programs.
+    pub code: &'static str,
+    /// Where, in bytes from the start of the file.
+    pub offset: usize,
+    /// What is wrong, one line.
+    pub message: String,
+    /// What to do about it, one line.
+    pub remedy: String,
+    /// Whether `rom repair` puts it right. An error that is not makes the ROM invalid.
+    pub repairable: bool,
+}
+
+/// The problems that were found so far. A hostile file can have one in every image: there is a limit.
+#[derive(Debug, Default)]
+pub(super) struct Problems(pub(super) Vec<Problem>);
+
+/// More problems than this are no longer news.
+const LIMIT: usize = 200;
+
+impl Problems {
+    /// An error that `rom repair` cannot put right.
+    pub(super) fn error(&mut self, code: &'static str, offset: usize, message: String, remedy: &str) {
+        self.push(Severity::Error, code, offset, message, remedy, false);
+    }
+
+    /// An error that `rom repair` puts right.
+    pub(super) fn repairable(&mut self, code: &'static str, offset: usize, message: String, remedy: &str) {
+        self.push(Severity::Error, code, offset, message, remedy, true);
+    }
+
+    /// A surprise.
+    pub(super) fn warning(&mut self, code: &'static str, offset: usize, message: String, remedy: &str) {
+        self.push(Severity::Warning, code, offset, message, remedy, false);
+    }
+
+    /// Something worth knowing.
+    pub(super) fn note(&mut self, code: &'static str, offset: usize, message: String) {
+        self.push(Severity::Note, code, offset, message, "", false);
+    }
+
+    fn push(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        offset: usize,
+        message: String,
+        remedy: &str,
+        repairable: bool,
+    ) {
+        // Errors always get in, because the verdict hangs on them; the number of images bounds them.
+        if self.0.len() < LIMIT || severity == Severity::Error {
+            self.0.push(Problem { severity, code, offset, message, remedy: remedy.to_owned(), repairable });
+        }
+    }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The versions and names that a person looks for in a ROM.
+
+use miniserde::Serialize;
+
+use super::bytes::{array, find, part, sum, text, u8_at, u16_at, up_to};
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Version {
+    /// What it is, for example `vBIOS version`.
+    pub name: &'static str,
+    /// The text, printable ASCII.
+    pub text: String,
+}
+
+/// Every text is at most this long.
+const LIMIT: usize = 80;
+/// At most so many for one image.
+const MOST: usize = 6;
+
+fn add(versions: &mut Vec<Version>, name: &'static str, text: String) {
+    let version = Version { name, text };
+    if !version.text.is_empty() && versions.len() < MOST && !versions.contains(&version) {
+        versions.push(version);
+    }
+}
+
+/// What a legacy image says: its PnP header, NVIDIA's table, and the texts of well-known programs.
+pub(super) fn of_legacy(image: &[u8], versions: &mut Vec<Version>) {
+    pnp(image, versions);
+    let head = up_to(image, 0, 0x1_0000);
+    if let Some(version) = nvidia(head) {
+        add(versions, "vBIOS version", version);
+    }
+    if let Some(at) = find(head, b"SeaVGABIOS") {
+        add(versions, "built from", text(up_to(head, at, 10), 10));
+    }
+}
+
+/// The PnP option ROM header (Plug and Play BIOS Specification 1.0A, section 3.2): manufacturer and product.
+fn pnp(image: &[u8], versions: &mut Vec<Version>) -> Option<()> {
+    let at = usize::from(u16_at(image, 0x1a)?);
+    let header = image.get(at..)?;
+    if at == 0 || !header.starts_with(b"$PnP") {
+        return None;
+    }
+    let length = usize::from(u8_at(header, 5)?).saturating_mul(16);
+    if sum(part(header, 0, length)?) == 0 {
+        for (field, name) in [(0x0e, "manufacturer"), (0x10, "product")] {
+            let string = usize::from(u16_at(header, field)?);
+            if string != 0 {
+                add(versions, name, text(up_to(image, string, LIMIT), LIMIT));
+            }
+        }
+    }
+    Some(())
+}
+
+/// The version in NVIDIA's BIOS information table: token `i`, five bytes (Linux, nouveau/nvkm/subdev/bios/base.c).
+fn nvidia(image: &[u8]) -> Option<String> {
+    let at = find(image, b"\xff\xb8BIT\0")?;
+    let table = image.get(at..)?;
+    let (header, size) = (usize::from(u8_at(table, 8)?), usize::from(u8_at(table, 9)?));
+    for index in 0..usize::from(u8_at(table, 10)?) {
+        let token = table.get(header.checked_add(index.checked_mul(size)?)?..)?;
+        if u8_at(token, 0)? == b'i' && u16_at(token, 2)? >= 5 {
+            let [micro, minor, chip, major, patch] = array(image, usize::from(u16_at(token, 4)?))?;
+            return Some(format!("{major:02x}.{chip:02x}.{minor:02x}.{micro:02x}.{patch:02x}"));
+        }
+    }
+    None
+}
+
+/// What a driver calls itself: the UTF-16 texts that a firmware would show, known by the words in them.
+pub(super) fn of_driver(driver: &[u8], versions: &mut Vec<Version>) {
+    const WORDS: &[&str] = &["GOP", "Driver", "driver", "UEFI", "iPXE", "efidrv"];
+    let mut run = String::new();
+    let mut at = 0_usize;
+    while let Some(pair) = array::<2>(driver, at) {
+        let wide = matches!(pair, [b' '..=b'~', 0]);
+        if wide && run.len() < LIMIT {
+            let [low, _] = pair;
+            run.push(char::from(low));
+        } else if !wide && !run.is_empty() {
+            if run.len() >= 6 && WORDS.iter().any(|word| run.contains(word)) {
+                add(versions, "driver", run.trim().to_owned());
+            } else if run.starts_with(|c: char| c.is_ascii_digit()) && run.bytes().filter(|&b| b == b'.').count() > 1 {
+                add(versions, "driver version", run.trim().to_owned());
+            }
+            run.clear();
+        }
+        at = at.saturating_add(2);
+    }
+}

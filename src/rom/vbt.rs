@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Intel's video BIOS table, in the ROMs of its graphics cards (Linux, drivers/gpu/drm/i915/display/intel_bios.c and
+//! intel_vbt_defs.h).
+
+use miniserde::Serialize;
+
+use super::bytes::{array, find, part, sum, text, u16_at, u32_at};
+
+/// What the table says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Vbt {
+    /// Where it is, in bytes from the start of the file.
+    pub offset: usize,
+    /// Its length in bytes.
+    pub length: usize,
+    /// The name behind `$VBT`, for example `DG2`.
+    pub name: String,
+    /// The version of its data blocks.
+    pub version: u16,
+    /// Whether the bytes add up to zero.
+    pub checksum_ok: bool,
+}
+
+/// Finds the table in an image that starts at `base` of the file. The kernel does the same: it looks for the signature.
+pub(super) fn parse(image: &[u8], base: usize) -> Option<Vbt> {
+    let at = find(image, b"$VBT")?;
+    let table = image.get(at..)?;
+    let length = usize::from(u16_at(table, 24)?);
+    let data = u32_at(table, 28)?;
+    if array::<15>(table, data)? != *b"BIOS_DATA_BLOCK" {
+        return None;
+    }
+    Some(Vbt {
+        offset: base.checked_add(at)?,
+        length,
+        name: text(part(table, 4, 16)?, 16),
+        version: u16_at(table, data.checked_add(16)?)?,
+        checksum_ok: sum(part(table, 0, length)?) == 0,
+    })
+}
