@@ -8,9 +8,8 @@
 
 use super::bytes::{part, u32_at};
 
-/// How much work all streams of one ROM may cause together: about one unit for each byte of output.
-///
-/// 4 MiB is several times what the largest known driver needs (iPXE with every network driver: about 1 MiB).
+/// How much work all streams of one ROM may cause together: one unit for each byte of output, two for each of input, and a
+/// lump for each block. 4 MiB is a driver of 2 MiB; the largest known one (iPXE with every network driver) has about 1 MiB.
 #[derive(Debug)]
 pub(super) struct Budget(usize);
 
@@ -69,7 +68,7 @@ pub(super) fn decompress(stream: &[u8], budget: &mut Budget) -> Result<Vec<u8>, 
     if size == 0 {
         return Err(Fault::Header);
     }
-    budget.spend(size)?;
+    budget.spend(size.saturating_add(packed.saturating_mul(2)))?;
     let mut bits = Bits { data, at: 0, held: 0, count: 0 };
     let mut out = Vec::with_capacity(size);
     while out.len() < size {
@@ -109,11 +108,11 @@ fn copy(bits: &mut Bits<'_>, out: &mut Vec<u8>, size: usize, length: usize, posi
         None => 0,
         Some(low) => (1_usize << low) | bits.take(low)?,
     };
-    let from = out.len().checked_sub(distance.saturating_add(1)).ok_or(Fault::Copy(bits.at))?;
+    let from = out.len().checked_sub(distance.saturating_add(1)).ok_or(Fault::Copy(bits.place()))?;
     let length = length.min(size.saturating_sub(out.len()));
     // Source and target may overlap: what was just written is read again.
     for at in from..from.saturating_add(length) {
-        let byte = out.get(at).copied().ok_or(Fault::Copy(bits.at))?;
+        let byte = out.get(at).copied().ok_or(Fault::Copy(bits.place()))?;
         out.push(byte);
     }
     Ok(())
@@ -128,7 +127,7 @@ fn read_short_lengths<const N: usize>(
 ) -> Result<Code<N>, Fault> {
     let count = bits.take(width)?;
     if count == 0 {
-        return Code::single(bits.take(width)?, bits.at);
+        return Code::single(bits.take(width)?, bits.place());
     }
     let mut lengths = [0_u8; N];
     let mut index = 0;
@@ -137,21 +136,21 @@ fn read_short_lengths<const N: usize>(
         while length >= 7 && bits.take(1)? == 1 {
             length = length.saturating_add(1);
         }
-        let fault = Fault::Code(bits.at);
+        let fault = Fault::Code(bits.place());
         *lengths.get_mut(index).ok_or(fault)? = u8::try_from(length).map_err(|_| fault)?;
         index = index.saturating_add(1);
         if Some(index) == zeros_after {
             index = index.saturating_add(bits.take(2)?);
         }
     }
-    Code::new(&lengths, bits.at)
+    Code::new(&lengths, bits.place())
 }
 
 /// The lengths of the code for characters and copy lengths, themselves in the extra code: 0, 1 and 2 are runs of zeros.
 fn read_char_lengths(bits: &mut Bits<'_>, extra: &Code<19>) -> Result<Code<510>, Fault> {
     let count = bits.take(9)?;
     if count == 0 {
-        return Code::single(bits.take(9)?, bits.at);
+        return Code::single(bits.take(9)?, bits.place());
     }
     let mut lengths = [0_u8; 510];
     let mut index = 0_usize;
@@ -161,17 +160,17 @@ fn read_char_lengths(bits: &mut Bits<'_>, extra: &Code<19>) -> Result<Code<510>,
             1 => bits.take(4)?.saturating_add(3),
             2 => bits.take(9)?.saturating_add(20),
             length => {
-                let place = lengths.get_mut(index).ok_or(Fault::Code(bits.at))?;
-                *place = u8::try_from(length.saturating_sub(2)).map_err(|_| Fault::Code(bits.at))?;
+                let place = lengths.get_mut(index).ok_or(Fault::Code(bits.place()))?;
+                *place = u8::try_from(length.saturating_sub(2)).map_err(|_| Fault::Code(bits.place()))?;
                 1
             }
         };
         index = index.saturating_add(skip);
     }
     if index > lengths.len() {
-        return Err(Fault::Code(bits.at));
+        return Err(Fault::Code(bits.place()));
     }
-    Code::new(&lengths, bits.at)
+    Code::new(&lengths, bits.place())
 }
 
 /// A canonical Huffman code of at most `N` symbols with at most 16 bits each.
@@ -181,6 +180,8 @@ struct Code<const N: usize> {
     /// For each length: the first code that is longer, moved to 16 bits, and the place of the first symbol, less the
     /// number of its code.
     rows: [(u32, u32); 17],
+    /// The length of the shortest code.
+    shortest: usize,
 }
 
 impl<const N: usize> Code<N> {
@@ -195,7 +196,7 @@ impl<const N: usize> Code<N> {
         if let Some(row) = rows.first_mut() {
             *row = (0x1_0000, 0);
         }
-        Ok(Self { symbols, rows })
+        Ok(Self { symbols, rows, shortest: 0 })
     }
 
     /// The code in which symbol `i` has `lengths[i]` bits, 0 for none. It has to be complete.
@@ -225,22 +226,23 @@ impl<const N: usize> Code<N> {
             *symbols.get_mut(*place).ok_or(Fault::Code(at))? = symbol;
             *place = place.saturating_add(1);
         }
-        Ok(Self { symbols, rows })
+        let shortest = rows.iter().position(|&(end, _)| end != 0).unwrap_or(0);
+        Ok(Self { symbols, rows, shortest })
     }
 
     /// The next symbol.
     fn read(&self, bits: &mut Bits<'_>) -> Result<u16, Fault> {
         let ahead = bits.peek16();
-        for (length, &(end, base)) in (0_u32..).zip(&self.rows) {
+        for (length, &(end, base)) in (0_u32..).zip(&self.rows).skip(self.shortest) {
             if ahead < end {
                 bits.skip(length)?;
                 let code = ahead >> 16_u32.saturating_sub(length);
                 let place =
                     if length == 0 { 0 } else { usize::try_from(code.wrapping_add(base)).unwrap_or(usize::MAX) };
-                return self.symbols.get(place).copied().ok_or(Fault::Code(bits.at));
+                return self.symbols.get(place).copied().ok_or(Fault::Code(bits.place()));
             }
         }
-        Err(Fault::Code(bits.at))
+        Err(Fault::Code(bits.place()))
     }
 }
 
@@ -249,29 +251,28 @@ struct Bits<'a> {
     data: &'a [u8],
     /// The next byte that is not yet held.
     at: usize,
-    /// The bits that were read ahead, the next one highest among `count`.
+    /// The bits that were read ahead, the next one highest; zeros below them, as if zeros followed the stream.
     held: u64,
+    /// How many there are.
     count: u32,
 }
 
 impl Bits<'_> {
-    /// The next 16 bits without taking them; behind the end there are zeros.
+    /// The next 16 bits without taking them.
     fn peek16(&mut self) -> u32 {
         while self.count < 16 {
-            let Some(&byte) = self.data.get(self.at) else {
-                return u32::try_from((self.held << 16_u32.saturating_sub(self.count)) & 0xffff).unwrap_or(0);
-            };
-            self.held = (self.held << 8) | u64::from(byte);
+            let Some(&byte) = self.data.get(self.at) else { break };
+            self.held |= u64::from(byte) << 56_u32.saturating_sub(self.count);
             self.at = self.at.saturating_add(1);
             self.count = self.count.saturating_add(8);
         }
-        u32::try_from((self.held >> self.count.saturating_sub(16)) & 0xffff).unwrap_or(0)
+        u32::try_from(self.held >> 48).unwrap_or(0)
     }
 
-    /// Moves on by `count` bits, at most 16.
+    /// Moves on by `count` of the bits that were peeked at.
     fn skip(&mut self, count: u32) -> Result<(), Fault> {
-        self.peek16();
         self.count = self.count.checked_sub(count).ok_or(Fault::Ends)?;
+        self.held <<= count;
         Ok(())
     }
 
@@ -280,5 +281,11 @@ impl Bits<'_> {
         let ahead = self.peek16();
         self.skip(count)?;
         usize::try_from(ahead >> 16_u32.saturating_sub(count)).map_err(|_| Fault::Ends)
+    }
+
+    /// The byte of the stream, its header included, that the next bit is in.
+    fn place(&self) -> usize {
+        let held = usize::try_from(self.count.div_ceil(8)).unwrap_or(0);
+        self.at.saturating_sub(held).saturating_add(8)
     }
 }

@@ -67,7 +67,7 @@ pub fn machine_name(machine: u16) -> &'static str {
     }
 }
 
-/// Reads the EFI part of the image at `at` that is `length` bytes long, all of it inside of `rom`.
+/// Reads the EFI part of the image at `at` that should be `length` bytes long.
 pub(super) fn parse(
     rom: &[u8],
     at: usize,
@@ -76,7 +76,7 @@ pub(super) fn parse(
     problems: &mut Problems,
     versions: &mut Vec<Version>,
 ) -> Option<Efi> {
-    let image = part(rom, at, length)?;
+    let image = up_to(rom, at, length);
     let declared = blocks(u16_at(image, 2)?);
     let mut efi = Efi {
         signature_ok: part(image, 4, 4)? == [0xf1, 0x0e, 0, 0],
@@ -98,12 +98,13 @@ pub(super) fn parse(
     let start = at.saturating_add(efi.image_offset);
     // A header with a wrong size may still have a whole driver: look as far as the image goes.
     let end = if fault.is_some() || declared == 0 { length } else { declared };
-    let stored = up_to(rom, start, end.saturating_sub(efi.image_offset));
+    let stored = up_to(up_to(image, 0, end), efi.image_offset, usize::MAX);
     efi.stored = (start, stored.len());
+    let head = up_to(stored, 0, 64);
     if stored.starts_with(b"MZ") {
         efi.payload = Payload::Pe;
         found(&mut efi, stored, problems, versions);
-    } else if efi.compression == 1 && !blank(up_to(stored, 0, 64)) {
+    } else if efi.compression == 1 && !blank(head) {
         efi.payload = Payload::Compressed;
         match decompress::decompress(stored, budget) {
             Ok(driver) => {
@@ -117,7 +118,7 @@ pub(super) fn parse(
             }
         }
     } else {
-        let what = if blank(stored) { "nothing but FF or 00 is there" } else { "there is no driver" };
+        let what = if blank(head) { "nothing but FF or 00" } else { "no driver" };
         problems.error("efi-payload", start, format!("{what} where the EFI header points"), ASK);
     }
     efi.loadable = fault.is_none() && efi.pe.is_some_and(|pe| pe.machine == efi.machine);

@@ -249,22 +249,26 @@ fn pcir(table: &[u8], offset: usize, signature: &'static str) -> Option<Pcir> {
     })
 }
 
-/// Looks into the image: device list, checksums, drivers, names. Costs about one pass over it.
-pub(super) fn look_inside(image: &mut Image, rom: &[u8], budget: &mut Budget, problems: &mut Problems) {
+/// Looks into the image: device list, checksums, drivers; and names, if asked to. Costs about one pass over it.
+pub(super) fn look_inside(image: &mut Image, rom: &[u8], names: bool, budget: &mut Budget, problems: &mut Problems) {
     let bytes = up_to(rom, image.offset, image.length);
     device_list(image, bytes, problems);
     if image.pcir.code_type == EFI && image.signature == [0x55, 0xaa] {
-        image.efi = efi::parse(rom, image.offset, bytes.len(), budget, problems, &mut image.versions);
+        image.efi = efi::parse(rom, image.offset, image.length, budget, problems, &mut image.versions);
     }
     if image.pcir.code_type == LEGACY {
-        image.pcir_sum = Some(sum(up_to(rom, image.offset, image.pcir.image_length)));
+        let whole = sum(up_to(rom, image.offset, image.pcir.image_length));
+        image.pcir_sum = Some(whole);
         if let Some(code) = part(rom, image.offset, image.declared).filter(|code| !code.is_empty()) {
-            image.checksum = if sum(code) == 0 { Checksum::Ok } else { Checksum::Bad };
+            let declared = if image.declared == image.pcir.image_length { whole } else { sum(code) };
+            image.checksum = if declared == 0 { Checksum::Ok } else { Checksum::Bad };
         }
         image.atom = atom::parse(bytes, image.offset);
-        strings::of_legacy(bytes, &mut image.versions);
+        if names {
+            strings::of_legacy(bytes, &mut image.versions);
+        }
     }
-    if image.pcir.vendor == 0x8086 && image.pcir.code_type != EFI {
+    if names && image.pcir.vendor == 0x8086 && image.pcir.code_type != EFI {
         image.vbt = vbt::parse(bytes, image.offset);
     }
 }

@@ -44,7 +44,7 @@ pub use strings::Version;
 pub use vbt::Vbt;
 pub use vfct::{FromFirmware, vfct};
 
-use bytes::{only, up_to};
+use bytes::{only, part, u16_at, up_to};
 use decompress::Budget;
 use problem::Problems;
 
@@ -92,8 +92,8 @@ pub fn parse(rom: &[u8]) -> Rom {
         result.images = chain.images;
         result.end = chain.end;
         let mut budget = Budget::default();
-        for image in &mut result.images {
-            image::look_inside(image, rom, &mut budget, &mut problems);
+        for (number, image) in result.images.iter_mut().enumerate() {
+            image::look_inside(image, rom, number < MOST_NAMED, &mut budget, &mut problems);
         }
         judge::images(&result.images, rom, &mut problems);
         trailing(rom, &result, &mut problems);
@@ -102,6 +102,10 @@ pub fn parse(rom: &[u8]) -> Rom {
     result.problems.sort_by_key(|problem| problem.offset);
     result
 }
+
+/// Versions and names are searched for in so many images only: searching costs more than anything else, and no ROM has
+/// more of them.
+const MOST_NAMED: usize = 16;
 
 /// Finds the first image, and says what is there when there is none.
 fn start(rom: &[u8], prefix: &mut Option<Prefix>, problems: &mut Problems) -> Option<usize> {
@@ -154,10 +158,15 @@ const LONGEST_PREFIX: usize = 2 << 20;
 
 /// The first image behind a header that does not say where it ends. NVIDIA aligns to four bytes.
 fn search(rom: &[u8], is_image: impl Fn(usize) -> bool) -> Option<usize> {
+    // The cheap question first: a file can be full of signatures.
+    let points = |at: usize| {
+        let pointer = u16_at(rom, at.saturating_add(0x18)).map_or(0, usize::from);
+        part(rom, at.saturating_add(pointer), 4) == Some(b"PCIR")
+    };
     up_to(rom, 0, LONGEST_PREFIX)
         .chunks_exact(4)
         .zip((0_usize..).step_by(4))
-        .find(|(word, at)| word.starts_with(&[0x55, 0xaa]) && is_image(*at))
+        .find(|(word, at)| word.starts_with(&[0x55, 0xaa]) && points(*at) && is_image(*at))
         .map(|(_, at)| at)
 }
 

@@ -4,7 +4,7 @@
 
 use miniserde::Serialize;
 
-use super::bytes::{array, find, part, sum, text, u16_at, u32_at};
+use super::bytes::{array, part, sum, text, u16_at, u32_at, up_to};
 
 /// What the table says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,9 +21,14 @@ pub struct Vbt {
     pub checksum_ok: bool,
 }
 
-/// Finds the table in an image that starts at `base` of the file. The kernel does the same: it looks for the signature.
+/// No image that has the table is longer.
+const FARTHEST: usize = 1 << 20;
+
+/// Finds the table in an image that starts at `base` of the file. The kernel does the same: it looks at every fourth byte
+/// for the signature.
 pub(super) fn parse(image: &[u8], base: usize) -> Option<Vbt> {
-    let at = find(image, b"$VBT")?;
+    let words = up_to(image, 0, FARTHEST).chunks_exact(4);
+    let at = words.zip((0_usize..).step_by(4)).find(|(word, _)| *word == b"$VBT").map(|(_, at)| at)?;
     let table = image.get(at..)?;
     let length = usize::from(u16_at(table, 24)?);
     let data = u32_at(table, 28)?;
