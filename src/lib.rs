@@ -5,6 +5,7 @@ pub mod act;
 pub mod cli;
 pub mod config;
 pub mod door;
+pub mod groups;
 pub mod pci;
 pub mod picture;
 pub mod plan;

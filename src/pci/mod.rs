@@ -2,6 +2,7 @@
 //! The words of PCI: addresses, IDs, classes, modaliases. Values only; nothing here reads a machine.
 
 mod address;
+pub mod capability;
 mod class;
 mod hex;
 mod id;
