@@ -138,7 +138,7 @@ impl<'m, 'a> Story<'m, 'a> {
             }
             Why::PchOff => text.push_str("has controls of its own that the firmware does not let the kernel switch on"),
         }
-        append(&mut text, ": ", &devices);
+        append(&mut text, ": it shares a group with ", &devices);
         self.out.wants_slot = true;
         self.setting(address, lack);
         self.push(address, lack, devices, text);
@@ -166,15 +166,15 @@ impl<'m, 'a> Story<'m, 'a> {
                 continue;
             }
             let devices: Vec<Address> = lacking.iter().map(|(address, _)| *address).collect();
-            let mut text = format!("the functions of slot {} can reach each other: ", first.slot());
+            let mut text = format!("the functions of slot {} can reach each other, ", first.slot());
             match lack.why {
                 Why::Off => {
-                    let _ = write!(text, "they have ACS, but {} switched off", lack.off);
+                    let _ = write!(text, "with ACS, but {} switched off", lack.off);
                 }
-                Why::Conventional => text.push_str("they are conventional PCI, without ACS"),
-                _ => text.push_str("they have no ACS capability"),
+                Why::Conventional => text.push_str("being conventional PCI"),
+                _ => text.push_str("having no ACS capability"),
             }
-            append(&mut text, " in ", &devices);
+            append(&mut text, ": ", &devices);
             for (address, lack) in &lacking {
                 self.setting(*address, *lack);
             }

@@ -11,7 +11,7 @@ const WIDTH: usize = 80;
 const DEEPEST: usize = 10;
 
 /// What the marks mean, for below the drawing.
-const LEGEND: &str = "= isolates by ACS  ~ known to isolate  ! does not isolate  ? needs root  . need not\n";
+const LEGEND: &str = "= isolates by ACS  ~ known to isolate  ! does not isolate  . need not  ? unknown\n";
 
 impl Examination<'_> {
     /// The tree of all functions, a line each, with the legend of its marks.

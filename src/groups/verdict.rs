@@ -64,16 +64,18 @@ impl Evidence {
         let inside = |index: usize| members.binary_search(&index).is_ok();
         let Some(node) = machine.nodes.get(index) else { return };
         // Towards the root: the bridges that do not belong to the group.
-        let mut outside = false;
         for (hop, _) in machine.hops(index).filter(|(hop, _)| !inside(*hop)) {
-            outside = true;
             self.add(regrouping.isolation.get(hop));
         }
-        if let Some(parent) = node.parent
-            && !outside
-            && regrouping.path.get(parent).copied().flatten() == Some(false)
+        // A bridge that does not isolate may pass what it carries to its peers: on a root bus whatever the root complex
+        // connects, below that the other functions of its bus. The kernel groups them apart all the same.
+        let peers = || machine.neighbours(index).any(|(peer, _)| !inside(peer));
+        if !node.parent.is_some_and(inside)
+            && node.is_bridge()
+            && members.len() > 1
+            && matches!(regrouping.isolation.get(index), Some(Isolation::No(_)))
+            && (node.parent.is_none() || peers())
         {
-            // It reaches the root complex over bridges of its own group only, and one of them does not isolate.
             self.note(Isolated::No);
         }
         // Sideways: functions of the same slot in other groups.

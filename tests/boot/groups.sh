@@ -1,0 +1,47 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# Boots real kernels under QEMU on machines of many shapes and lets them judge the recomputed IOMMU groups
+# (tests/groups_kernels.rs). Without arguments the kernels are those of Debian 12 and 13, from the lab's roots; other
+# kernels can be named as arguments (vmlinux or vmlinuz). One boot at a time, about six seconds each.
+#
+#   GROUPS_SEEDS=N     how many generated machines (14)
+#   GROUPS_ONLY=TEXT   only machines with TEXT in their name
+#   GROUPS_KEEP=DIR    keep the recorded machines
+set -eu
+here=$(dirname "$(readlink -f "$0")")
+die() { echo "groups: $*" >&2; exit 1; }
+
+busybox=${BUSYBOX:-$(command -v busybox)} || die "busybox is missing (package busybox-static)"
+command -v cpio >/dev/null || die "cpio is missing"
+command -v qemu-system-x86_64 >/dev/null || die "qemu-system-x86_64 is missing (package qemu-system-x86)"
+
+if [ $# = 0 ]; then
+	for suite in bookworm trixie; do
+		root=$("$here/lab.sh" root $suite)
+		set -- "$@" "$root/boot/vmlinux"
+	done
+fi
+kernels=
+for kernel; do
+	[ -r "$kernel" ] || die "$kernel cannot be read"
+	kernels=$kernels${kernels:+:}$kernel
+done
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+mkdir -p "$scratch/root/bin"
+cp "$busybox" "$scratch/root/bin/busybox"
+# A busybox that is not static brings its libraries.
+ldd "$busybox" 2>/dev/null | grep -o '/[^ ]*' | while read -r library; do
+	mkdir -p "$scratch/root$(dirname "$library")"
+	cp -L "$library" "$scratch/root$library"
+done
+ln -s busybox "$scratch/root/bin/sh"
+cp "$here/groups/init" "$scratch/root/init"
+chmod 755 "$scratch/root/init"
+(cd "$scratch/root" && find . | cpio --quiet -o -H newc -R 0:0) >"$scratch/initramfs"
+
+cd "$here/../.."
+GROUPS_KERNELS=$kernels GROUPS_INITRAMFS=$scratch/initramfs \
+	cargo test --quiet --test groups_kernels -- --ignored --nocapture

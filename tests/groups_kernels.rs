@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Real kernels as judges: topologies made by hand and from seeds are booted under QEMU, and the groups that the guest's
+//! kernel made are compared with the groups recomputed from the guest's configuration space.
+//!
+//! Run by tests/boot/groups.sh, which brings kernels and an initramfs and names them in `GROUPS_KERNELS` (paths, apart by
+//! `:`) and `GROUPS_INITRAMFS`. The recordings stay in `GROUPS_KEEP` when that is set.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::print_stdout,
+    reason = "a test may panic, and says what it did"
+)]
+
+#[path = "groups/machine.rs"]
+mod machine;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use machine::Machine;
+use vfio_early::groups::examine;
+
+struct Topology {
+    name: String,
+    amd: bool,
+    parameters: &'static str,
+    devices: Vec<String>,
+}
+
+/// Topologies that each show one thing. A line is a device as QEMU takes it; `PORT` stands for a root port with what QEMU
+/// wants to be unique.
+const BY_HAND: &[(&str, bool, &str, &[&str])] = &[
+    (
+        "root ports with and without ACS",
+        false,
+        "",
+        &[
+            "PORT,id=a,bus=pcie.0,addr=2.0",
+            "E,bus=a",
+            "PORT,id=b,bus=pcie.0,addr=3.0,disable-acs=on",
+            "E,bus=b",
+            "ioh3420,id=c,bus=pcie.0,addr=4.0,chassis=9,slot=1",
+            "E,bus=c",
+        ],
+    ),
+    (
+        "root ports of one slot, none with ACS",
+        false,
+        "",
+        &[
+            "PORT,id=a,bus=pcie.0,addr=2.0,multifunction=on,disable-acs=on",
+            "E,bus=a",
+            "PORT,id=b,bus=pcie.0,addr=2.1,disable-acs=on",
+            "E,bus=b",
+            "PORT,id=c,bus=pcie.0,addr=2.2,disable-acs=on",
+        ],
+    ),
+    (
+        "root ports of one slot, one without ACS",
+        false,
+        "",
+        &[
+            "PORT,id=a,bus=pcie.0,addr=2.0,multifunction=on",
+            "E,bus=a",
+            "PORT,id=b,bus=pcie.0,addr=2.1,disable-acs=on",
+            "E,bus=b",
+            "PORT,id=c,bus=pcie.0,addr=2.2",
+            "E,bus=c",
+        ],
+    ),
+    (
+        "a switch below a port with ACS",
+        false,
+        "",
+        &[
+            "PORT,id=a,bus=pcie.0,addr=2.0",
+            "x3130-upstream,id=u,bus=a",
+            "xio3130-downstream,id=d,bus=u,chassis=9,slot=1,addr=0.0",
+            "xio3130-downstream,id=e,bus=u,chassis=9,slot=2,addr=1.0",
+            "E,bus=d,multifunction=on,addr=0.0",
+            "E,bus=d,addr=0.1",
+            "E,bus=e",
+        ],
+    ),
+    (
+        "a switch below a port without ACS",
+        false,
+        "",
+        &[
+            "PORT,id=a,bus=pcie.0,addr=2.0,disable-acs=on",
+            "x3130-upstream,id=u,bus=a",
+            "xio3130-downstream,id=d,bus=u,chassis=9,slot=1,addr=0.0,multifunction=on",
+            "xio3130-downstream,id=e,bus=u,chassis=9,slot=2,addr=0.1",
+            "E,bus=d",
+            "E,bus=e",
+        ],
+    ),
+    (
+        "conventional devices behind a bridge, and behind a bridge behind it",
+        false,
+        "",
+        &[
+            "PORT,id=a,bus=pcie.0,addr=2.0",
+            "pcie-pci-bridge,id=p,bus=a",
+            "C,bus=p,addr=1.0",
+            "C,bus=p,addr=2.0",
+            "pci-bridge,id=q,bus=p,addr=3.0,chassis_nr=7,shpc=off",
+            "C,bus=q,addr=1.0",
+            "PORT,id=b,bus=pcie.0,addr=3.0",
+            "E,bus=b",
+        ],
+    ),
+    (
+        "a conventional bridge on the root bus",
+        false,
+        "",
+        &[
+            "i82801b11-bridge,id=p,bus=pcie.0,addr=2.0",
+            "C,bus=p,addr=1.0",
+            "pci-bridge,id=q,bus=p,addr=3.0,chassis_nr=7,shpc=off",
+            "C,bus=q,addr=1.0",
+            "E,bus=pcie.0,addr=4.0",
+            "C,bus=pcie.0,addr=5.0,multifunction=on",
+            "C,bus=pcie.0,addr=5.1",
+        ],
+    ),
+    (
+        "several root complexes",
+        false,
+        "",
+        &[
+            "pxb-pcie,id=x,bus=pcie.0,bus_nr=128,addr=2.0",
+            "PORT,id=a,bus=x,addr=0.0,multifunction=on",
+            "E,bus=a",
+            "PORT,id=b,bus=x,addr=0.1,disable-acs=on",
+            "E,bus=b",
+            "pxb-pcie,id=y,bus=pcie.0,bus_nr=192,addr=3.0",
+            "PORT,id=c,bus=y,addr=1.0",
+            "pcie-pci-bridge,id=p,bus=c",
+            "C,bus=p,addr=1.0",
+            "PORT,id=d,bus=pcie.0,addr=4.0",
+            "E,bus=d",
+        ],
+    ),
+    (
+        "a port with ACS below a port without",
+        false,
+        "",
+        &[
+            "PORT,id=a,bus=pcie.0,addr=2.0,disable-acs=on",
+            "PORT,id=b,bus=a,addr=0.0",
+            "E,bus=b",
+            "PORT,id=c,bus=pcie.0,addr=3.0",
+            "PORT,id=d,bus=c,addr=0.0,disable-acs=on",
+            "E,bus=d",
+        ],
+    ),
+    (
+        "redirection switched off by the kernel command line",
+        false,
+        "pci=disable_acs_redir=0000:00:02.0;0000:00:03.1",
+        &[
+            "PORT,id=a,bus=pcie.0,addr=2.0",
+            "E,bus=a",
+            "PORT,id=b,bus=pcie.0,addr=3.0,multifunction=on",
+            "E,bus=b",
+            "PORT,id=c,bus=pcie.0,addr=3.1",
+            "E,bus=c",
+        ],
+    ),
+    (
+        "an AMD IOMMU: ports, a switch, conventional devices, one slot with several functions",
+        true,
+        "",
+        &[
+            "PORT,id=a,bus=pcie.0,addr=4.0",
+            "E,bus=a,multifunction=on,addr=0.0",
+            "E,bus=a,addr=0.1",
+            "PORT,id=b,bus=pcie.0,addr=5.0,disable-acs=on",
+            "x3130-upstream,id=u,bus=b",
+            "xio3130-downstream,id=d,bus=u,chassis=9,slot=1",
+            "E,bus=d",
+            "PORT,id=c,bus=pcie.0,addr=6.0",
+            "pcie-pci-bridge,id=p,bus=c",
+            "C,bus=p,addr=1.0",
+            "C,bus=p,addr=2.0",
+        ],
+    ),
+];
+
+fn by_hand() -> Vec<Topology> {
+    let mut all = Vec::new();
+    for (name, amd, parameters, lines) in BY_HAND {
+        let mut ports = 0;
+        let devices = lines.iter().map(|line| {
+            ports += 1;
+            line.replace("PORT,", &format!("pcie-root-port,chassis=1,slot={ports},"))
+                .replace("E,", "e1000e,romfile=,")
+                .replace("C,", "pci-testdev,")
+        });
+        let devices = devices.collect();
+        all.push(Topology { name: (*name).to_owned(), amd: *amd, parameters, devices });
+    }
+    all
+}
+
+/// A topology that follows from a number.
+struct Generator {
+    state: u64,
+    devices: Vec<String>,
+    buses: u32,
+}
+
+impl Generator {
+    /// A number below `end` (splitmix64).
+    fn below(&mut self, end: u64) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
+    }
+
+    fn bus(&mut self) -> u32 {
+        self.buses += 1;
+        self.buses
+    }
+
+    fn acs(&mut self) -> &'static str {
+        if self.below(3) == 0 { ",disable-acs=on" } else { "" }
+    }
+
+    fn express(&mut self) -> &'static str {
+        const KINDS: [&str; 5] = ["e1000e,romfile=", "qemu-xhci", "virtio-rng-pci", "ich9-ahci", "nec-usb-xhci"];
+        KINDS[usize::try_from(self.below(5)).unwrap()]
+    }
+
+    fn conventional(&mut self) -> &'static str {
+        const KINDS: [&str; 4] = ["pci-testdev", "e1000,romfile=", "edu", "rtl8139,romfile="];
+        KINDS[usize::try_from(self.below(4)).unwrap()]
+    }
+
+    /// One to three functions in a slot.
+    fn endpoint(&mut self, bus: &str, slot: u64) {
+        let functions = if self.below(3) == 0 { 2 + self.below(2) } else { 1 };
+        for function in 0..functions {
+            let kind = if self.below(6) == 0 { self.conventional() } else { self.express() };
+            let multi = if function == 0 && functions > 1 { ",multifunction=on" } else { "" };
+            self.devices.push(format!("{kind},bus={bus},addr={slot:x}.{function}{multi}"));
+        }
+    }
+
+    /// What may be below a port.
+    fn below_port(&mut self, bus: &str, depth: u32) {
+        match self.below(if depth > 2 { 3 } else { 8 }) {
+            0 => {}
+            1 | 2 => self.endpoint(bus, 0),
+            3 | 4 => self.switch(bus, depth),
+            5 | 6 => {
+                let own = self.bus();
+                self.devices.push(format!("pcie-pci-bridge,id=b{own},bus={bus}"));
+                self.conventional_bus(&format!("b{own}"), depth);
+            }
+            _ => self.port(bus, "0.0", depth),
+        }
+    }
+
+    fn port(&mut self, bus: &str, address: &str, depth: u32) {
+        let (own, acs) = (self.bus(), self.acs());
+        let kind = if self.below(4) == 0 { "ioh3420" } else { "pcie-root-port" };
+        self.devices.push(format!("{kind},id=b{own},bus={bus},addr={address},chassis=1,slot={own}{acs}"));
+        self.below_port(&format!("b{own}"), depth + 1);
+    }
+
+    fn switch(&mut self, bus: &str, depth: u32) {
+        let up = self.bus();
+        self.devices.push(format!("x3130-upstream,id=b{up},bus={bus}"));
+        let multi = self.below(2) == 0;
+        for port in 0..=self.below(3) {
+            let own = self.bus();
+            let address = match (multi, port) {
+                (true, 0) => "0.0,multifunction=on".to_owned(),
+                (true, port) => format!("0.{port}"),
+                (false, port) => format!("{port}.0"),
+            };
+            self.devices.push(format!("xio3130-downstream,id=b{own},bus=b{up},addr={address},chassis=1,slot={own}"));
+            self.below_port(&format!("b{own}"), depth + 1);
+        }
+    }
+
+    fn conventional_bus(&mut self, bus: &str, depth: u32) {
+        for slot in 1..=1 + self.below(3) {
+            let kind = self.conventional();
+            self.devices.push(format!("{kind},bus={bus},addr={slot:x}.0"));
+        }
+        if depth < 3 && self.below(2) == 0 {
+            let own = self.bus();
+            self.devices.push(format!("pci-bridge,id=b{own},bus={bus},addr=8.0,chassis_nr={own},shpc=off"));
+            self.conventional_bus(&format!("b{own}"), depth + 1);
+        }
+    }
+
+    fn root(&mut self, bus: &str, first: u64) {
+        for slot in first..first + 2 + self.below(3) {
+            match self.below(6) {
+                0 if bus == "pcie.0" => self.endpoint(bus, slot),
+                1 if bus == "pcie.0" => {
+                    let own = self.bus();
+                    self.devices.push(format!("i82801b11-bridge,id=b{own},bus={bus},addr={slot:x}.0"));
+                    self.conventional_bus(&format!("b{own}"), 1);
+                }
+                2 => {
+                    let functions = 2 + self.below(2);
+                    for function in 0..functions {
+                        let multi = if function == 0 { ",multifunction=on" } else { "" };
+                        self.port(bus, &format!("{slot:x}.{function}{multi}"), 1);
+                    }
+                }
+                _ => self.port(bus, &format!("{slot:x}.0"), 1),
+            }
+        }
+    }
+}
+
+fn generated(seed: u64) -> Topology {
+    let mut generator = Generator { state: seed, devices: Vec::new(), buses: 0 };
+    generator.root("pcie.0", 4);
+    let amd = generator.below(3) == 0;
+    if !amd && generator.below(2) == 0 {
+        generator.devices.push("pxb-pcie,id=x,bus=pcie.0,bus_nr=160,addr=3.0".to_owned());
+        generator.root("x", 0);
+    }
+    Topology { name: format!("seed {seed}"), amd, parameters: "", devices: generator.devices }
+}
+
+/// Boots `kernel` with the topology and returns what the guest recorded.
+fn boot(topology: &Topology, kernel: &str, initramfs: &str, scratch: &Path) -> Result<Vec<u8>, String> {
+    let console = scratch.join("console");
+    let mut qemu = Command::new("timeout");
+    qemu.args(["180", "qemu-system-x86_64", "-nodefaults", "-display", "none", "-no-reboot", "-accel", "tcg"]);
+    qemu.args(["-machine", "q35,kernel-irqchip=split", "-smp", "1", "-m", "512", "-kernel", kernel]);
+    qemu.args(["-initrd", initramfs, "-serial", &format!("file:{}", console.display())]);
+    let iommu = if topology.amd { "amd_iommu=on" } else { "intel_iommu=on" };
+    let line = format!("console=ttyS0 quiet panic=-1 {iommu} {}", topology.parameters);
+    qemu.args(["-append", &line]);
+    if topology.amd {
+        qemu.args(["-cpu", "EPYC", "-device", "amd-iommu"]);
+    } else {
+        qemu.args(["-cpu", "max", "-device", "intel-iommu,intremap=on,caching-mode=on"]);
+    }
+    for device in &topology.devices {
+        qemu.args(["-device", device]);
+    }
+    let output = qemu.stdin(Stdio::null()).output().map_err(|error| format!("qemu: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let console = std::fs::read(&console).map_err(|error| format!("no console ({error}): {said}"))?;
+    let console = String::from_utf8_lossy(&console).replace('\r', "");
+    let packed = console.split_once("=== record\n").and_then(|(_, rest)| rest.split_once("=== end"));
+    let Some((packed, _)) = packed else {
+        return Err(format!("the guest recorded nothing\n{said}\n{console}"));
+    };
+    let packed_file = scratch.join("packed");
+    std::fs::write(&packed_file, packed).map_err(|error| error.to_string())?;
+    let unpack = format!("base64 -d <'{}' | gzip -d", packed_file.display());
+    let machine = Command::new("sh").args(["-c", &unpack]).output().map_err(|error| error.to_string())?;
+    if machine.status.success() { Ok(machine.stdout) } else { Err("the recording is damaged".to_owned()) }
+}
+
+#[test]
+#[ignore = "boots kernels: run tests/boot/groups.sh"]
+fn real_kernels_group_as_recomputed() {
+    let kernels = std::env::var("GROUPS_KERNELS").expect("GROUPS_KERNELS: run tests/boot/groups.sh");
+    let initramfs = std::env::var("GROUPS_INITRAMFS").expect("GROUPS_INITRAMFS: run tests/boot/groups.sh");
+    let seeds: u64 = std::env::var("GROUPS_SEEDS").map_or(14, |text| text.parse().expect("GROUPS_SEEDS: a number"));
+    let keep = std::env::var_os("GROUPS_KEEP").map(PathBuf::from);
+    let only = std::env::var("GROUPS_ONLY").unwrap_or_default();
+    let scratch = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("groups-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch).unwrap();
+    let mut topologies = by_hand();
+    topologies.extend((1..=seeds).map(generated));
+    topologies.retain(|topology| topology.name.contains(&only));
+    let mut failures = String::new();
+    let (mut boots, mut functions, mut groups, mut shared) = (0, 0, 0, 0);
+    let start = Instant::now();
+    for kernel in kernels.split(':') {
+        for topology in &topologies {
+            // Under emulation a guest dies now and then before it has started; that is no answer about groups.
+            let recorded =
+                boot(topology, kernel, &initramfs, &scratch).or_else(|_| boot(topology, kernel, &initramfs, &scratch));
+            let recorded = match recorded {
+                Ok(recorded) => recorded,
+                Err(error) => {
+                    let _ = writeln!(failures, "{}: {error}\n{:#?}", topology.name, topology.devices);
+                    continue;
+                }
+            };
+            let machine = Machine::parse(&recorded);
+            if let Some(keep) = &keep {
+                let (major, minor) = machine.kernel.unwrap();
+                let name = topology.name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+                std::fs::create_dir_all(keep).unwrap();
+                std::fs::write(keep.join(format!("{name}-{major}.{minor}.machine")), &recorded).unwrap();
+            }
+            let examination = examine(&machine.functions, &machine.host());
+            boots += 1;
+            functions += machine.functions.len();
+            groups += examination.groups.len();
+            shared += examination.groups.iter().filter(|group| group.devices.len() > 1).count();
+            let agrees = examination.agrees();
+            println!(
+                "{} {:?}: {} functions in {} groups: {}",
+                topology.name,
+                machine.kernel.unwrap(),
+                machine.functions.len(),
+                examination.groups.len(),
+                if agrees { "the same" } else { "DIFFERENT" }
+            );
+            if examination.groups.is_empty() {
+                let _ = writeln!(failures, "{}: the guest has no groups", topology.name);
+            }
+            if !agrees {
+                let _ = writeln!(failures, "{}\n{}{}", topology.name, examination.text(&[]), examination.tree());
+            }
+        }
+    }
+    std::fs::remove_dir_all(&scratch).unwrap();
+    println!(
+        "{boots} boots of {} topologies, {functions} functions, {groups} groups, {shared} of them shared, {:?}",
+        topologies.len(),
+        start.elapsed()
+    );
+    assert!(failures.is_empty(), "{failures}");
+}
