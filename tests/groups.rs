@@ -160,7 +160,7 @@ fn what_is_merely_off_is_told_from_what_is_missing() {
     // The second port does not implement UF, which the kernel takes as provided.
     assert_eq!(group.parameter.as_deref(), Some("pci=config_acs=xx111x1@0000:00:1c.0;xxx11x1@0000:00:1c.1"));
     let old = examine(&all, &Host { kernel: Some((6, 1)), ..Host::default() });
-    assert!(old.text(&[]).contains("(Linux 6.11 or newer, newer than this one)"));
+    assert!(old.text(&[]).contains("(Linux 6.11 or newer; this is 6.1)"));
     // Switched on, the ports are apart.
     all[0] = multifunction(with_acs(port("00:1c.0", 1), ALL, ALL));
     all[2] = with_acs(port("00:1c.1", 3), 0x0d, 0x0d);
@@ -399,8 +399,8 @@ fn large_machines_are_quick_and_growth_is_linear() {
     let together = |count| {
         let mut all = vec![port("00:00.0", 0)];
         all.extend((1..count).map(|number| {
-            let (bus, slot, function) = (1 + number / 256, number / 8 % 32, number % 8);
-            card(&format!("00:00.0/{bus:02x}:{slot:02x}.{function}"), 0)
+            let (bus, device, function) = (1 + number / 256, number / 8 % 32, number % 8);
+            card(&format!("00:00.0/{bus:02x}:{device:02x}.{function}"), 0)
         }));
         all
     };

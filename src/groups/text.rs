@@ -39,11 +39,11 @@ impl Examination<'_> {
             let _ = writeln!(out, "  why: {}", reason.text);
         }
         if let Some(parameter) = &group.parameter {
-            let old = match self.kernel {
-                Some(kernel) if kernel < (6, 11) => ", newer than this one",
-                _ => "",
-            };
-            let _ = writeln!(out, "  kernel parameter (Linux 6.11 or newer{old}): {parameter}");
+            let _ = write!(out, "  kernel parameter (Linux 6.11 or newer");
+            if let Some((major, minor)) = self.kernel.filter(|kernel| *kernel < (6, 11)) {
+                let _ = write!(out, "; this is {major}.{minor}");
+            }
+            let _ = writeln!(out, "): {parameter}");
         }
         if !group.isolated_slots.is_empty() {
             let _ = writeln!(out, "  a card would be isolated below: {}", list(&group.isolated_slots, " "));
