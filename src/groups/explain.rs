@@ -7,6 +7,7 @@ use crate::pci::Address;
 
 use super::isolation::{Isolation, Lack, Why};
 use super::machine::{Machine, Node};
+use super::order::{self, Pair};
 use super::regroup::{Regrouping, share_an_id};
 use super::report::Reason;
 
@@ -55,15 +56,16 @@ pub(super) fn explain(machine: &Machine<'_>, regrouping: &Regrouping, members: &
 }
 
 /// Each bridge of the group with each member below it that is no bridge itself.
-fn carried(machine: &Machine<'_>, members: &[usize]) -> Vec<(usize, Address)> {
+fn carried(machine: &Machine<'_>, members: &[usize]) -> Vec<Pair> {
     let mut pairs = Vec::new();
     for index in members {
-        let Some(node) = machine.nodes.get(*index).filter(|node| !node.is_bridge()) else { continue };
+        if machine.nodes.get(*index).is_none_or(Node::is_bridge) {
+            continue;
+        }
         let inside = machine.hops(*index).filter(|(hop, _)| members.binary_search(hop).is_ok());
-        pairs.extend(inside.map(|(hop, _)| (hop, node.function.address)));
+        pairs.extend(inside.map(|(hop, _)| (order::number(hop), *index)));
     }
-    pairs.sort_unstable();
-    pairs
+    order::sort(pairs)
 }
 
 struct Story<'m, 'a> {
@@ -71,7 +73,7 @@ struct Story<'m, 'a> {
     regrouping: &'m Regrouping,
     members: &'m [usize],
     /// Bridges of the group with the members that they carry, sorted.
-    carried: Vec<(usize, Address)>,
+    carried: Vec<Pair>,
     out: Explained,
     /// `FLAGS@ADDRESS` of each function with controls to be switched on.
     settings: Vec<String>,
@@ -92,9 +94,8 @@ impl<'m, 'a> Story<'m, 'a> {
 
     /// The bridges inside the group that do not isolate, nearest to the root first.
     fn lacking_hops(&self) -> Vec<(usize, Lack)> {
-        let mut hops: Vec<(usize, usize, Lack)> = Vec::new();
+        let mut hops: Vec<Pair> = Vec::new();
         for (_, node) in self.nodes() {
-            let depth = node.function.parents.len();
             // What is above a hop has been seen from the hop itself, which is a member too.
             let Some(parent) = node.parent.filter(|parent| self.members.binary_search(parent).is_ok()) else {
                 continue;
@@ -109,18 +110,20 @@ impl<'m, 'a> Story<'m, 'a> {
             if lack.why == Why::Conventional && below_conventional {
                 continue;
             }
-            hops.push((depth, parent, lack));
+            let depth = self.machine.nodes.get(parent).map_or(0, |above| above.function.parents.len());
+            hops.push((order::number(depth), parent));
         }
-        hops.sort_by_key(|(depth, hop, _)| (*depth, *hop));
-        hops.dedup_by_key(|(_, hop, _)| *hop);
-        hops.into_iter().map(|(_, hop, lack)| (hop, lack)).collect()
+        order::sort(hops).into_iter().filter_map(|(_, hop)| Some((hop, self.lack(hop)?))).collect()
     }
 
     /// The members below a bridge that are no bridges themselves.
     fn below(&self, bridge: usize) -> Vec<Address> {
-        let first = self.carried.partition_point(|(hop, _)| *hop < bridge);
-        let found = self.carried.get(first..).unwrap_or_default().iter().take_while(|(hop, _)| *hop == bridge);
-        found.map(|(_, address)| *address).collect()
+        self.addresses(order::with(&self.carried, order::number(bridge)))
+    }
+
+    fn addresses(&self, pairs: &[Pair]) -> Vec<Address> {
+        let nodes = pairs.iter().filter_map(|(_, index)| self.machine.nodes.get(*index));
+        nodes.map(|node| node.function.address).collect()
     }
 
     fn hop(&mut self, hop: usize, lack: Lack) {
@@ -202,13 +205,13 @@ impl<'m, 'a> Story<'m, 'a> {
 
     /// Controllers that hide a domain of their own.
     fn controllers(&mut self) {
-        let mut below: Vec<(usize, Address)> =
-            self.nodes().filter_map(|(_, node)| Some((node.stands_for?, node.function.address))).collect();
-        below.sort_unstable();
+        let below = self.nodes().filter_map(|(index, node)| Some((order::number(node.stands_for?), index)));
+        let below = order::sort(below.collect());
         for chunk in below.chunk_by(|one, other| one.0 == other.0) {
-            let controller = chunk.first().and_then(|(controller, _)| self.machine.nodes.get(*controller));
+            let first = chunk.first().and_then(|(_, index)| self.machine.nodes.get(*index)?.stands_for);
+            let controller = first.and_then(|controller| self.machine.nodes.get(controller));
             let Some(controller) = controller.map(|node| node.function.address) else { continue };
-            let devices: Vec<Address> = chunk.iter().map(|(_, address)| *address).collect();
+            let devices = self.addresses(chunk);
             let mut text = format!("{controller} lends its requester ID to the domain behind it");
             append(&mut text, ": ", &devices);
             let (missing, off) = (Vec::new(), Vec::new());

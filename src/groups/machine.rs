@@ -4,8 +4,8 @@
 use crate::pci::Address;
 use crate::pci::capability::{ConfigSpace, PCI_EXPRESS, Unreadable};
 
-use super::Function;
 use super::quirks::{self, Alias};
+use super::{Function, order};
 
 /// What a PCI Express function is (PCI Express Base Specification, Device/Port Type).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,9 +119,10 @@ impl<'a> Machine<'a> {
     /// Indexes `functions`. An address that comes twice counts once; a bridge above that is nearer to the root than it can
     /// be is taken as not read, so that no walk to the root can loop.
     pub(super) fn new(functions: &'a [Function]) -> Self {
-        let mut sorted: Vec<&Function> = functions.iter().collect();
-        sorted.sort_by_key(|function| function.address);
-        sorted.dedup_by_key(|function| function.address);
+        let keyed = functions.iter().enumerate().map(|(index, function)| (key(function.address), index));
+        let mut keyed = order::sort(keyed.collect());
+        keyed.dedup_by_key(|pair| pair.0);
+        let sorted: Vec<&Function> = keyed.into_iter().filter_map(|(_, index)| functions.get(index)).collect();
         let find = |address: Address| sorted.binary_search_by_key(&address, |function| function.address).ok();
         let above = |function: &Function, address: Address| {
             let index = find(address)?;
@@ -161,9 +162,9 @@ impl<'a> Machine<'a> {
 
     /// Indices of all nodes, every bridge before what is below it: an order in which the kernel may have found them.
     pub(super) fn discovery_order(&self) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.nodes.len()).collect();
-        order.sort_by_key(|index| self.nodes.get(*index).map_or(0, |node| node.function.parents.len()));
-        order
+        let depth = |node: &Node<'_>| order::number(node.function.parents.len());
+        let depths = self.nodes.iter().enumerate().map(|(index, node)| (depth(node), index));
+        order::sort(depths.collect()).into_iter().map(|(_, index)| index).collect()
     }
 
     /// The bridges above `index`, from the nearest to the root.
@@ -212,6 +213,13 @@ impl<'a> Machine<'a> {
             node.multifunction = multifunction;
         }
     }
+}
+
+/// A number that is in the order of addresses.
+fn key(address: Address) -> u64 {
+    let Address { domain, bus, device, function } = address;
+    let place = u64::from(u32::from_be_bytes([0, bus, device, function]));
+    u64::from(domain).wrapping_shl(32) | place
 }
 
 fn bus_of(address: Address) -> (u32, u8) {

@@ -8,6 +8,7 @@ pub mod acs;
 mod explain;
 mod isolation;
 mod machine;
+mod order;
 mod quirks;
 mod regroup;
 mod report;

@@ -11,7 +11,7 @@ use crate::pci::Address;
 use super::acs::Acs;
 use super::machine::Machine;
 use super::regroup::Regrouping;
-use super::{Host, explain, verdict};
+use super::{Host, explain, order, verdict};
 
 impl Serialize for Address {
     fn begin(&self) -> Fragment<'_> {
@@ -143,11 +143,12 @@ pub(super) struct Partition {
 
 impl Partition {
     fn new(machine: &Machine<'_>, regrouping: &Regrouping) -> Self {
-        let sys_of = |(index, node): (usize, &super::machine::Node<'_>)| Some((node.function.sys_group?, index));
-        let mut pairs: Vec<(u32, usize)> = machine.nodes.iter().enumerate().filter_map(sys_of).collect();
-        pairs.sort_unstable();
+        let sys_of =
+            |(index, node): (usize, &super::machine::Node<'_>)| Some((u64::from(node.function.sys_group?), index));
+        let pairs = order::sort(machine.nodes.iter().enumerate().filter_map(sys_of).collect());
         let mut sys: Vec<(u32, Vec<usize>)> = Vec::new();
         for (id, index) in pairs {
+            let id = u32::try_from(id).unwrap_or(u32::MAX);
             match sys.last_mut() {
                 Some((last, members)) if *last == id => members.push(index),
                 _ => sys.push((id, vec![index])),
@@ -168,10 +169,7 @@ impl Partition {
 
     /// The recomputed groups of these members, each once.
     fn computed_of(&self, regrouping: &Regrouping, members: &[usize]) -> Vec<&[usize]> {
-        let mut ids: Vec<usize> =
-            members.iter().filter_map(|index| regrouping.group.get(*index).copied().flatten()).collect();
-        ids.sort_unstable();
-        ids.dedup();
+        let ids = order::set(members.iter().filter_map(|index| regrouping.group.get(*index).copied().flatten()));
         ids.into_iter().filter_map(|id| self.computed.get(id)).map(Vec::as_slice).collect()
     }
 }
@@ -193,10 +191,7 @@ fn group(
     let blockers: Vec<Blocker> = nodes().filter_map(blocker).collect();
     let computed = partition.computed_of(regrouping, members);
     let agrees = matches!(computed.as_slice(), [only] if *only == members);
-    let mut together = members.to_vec();
-    together.extend(computed.iter().copied().flatten());
-    together.sort_unstable();
-    together.dedup();
+    let together = order::set(members.iter().chain(computed.iter().copied().flatten()).copied());
     let isolated = verdict::verdict(machine, regrouping, host, members, together.len() > members.len());
     let explained = explain::explain(machine, regrouping, &together);
     let address = |index: &usize| machine.nodes.get(*index).map(|node| node.function.address);

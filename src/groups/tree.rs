@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use super::Examination;
 use super::isolation::Isolation;
+use super::{Examination, order};
 
 const WIDTH: usize = 80;
 /// Deeper levels are drawn no further to the right.
@@ -16,25 +16,20 @@ const LEGEND: &str = "= isolates by ACS  ~ known to isolate  ! does not isolate 
 impl Examination<'_> {
     /// The tree of all functions, a line each, with the legend of its marks.
     pub fn tree(&self) -> String {
-        let mut children: Vec<(Option<usize>, usize)> = Vec::with_capacity(self.machine.nodes.len());
-        for (index, node) in self.machine.nodes.iter().enumerate() {
-            children.push((node.parent.or(node.stands_for), index));
-        }
-        children.sort_unstable();
-        let below = |parent: Option<usize>| {
-            let first = children.partition_point(|(above, _)| *above < parent);
-            let rest = children.get(first..).unwrap_or_default();
-            let count = rest.iter().take_while(|(above, _)| *above == parent).count();
-            rest.get(..count).unwrap_or_default()
-        };
+        // Numbered from 1, so that 0 stands for the root.
+        let above = |parent: Option<usize>| parent.map_or(0, |parent| order::number(parent).saturating_add(1));
+        let nodes = self.machine.nodes.iter().enumerate();
+        let children =
+            order::sort(nodes.map(|(index, node)| (above(node.parent.or(node.stands_for)), index)).collect());
+        let below = |parent: Option<usize>| order::with(&children, above(parent));
         let mut out = String::new();
         // What is still to be drawn, the next last: the function, and the lines to its left.
         let mut stack: Vec<(usize, String)> = Vec::new();
         let push = |stack: &mut Vec<(usize, String)>, parent: Option<usize>, left: &str| {
-            let children = below(parent);
-            for (position, (_, index)) in children.iter().enumerate().rev() {
-                let last = position.saturating_add(1) == children.len();
-                let mark = if last { '`' } else { '|' };
+            let list = below(parent);
+            for (position, (_, index)) in list.iter().enumerate().rev() {
+                let ends = position.saturating_add(1) == list.len();
+                let mark = if ends { '`' } else { '|' };
                 stack.push((*index, format!("{left}{mark}")));
             }
         };
