@@ -72,7 +72,8 @@ impl Examination<'_> {
         if let Ok(index) = self.machine.nodes.binary_search_by_key(&function.address, |node| node.function.address)
             && let Some(Isolation::Quirk(quirk)) = self.regrouping.isolation.get(index)
         {
-            let _ = write!(out, "  isolates: {} (Linux {})", quirk.kind.name(), quirk.kernel);
+            let (major, minor) = quirk.kernel;
+            let _ = write!(out, "  isolates: {} (Linux {major}.{minor})", quirk.kind.name());
         }
         out.push('\n');
     }
