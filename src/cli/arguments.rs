@@ -36,6 +36,7 @@ pub(super) enum Command {
     Claim(Claim),
     Status(Status),
     Check(Check),
+    Groups(Groups),
     Modules(Modules),
 }
 
@@ -76,6 +77,21 @@ pub(super) struct Check {
     /// check what an image holds: leave the running kernel's command line out
     #[argh(switch)]
     pub(super) image: bool,
+}
+
+/// Explain the IOMMU groups: their members, whether each is viable and isolated, and why it is as big as it is.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "groups")]
+pub(super) struct Groups {
+    /// print one JSON document
+    #[argh(switch)]
+    pub(super) json: bool,
+    /// draw the tree of buses, with group numbers and isolation
+    #[argh(switch)]
+    pub(super) tree: bool,
+    /// only the groups of these devices
+    #[argh(positional)]
+    pub(super) address: Vec<crate::pci::Address>,
 }
 
 /// Print the kernel modules that an image needs for the claims: what the image hooks ask.

@@ -4,6 +4,7 @@
 mod arguments;
 mod check;
 mod claim;
+mod groups;
 mod layout;
 mod modules;
 mod output;
@@ -115,6 +116,7 @@ fn perform(room: &mut Room, command: &Command, output: &mut Output) -> Result<Ex
         Command::Claim(options) => claim::run(room, options, output),
         Command::Status(options) => status::run(room.door(), options, output),
         Command::Check(options) => check::run(room.door(), options, output),
+        Command::Groups(options) => groups::run(room.door(), options, output),
         Command::Modules(options) => modules::run(room.door(), options, output),
     }
 }

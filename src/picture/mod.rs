@@ -5,6 +5,7 @@
 //! the devices that matter. What matters is decided in between, by others.
 
 mod device;
+mod functions;
 mod iommu;
 mod platform;
 
