@@ -82,6 +82,10 @@ pub(super) fn take_picture(door: &dyn Door, config: &Config) -> Result<Picture, 
     if plan::needs_aliases(config) {
         picture.read_aliases(door);
     }
+    // Configuration space is worth its time only where the kernel may pretend.
+    if picture.acs_override() && !concerned.is_empty() {
+        picture.look_at_functions(door, None);
+    }
     Ok(picture)
 }
 

@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `vfio-early groups`: every IOMMU group, and why it is as big as it is.
 
-use crate::config::words;
 use crate::door::Door;
-use crate::groups::{self, Function, Host};
+use crate::groups;
 use crate::pci::Address;
-use crate::picture::{Firmware, Picture};
+use crate::picture::Picture;
 
 use super::output::Output;
 use super::{Exit, Failure, arguments, layout};
 
 /// Runs the command. Where addresses are named, a group of theirs that is not viable is what did not hold.
 pub(super) fn run(door: &dyn Door, options: &arguments::Groups, output: &mut Output) -> Result<Exit, Failure> {
-    let picture = Picture::survey(door, true)?;
-    let functions = picture.functions(door, &|_, _| true);
-    let types = picture.group_types(door, &functions);
-    let examination = groups::examine(&functions, &host(&picture, &types));
+    let mut picture = Picture::survey(door, true)?;
+    picture.look_at_functions(door, None);
+    let examination = picture.examine();
 
     let wanted = |group: &groups::Group| {
         options.address.is_empty() || group.devices.iter().any(|device| options.address.contains(device))
@@ -37,24 +35,14 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Groups, output: &mut Out
         }
     }
     for address in &lost {
-        output.warn(&without_group(&functions, **address));
+        output.warn(&without_group(&picture, **address));
     }
     let viable = options.address.is_empty() || shown.iter().all(|group| group.viable);
     Ok(if viable && lost.is_empty() { Exit::Ok } else { Exit::NotHeld })
 }
 
-/// What else bears on the groups.
-pub(super) fn host<'a>(picture: &Picture, types: &'a [(u32, String)]) -> Host<'a> {
-    Host {
-        acs_override: words(&picture.command_line).any(|(name, _)| name == "pcie_acs_override"),
-        amd_iommu: picture.iommu.firmware == Some(Firmware::Ivrs),
-        kernel: picture.kernel_version(),
-        types,
-    }
-}
-
-fn without_group(functions: &[Function], address: Address) -> String {
-    if functions.iter().any(|function| function.address == address) {
+fn without_group(picture: &Picture, address: Address) -> String {
+    if picture.device(address).is_some() {
         format!("{address} is in no IOMMU group")
     } else {
         format!("there is no device at {address}")

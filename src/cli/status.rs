@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::config::{self, Config, Extent};
 use crate::door::Door;
-use crate::pci::Address;
+use crate::pci::{Address, Slot};
 use crate::picture::Picture;
 use crate::plan::{self, Decision, Plan};
 use crate::report::{self, json};
@@ -31,8 +31,13 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Status, output: &mut Out
         picture.read_aliases(door);
     }
     let plan = plan::plan(&config, &picture, &[])?;
+    let shown = shown(&picture, &plan, options.all);
+    let slots: Vec<Slot> = shown.iter().map(|address| address.slot()).collect();
+    picture.look_at_functions(door, Some(&slots));
+    // Once more, because what was decided may have to be warned of, now that isolation is known.
+    let plan = plan::plan(&config, &picture, &[])?;
     let before = report::load(door);
-    let status = describe(&config, &picture, &plan, before.as_ref(), options.all);
+    let status = describe(&config, &picture, &plan, before.as_ref(), &shown);
     let held = status.claims.iter().all(|claim| claim.state == "claimed");
     let exit = match (plan.unprotected, held) {
         (true, _) => Exit::Unprotected,
@@ -48,7 +53,13 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Status, output: &mut Out
     Ok(exit)
 }
 
-fn describe(config: &Config, picture: &Picture, plan: &Plan, before: Option<&json::Report>, all: bool) -> json::Status {
+fn describe(
+    config: &Config,
+    picture: &Picture,
+    plan: &Plan,
+    before: Option<&json::Report>,
+    shown: &[Address],
+) -> json::Status {
     let mut claims = json::claims(config, plan, None);
     for (claim, entry) in claims.iter_mut().zip(&plan.entries) {
         let old = before
@@ -81,18 +92,15 @@ fn describe(config: &Config, picture: &Picture, plan: &Plan, before: Option<&jso
             _ => {}
         }
     }
-    let shown = shown(picture, plan, all);
-    let groups = json::groups(picture);
+    let mut groups = picture.examine().groups;
+    groups.retain(|group| group.devices.iter().any(|device| shown.contains(device)));
     json::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: picture.kernel.clone(),
         iommu: json::Iommu::from(&plan.verdict),
         claims,
         devices: picture.devices.iter().filter(|device| shown.contains(&device.address)).map(Into::into).collect(),
-        groups: groups
-            .into_iter()
-            .filter(|group| group.devices.iter().any(|device| shown.iter().any(|one| one.to_string() == *device)))
-            .collect(),
+        groups,
         problems: json::problems(config, &plan.problems),
         boot: before.map(|report| json::Boot {
             stage: report.stage.clone(),

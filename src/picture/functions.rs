@@ -1,16 +1,32 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Every function with its configuration space, as the examination of IOMMU groups wants them.
 
+use crate::config::words;
 use crate::door::{self, Door};
-use crate::groups::Function;
-use crate::pci::Address;
+use crate::groups::{self, Examination, Function, Host};
+use crate::pci::{Address, Slot};
 
-use super::{PCI, Picture, device};
+use super::{Firmware, PCI, Picture, device};
 
 impl Picture {
-    /// Every function of the machine. Configuration space is read of those that `readable` names: on the hardware each of
-    /// its 4096 bytes is an access of its own.
-    pub fn functions(&self, door: &dyn Door, readable: &dyn Fn(Address, &[Address]) -> bool) -> Vec<Function> {
+    /// Looks at every function and its bridges. Configuration space is read of the slots in `shown` and of every bridge,
+    /// which is what their isolation depends on, or of everything where `shown` is `None`: on the hardware it is read in
+    /// many small accesses.
+    pub fn look_at_functions(&mut self, door: &dyn Door, shown: Option<&[Slot]>) {
+        let bridges: Vec<Slot> = self
+            .devices
+            .iter()
+            .filter(|device| device.identity.class.is_pci_bridge())
+            .map(|device| device.address.slot())
+            .collect();
+        let readable = |address: Address| {
+            shown.is_none_or(|slots| slots.contains(&address.slot()) || bridges.contains(&address.slot()))
+        };
+        self.functions = self.read_functions(door, &readable);
+        self.group_types = self.read_group_types(door);
+    }
+
+    fn read_functions(&self, door: &dyn Door, readable: &dyn Fn(Address) -> bool) -> Vec<Function> {
         let functions = self.devices.iter().map(|device| {
             let address = device.address;
             let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
@@ -19,7 +35,7 @@ impl Picture {
                 known => known.to_vec(),
             };
             parents.retain(|parent| *parent != address);
-            let config = if readable(address, &parents) { door.attribute(&path("config")) } else { Ok(Vec::new()) };
+            let config = if readable(address) { door.attribute(&path("config")) } else { Ok(Vec::new()) };
             let (driver, sys_group) = match &device.detail {
                 Some(detail) => (detail.driver.clone(), detail.group),
                 None => (
@@ -42,8 +58,8 @@ impl Picture {
     }
 
     /// The number and the type of each group.
-    pub fn group_types(&self, door: &dyn Door, functions: &[Function]) -> Vec<(u32, String)> {
-        let mut ids: Vec<u32> = functions.iter().filter_map(|function| function.sys_group).collect();
+    fn read_group_types(&self, door: &dyn Door) -> Vec<(u32, String)> {
+        let mut ids: Vec<u32> = self.functions.iter().filter_map(|function| function.sys_group).collect();
         ids.sort_unstable();
         ids.dedup();
         let types = ids
@@ -52,8 +68,27 @@ impl Picture {
         types.collect()
     }
 
+    /// What becomes of the groups of the functions that were looked at.
+    pub fn examine(&self) -> Examination<'_> {
+        groups::examine(
+            &self.functions,
+            &Host {
+                acs_override: self.acs_override(),
+                amd_iommu: self.iommu.firmware == Some(Firmware::Ivrs),
+                kernel: self.kernel_version(),
+                types: &self.group_types,
+            },
+        )
+    }
+
+    /// Whether `pcie_acs_override=` is on the kernel command line: a patch that many distributions carry, by which the
+    /// kernel takes devices for isolated that are not.
+    pub fn acs_override(&self) -> bool {
+        words(&self.command_line).any(|(name, _)| name == "pcie_acs_override")
+    }
+
     /// The running kernel's version, major and minor.
-    pub fn kernel_version(&self) -> Option<(u32, u32)> {
+    fn kernel_version(&self) -> Option<(u32, u32)> {
         let mut numbers = self.kernel.split(|letter: char| !letter.is_ascii_digit());
         Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
     }

@@ -10,6 +10,7 @@ mod iommu;
 mod platform;
 
 use crate::door::{self, Door, Error};
+use crate::groups::Function;
 use crate::pci::{Address, parse_modalias};
 
 pub(crate) use device::driver;
@@ -46,6 +47,10 @@ pub struct Picture {
     pub framebuffers: Vec<FirmwareFramebuffer>,
     /// modules.alias of the running kernel, when it was asked for.
     pub aliases: Vec<u8>,
+    /// Every function as the examination of groups wants it, when it was asked for.
+    pub functions: Vec<Function>,
+    /// The number and the type of the groups of those functions.
+    pub group_types: Vec<(u32, String)>,
 }
 
 impl Picture {
@@ -82,6 +87,8 @@ impl Picture {
             groups: Vec::new(),
             framebuffers: Vec::new(),
             aliases: Vec::new(),
+            functions: Vec::new(),
+            group_types: Vec::new(),
         })
     }
 

@@ -2,6 +2,7 @@
 //! What keeps a function from being claimed, and what people should know of one that is.
 
 use crate::config::{Claim, Config, Framebuffer, Guard, Iommu, Selector};
+use crate::groups::Isolated;
 use crate::pci::Address;
 use crate::picture::{Detail, Device, Picture};
 
@@ -130,6 +131,7 @@ pub(super) fn problems(config: &Config, picture: &Picture, plan: &Plan) -> Vec<P
         }
     }
     problems.extend(neighbours(picture, plan));
+    problems.extend(pretended(picture, plan));
     problems
 }
 
@@ -152,6 +154,24 @@ fn boot_display(config: &Config, picture: &Picture, address: Address) -> Option<
             "{address} is the boot display: {framebuffer}its option ROM is the copy that the firmware ran, not the card's own"
         ),
     ))
+}
+
+/// The groups of claimed functions that only `pcie_acs_override=` has split from others.
+fn pretended(picture: &Picture, plan: &Plan) -> Vec<Problem> {
+    if picture.functions.is_empty() || !picture.acs_override() {
+        return Vec::new();
+    }
+    let examination = picture.examine();
+    let claimed = plan.entries.iter().filter(|entry| entry.decision.holds()).filter_map(|entry| entry.device);
+    let pretended = claimed.filter_map(|address| {
+        let group = examination.group_of(address).filter(|group| group.isolated == Isolated::Override)?;
+        let message = format!(
+            "{address} is in group {} of its own only because of pcie_acs_override=: the hardware does not isolate it, and a guest can reach its neighbours' memory (vfio-early groups {address})",
+            group.id
+        );
+        Some(Problem::warning("acs-override", Some(address), message))
+    });
+    pretended.collect()
 }
 
 /// The neighbours in the groups of claimed functions that keep a group from being viable.

@@ -5,7 +5,8 @@ use miniserde::{Deserialize, Serialize};
 
 use crate::act::{Outcome, StepResult};
 use crate::config::{Config, ConfigError, Guard};
-use crate::picture::{Device, Firmware, Picture};
+use crate::groups::Group;
+use crate::picture::{Device, Firmware};
 use crate::plan::{Decision, Entry, Plan, Problem, Severity, Verdict};
 
 /// The document of `claim`, and of /run/vfio-early/report.json.
@@ -36,7 +37,7 @@ pub struct Report {
 }
 
 /// The document of `status`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Status {
     /// The program's version.
     pub version: String,
@@ -49,7 +50,7 @@ pub struct Status {
     /// The devices of interest.
     pub devices: Vec<DeviceEntry>,
     /// The IOMMU groups of those devices.
-    pub groups: Vec<GroupEntry>,
+    pub groups: Vec<Group>,
     /// What people should know.
     pub problems: Vec<ProblemEntry>,
     /// When and where devices were last claimed.
@@ -57,7 +58,7 @@ pub struct Status {
 }
 
 /// When and where devices were claimed.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Boot {
     /// `initramfs`, `udev`, `command`.
     pub stage: String,
@@ -127,7 +128,7 @@ pub struct Claim {
 }
 
 /// A device.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct DeviceEntry {
     /// Its address.
     pub address: String,
@@ -159,24 +160,8 @@ pub struct DeviceEntry {
     pub power_state: Option<String>,
 }
 
-/// An IOMMU group.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct GroupEntry {
-    /// Its number.
-    pub id: u32,
-    /// The type of its default domain.
-    #[serde(rename = "type")]
-    pub kind: Option<String>,
-    /// The addresses of its devices.
-    pub devices: Vec<String>,
-    /// Whether a guest could have it now.
-    pub viable: bool,
-    /// The devices that keep it from that, with their drivers.
-    pub blockers: Vec<String>,
-}
-
 /// The document of `check`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Check {
     /// Everything that is wrong, or worth a thought.
     pub problems: Vec<ProblemEntry>,
@@ -354,31 +339,4 @@ fn undecided(config: &Config, entry: &Entry) -> Claim {
         target: entry.target.clone(),
         ..Default::default()
     }
-}
-
-/// The groups that were looked at, with what keeps each from being viable now.
-pub fn groups(picture: &Picture) -> Vec<GroupEntry> {
-    let mut groups = Vec::new();
-    for group in &picture.groups {
-        let mut blockers = Vec::new();
-        for device in group.members.iter().filter_map(|address| picture.device(*address)) {
-            match device.driver() {
-                // What the kernel itself allows (drivers/vfio/vfio_iommu: a bridge's port driver, pci-stub, VFIO drivers).
-                Some(driver)
-                    if driver != "pcieport" && driver != "pci-stub" && !crate::plan::is_vfio_driver(driver) =>
-                {
-                    blockers.push(format!("{} ({driver})", device.address));
-                }
-                _ => {}
-            }
-        }
-        groups.push(GroupEntry {
-            id: group.id,
-            kind: group.kind.clone(),
-            devices: group.members.iter().map(ToString::to_string).collect(),
-            viable: blockers.is_empty(),
-            blockers,
-        });
-    }
-    groups
 }
