@@ -125,6 +125,19 @@ fn nvidia_flash_image_becomes_what_the_kernel_would_have_read() {
     assert!(parsed.images[3].last && !parsed.images[1].last && parsed.images[1].pcir.last);
 }
 
+/// The prefix says where the first image is; searching for it is for prefixes that do not.
+#[test]
+fn nvidia_prefix_is_believed() {
+    let decoy = build("image 10de:0001 type=0 blocks=1 last=1");
+    for version in 1..=3 {
+        let mut flash = build(&format!("nvgi {version} at=0x1400\nimage 10de:1b80 type=0 blocks=4 last=1\n"));
+        flash[0x800..0x800 + decoy.len()].copy_from_slice(&decoy);
+        let parsed = parse(&flash);
+        assert_eq!((parsed.images[0].offset, parsed.images[0].pcir.device), (0x1400, 0x1b80), "version {version}");
+        assert_eq!(parsed.prefix.unwrap().version, Some(version));
+    }
+}
+
 #[test]
 fn a_device_id_is_written_only_when_asked_for() {
     let rom = described("bad-checksum");
