@@ -273,6 +273,23 @@ fn requester_ids_are_shared_behind_conventional_bridges_and_by_known_devices() {
 }
 
 #[test]
+fn requester_ids_are_shared_even_behind_a_bridge_that_counts_as_isolating() {
+    // An AMD south bridge: the kernel knows its functions to isolate, the conventional bridge among them too.
+    let south = |path, device, group| multifunction(conventional(function(path, (0x1002, device), ENDPOINT, group)));
+    let mut bridge = south("00:14.4", 0x4384, 2);
+    bridge.config[0x0e] |= 1;
+    let all = [
+        south("00:14.0", 0x4385, 1),
+        bridge,
+        conventional(card("00:14.4/05:06.0", 2)),
+        conventional(card("00:14.4/05:07.0", 2)),
+    ];
+    let examination = examine(&all, &Host { amd_iommu: true, ..Host::default() });
+    assert!(examination.agrees(), "{}", examination.text(&[]));
+    assert_eq!(examination.groups[1].isolated, Isolated::Quirk);
+}
+
+#[test]
 fn switches_without_acs_are_no_isolation_though_the_kernel_splits_them() {
     let all = [
         with_acs(port("00:01.0", 1), ALL, ALL),
