@@ -389,19 +389,22 @@ fn clock() -> Duration {
     Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
-fn time(functions: &[Function]) -> Duration {
-    let start = clock();
+fn examine_and_tell(functions: &[Function]) {
     let examination = examine(functions, &Host::default());
     let text = examination.text(&[]).len() + examination.tree().len();
     let json = miniserde::json::to_string(&examination.groups).len();
     assert!(text > 0 && json > 0);
-    clock().saturating_sub(start)
 }
 
-/// The best times of several runs for few and for many functions, taken in turn.
+/// The mean times for few and for many functions. The clock goes in ticks of some milliseconds, so each is run often.
 fn times(few: &[Function], many: &[Function]) -> (Duration, Duration) {
-    let runs: Vec<_> = (0..9).map(|_| (time(few), time(many))).collect();
-    let times = (runs.iter().map(|run| run.0).min().unwrap(), runs.iter().map(|run| run.1).min().unwrap());
+    const RUNS: u32 = 40;
+    let mean = |functions: &[Function]| {
+        let start = clock();
+        (0..RUNS).for_each(|_| examine_and_tell(functions));
+        clock().saturating_sub(start) / RUNS
+    };
+    let times = (mean(few), mean(many));
     println!("{} functions: {:?}, {} functions: {:?}", few.len(), times.0, many.len(), times.1);
     times
 }
