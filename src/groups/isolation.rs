@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether one function keeps what it carries apart: the kernel's `pci_acs_enabled` (drivers/pci/pci.c, the same in Linux
-//! 6.1, 6.12 and 6.18), with the reason kept.
+//! 6.1, 6.12), with the reason kept.
 
 use crate::pci::capability::Unreadable;
 

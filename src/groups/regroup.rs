@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel's grouping, recomputed: `pci_device_group` (drivers/iommu/iommu.c, the same in Linux 6.1, 6.12 and 6.18) with
+//! The kernel's grouping, recomputed: `pci_device_group` (drivers/iommu/iommu.c, the same in Linux 6.1, 6.12) with
 //! `pci_for_each_dma_alias` (drivers/pci/search.c), function after function in the order of discovery.
 
 use super::isolation::{Isolation, isolation};
