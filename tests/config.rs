@@ -175,6 +175,8 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("[claim]", "unknown directive `[claim]` (did you mean `claim`?); expected claim or set"),
     ("01:00.0", "unknown directive `01:00.0`; expected claim or set"),
     ("claim", "expected claim SELECTOR [OPTION...]"),
+    ("claim 01:00.0 with=none#no", "`with=none#no`: expected functions, group or none"),
+    ("claim #01:00.0", "expected claim SELECTOR [OPTION...]"),
     ("claim # 01:00.0", "expected claim SELECTOR [OPTION...]"),
     (
         "claim gpu",
@@ -321,6 +323,7 @@ fn what_is_no_file_is_refused() {
         .with("/etc/vfio-early.d/a.conf", Node::Broken(Errno::EACCES))
         .with("/etc/vfio-early.d/b.conf", Node::Link("nowhere".into()))
         .with("/etc/vfio-early.d/c.conf", Node::Link("c.conf".into()))
+        .with("/etc/vfio-early.d/c\u{fffd}.conf", Node::Broken(Errno::ENOENT))
         .with("/etc/vfio-early.d/d.conf", Node::File(vec![b'\n'; (1 << 20) + 1]));
     assert_eq!(
         machine.errors(),
@@ -330,6 +333,7 @@ fn what_is_no_file_is_refused() {
             "/etc/vfio-early.d/a.conf: cannot be read: Permission denied",
             "/etc/vfio-early.d/b.conf: cannot be read: No such file or directory",
             "/etc/vfio-early.d/c.conf: cannot be read: Too many symbolic links encountered",
+            "/etc/vfio-early.d/c\u{fffd}.conf: cannot be read: No such file or directory",
             "/etc/vfio-early.d/d.conf: has more than 1 MiB, expected a few lines of text",
         ]
     );
@@ -355,6 +359,9 @@ fn a_flood_is_cut_short() {
     assert_eq!(errors.len(), 101);
     assert_eq!(errors[100], "/etc/vfio-early.conf:101: too many problems; the rest is not looked at");
 
+    let line = "vfio_early.claim=".to_owned() + &"01:00.0,".repeat(1 << 16);
+    assert_eq!(Files::new(&line, &[]).errors().len(), 101);
+
     let mut many = String::new();
     (0..65536).for_each(|id| writeln!(many, "claim 10de:{id:04x}").unwrap());
     let machine = Files::new("", &[("/etc/vfio-early.conf", &many)]);
@@ -369,13 +376,14 @@ fn a_selector_written_twice_names_both_places() {
     let machine = Files::new(
         "vfio_early.claim=0000:01:00.0",
         &[
-            ("/etc/vfio-early.conf", "claim 01:00.0\nclaim 10de:1e04:*:*\nclaim 10DE:1E04 match=all"),
+            ("/etc/vfio-early.conf", "claim 01:00.0 with=x\nclaim 10de:1e04:*:*\nclaim 10DE:1E04 match=all"),
             ("/etc/vfio-early.d/a.conf", "claim 01:00.*\nclaim 01:00.1"),
         ],
     );
     assert_eq!(
         machine.errors(),
         [
+            "/etc/vfio-early.conf:1: `with=x`: expected functions, group or none",
             "/etc/vfio-early.conf:3: 10de:1e04 is claimed twice (see /etc/vfio-early.conf:2); expected one claim",
             "kernel command line: 0000:01:00.0 is claimed twice (see /etc/vfio-early.conf:1); expected one claim",
         ]
@@ -519,6 +527,14 @@ fn the_ids_of_vfio_pci_become_claims() {
         ]
     );
     assert!(warnings.is_empty(), "{warnings:?}");
+
+    // The same device in other words is the same selector.
+    for (own, entry) in [("8086:0001:0002:0003", "8086:1:2:3:030000"), ("10DE:*:*:*", "10de:ffffffff")] {
+        let file = format!("claim {own} match=all");
+        let (claims, _) = adopted(&Files::new(&format!("vfio-pci.ids={entry}"), &[("/etc/vfio-early.conf", &file)]));
+        assert_eq!(claims.len(), 1, "{claims:?}");
+        assert!(claims[0].starts_with("/etc/vfio-early.conf:1: "), "{claims:?}");
+    }
 }
 
 #[test]
@@ -540,9 +556,9 @@ fn the_last_list_is_the_one_that_vfio_pci_takes() {
     let machine = Files::new(
         "vfio-pci.ids=0003:0003",
         &[
-            ("/lib/modprobe.d/b.conf", "options vfio_pci ids=0002:0002"),
-            ("/usr/lib/modprobe.d/a.conf", "options vfio_pci ids=0009:0009"),
-            ("/etc/modprobe.d/a.conf", "\noptions vfio_pci ids=0001:0001"),
+            ("/lib/modprobe.d/a.conf", "options vfio_pci ids=0001:0001"),
+            ("/usr/lib/modprobe.d/b.conf", "options vfio_pci ids=0009:0009"),
+            ("/etc/modprobe.d/b.conf", "\noptions vfio_pci ids=0002:0002"),
             ("/run/modprobe.d/c.conf.bak", "options vfio_pci ids=0009:0009"),
         ],
     );
@@ -551,8 +567,8 @@ fn the_last_list_is_the_one_that_vfio_pci_takes() {
     assert_eq!(
         warnings,
         [
-            "/etc/modprobe.d/a.conf:2: vfio-pci heeds only the last ids= (see /lib/modprobe.d/b.conf:1), so this one is not claimed",
-            "/lib/modprobe.d/b.conf:1: vfio-pci heeds only the last ids= (see kernel command line), so this one is not claimed",
+            "/lib/modprobe.d/a.conf:1: vfio-pci heeds only the last ids= (see /etc/modprobe.d/b.conf:2), so this one is not claimed",
+            "/etc/modprobe.d/b.conf:2: vfio-pci heeds only the last ids= (see kernel command line), so this one is not claimed",
         ]
     );
 }
@@ -567,6 +583,7 @@ fn what_vfio_pci_cannot_use_is_told_and_breaks_nothing() {
         ("10de:1e04junk", "10de:1e04", ""),
         ("8086:ffffffff:ffffffff:ffffffff:00030000:ffffffff", "8086:*:*:*:030000", ""),
         ("8086:ffffffff:ffffffff:ffffffff:00030000:00ff0000", "8086:*:*:*:030000:ff0000", ""),
+        ("8086:1:2:3:ff030000:ffff00", "8086:0001:0002:0003:030000:ffff00", ""),
         ("8086:1:2:3:030000", "8086:0001:0002:0003", ""),
         ("ffffffff:ffffffff:ffffffff:ffffffff:00030000:00ffff00", "pci:v*d*sv*sd*bc03sc00i*", ""),
         ("ffffffff:1e04", "pci:v*d00001E04sv*sd*bc*sc*i*", ""),

@@ -32,9 +32,6 @@ impl Reader {
     pub fn file(&mut self, path: &str, bytes: &[u8]) {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         for (line, number) in bytes.split(|byte| *byte == b'\n').zip(1..) {
-            if self.problems.is_full() {
-                return;
-            }
             let origin = Origin { place: path.to_owned(), line: Some(number) };
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if line.len() > MAX_LINE {
@@ -69,7 +66,9 @@ impl Reader {
 
     /// Takes in a claim.
     pub(super) fn claim(&mut self, origin: &Origin, selector: &str, words: &mut dyn Iterator<Item = &str>) {
-        let before = self.problems.0.len();
+        if self.problems.is_full() {
+            return;
+        }
         let mut given: Vec<&Word> = Vec::new();
         let mut options = Options::default();
         let parsed = selector.parse::<Selector>();
@@ -102,8 +101,8 @@ impl Reader {
         } else if self.config.claims.len() >= MAX_CLAIMS {
             let message = format!("more than {MAX_CLAIMS} claims; expected fewer, by slot, ID or modalias");
             self.problems.add(origin, message);
-        }
-        if self.problems.0.len() == before {
+        } else {
+            // Even if its options are wrong: then nothing comes of it, but a second claim is still told.
             self.config.claims.push(Claim { selector, origin: origin.clone(), options, adopted: false });
         }
     }
