@@ -16,6 +16,9 @@ impl Door for Files {
     fn read(&self, path: &str, _: usize) -> Passed<Vec<u8>> {
         self.0.file(path).map(<[u8]>::to_vec).map_err(|errno| Error::os(Operation::Read, path, errno))
     }
+    fn head(&self, path: &str, most: usize) -> Passed<Vec<u8>> {
+        self.read(path, most)
+    }
     fn list(&self, path: &str) -> Passed<Vec<String>> {
         self.0.list(path).map_err(|errno| Error::os(Operation::List, path, errno))
     }
@@ -33,9 +36,12 @@ impl Door for Files {
     }
 }
 
-/// The configuration without its places.
+/// The configuration without where it comes from.
 fn bare(mut config: Config) -> Config {
-    config.claims.iter_mut().for_each(|claim| claim.origin = Origin::command_line());
+    for claim in &mut config.claims {
+        claim.origin = Origin::command_line();
+        claim.adopted = false;
+    }
     config
 }
 
