@@ -11,7 +11,7 @@ export VFIO_EARLY
 
 BOOT = $(CARGO) test -q --target $(TARGET) --test boot --
 
-.PHONY: all build tiny tools lint check test demo boot install clean
+.PHONY: all build tiny tools lint check test demo boot install uninstall clean
 
 all: build
 
@@ -34,7 +34,9 @@ lint:
 	shellcheck $(SCRIPTS)
 
 SCRIPTS = .ci/run packaging/tiny packaging/musl-ld tests/boot/lab.sh tests/boot/all.sh \
-	initramfs-tools/hooks/vfio-early initramfs-tools/scripts/init-top/00-vfio-early
+	initramfs-tools/hooks/vfio-early initramfs-tools/scripts/init-top/00-vfio-early \
+	dracut/50vfio-early/module-setup.sh dracut/50vfio-early/vfio-early.sh \
+	mkinitcpio/install/vfio-early mkinitcpio/hooks/vfio-early
 
 # Everything but the boots.
 check: build
@@ -52,11 +54,31 @@ demo: build
 boot: build
 	$(BOOT) $(if $(CASE),$(if $(STAY),--stay) $(CASE),--list)
 
+# What is installed: mode, file, place below PREFIX.
+INSTALLED = \
+	755:$(VFIO_EARLY):bin/vfio-early \
+	755:dracut/50vfio-early/module-setup.sh:lib/dracut/modules.d/50vfio-early/module-setup.sh \
+	755:dracut/50vfio-early/vfio-early.sh:lib/dracut/modules.d/50vfio-early/vfio-early.sh \
+	755:initramfs-tools/hooks/vfio-early:share/initramfs-tools/hooks/vfio-early \
+	755:initramfs-tools/scripts/init-top/00-vfio-early:share/initramfs-tools/scripts/init-top/00-vfio-early \
+	644:mkinitcpio/install/vfio-early:lib/initcpio/install/vfio-early \
+	644:mkinitcpio/hooks/vfio-early:lib/initcpio/hooks/vfio-early \
+	644:systemd/vfio-early.service:lib/systemd/system/vfio-early.service \
+	644:udev/60-vfio-early.rules:lib/udev/rules.d/60-vfio-early.rules
+
 install:
-	install -D -m 755 $(VFIO_EARLY) $(DESTDIR)$(PREFIX)/bin/vfio-early
-	install -D -m 755 initramfs-tools/hooks/vfio-early $(DESTDIR)$(PREFIX)/share/initramfs-tools/hooks/vfio-early
-	install -D -m 755 initramfs-tools/scripts/init-top/00-vfio-early \
-		$(DESTDIR)$(PREFIX)/share/initramfs-tools/scripts/init-top/00-vfio-early
+	@set -e; for entry in $(INSTALLED); do \
+		mode=$${entry%%:*}; place=$${entry##*:}; file=$${entry#*:}; file=$${file%:*}; \
+		install -v -D -m "$$mode" "$$file" "$(DESTDIR)$(PREFIX)/$$place"; \
+	done
+
+# Takes away what install puts there, and the directories that are empty then.
+uninstall:
+	@set -e; for entry in $(INSTALLED); do \
+		place=$${entry##*:}; \
+		rm -v -f "$(DESTDIR)$(PREFIX)/$$place"; \
+		rmdir -p --ignore-fail-on-non-empty "$(DESTDIR)$(PREFIX)/$${place%/*}" 2>/dev/null || :; \
+	done
 
 clean:
 	$(CARGO) clean

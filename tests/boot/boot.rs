@@ -2,14 +2,16 @@
 //! One boot: starts QEMU, waits, reads the evidence.
 
 use std::fs;
-use std::path::Path;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::cpio;
 use crate::evidence::Evidence;
 use crate::lab::{self, Contents, Lab, Suite};
-use crate::machine::Machine;
+use crate::machine::{LATER, Machine};
 
 /// Far more than a boot takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -22,6 +24,8 @@ pub struct Boot<'a> {
     pub machine: Machine,
     /// What goes into the image by way of its generator.
     pub contents: Contents,
+    /// Files that are laid over the image: path without leading slash, content.
+    pub overlay: &'a [(&'a str, &'a str)],
     /// The configuration file /etc/vfio-early.conf, laid over the image; none when empty.
     pub configuration: &'a str,
     /// Added to the kernel command line.
@@ -42,20 +46,20 @@ impl Boot<'_> {
         let image = lab.image(self.suite, self.name, self.contents)?;
         println!("     boot {}", self.name);
         for _ in 0..2 {
-            match self.once(&image) {
+            match self.once(lab, &image) {
                 Err(text) if self.fell_to_emulation() => {
                     eprintln!("     {}: the emulator failed, again: {text}", self.name);
                 }
                 result => return result,
             }
         }
-        self.once(&image)
+        self.once(lab, &image)
     }
 
-    fn once(&self, image: &Path) -> Result<Outcome, String> {
+    fn once(&self, lab: &Lab, image: &Path) -> Result<Outcome, String> {
         let folder = lab::fresh(self.name)?;
         let start = Instant::now();
-        let status = self.start(image, &folder, false)?;
+        let status = self.start(lab, image, &folder, false)?;
         let seconds = start.elapsed().as_secs_f64();
         let keep = |text: String| format!("{text}; see {}", folder.display());
         if !status.success() {
@@ -70,17 +74,21 @@ impl Boot<'_> {
     pub fn stay(&self, lab: &Lab) -> Result<(), String> {
         let image = lab.image(self.suite, self.name, self.contents)?;
         let folder = lab::fresh(self.name)?;
-        self.start(&image, &folder, true)?;
+        self.start(lab, &image, &folder, true)?;
         Ok(())
     }
 
-    fn start(&self, image: &Path, folder: &Path, stay: bool) -> Result<ExitStatus, String> {
+    fn start(&self, lab: &Lab, image: &Path, folder: &Path, stay: bool) -> Result<ExitStatus, String> {
         let trouble = |error: std::io::Error| format!("{}: {error}", self.name);
         let initrd = folder.join("initrd");
         let mut bytes = fs::read(image).map_err(trouble)?;
+        let mut overlay = self.overlay.to_vec();
         if !self.configuration.is_empty() {
+            overlay.push(("etc/vfio-early.conf", self.configuration));
+        }
+        if !overlay.is_empty() {
             cpio::pad(&mut bytes);
-            bytes.extend(cpio::archive(&[("etc/vfio-early.conf", self.configuration)]));
+            bytes.extend(cpio::archive(&overlay));
         }
         fs::write(&initrd, bytes).map_err(trouble)?;
 
@@ -88,13 +96,18 @@ impl Boot<'_> {
         let accelerator = std::env::var("BOOT_ACCEL").unwrap_or_else(|_| "tcg".to_owned());
         qemu.args(["-nodefaults", "-no-reboot", "-display", "none", "-accel", &accelerator]);
         qemu.args(self.machine.arguments().split_whitespace());
+        if self.machine.has_disk() {
+            let disk = lab.disk(self.suite, self.name, self.contents)?;
+            qemu.args(["-drive", &format!("if=none,id=root,format=raw,snapshot=on,file={}", disk.display())]);
+            qemu.args(["-qmp", &format!("unix:{},server=on,wait=off", socket(folder).display())]);
+        }
         let serial =
             if stay { "mon:stdio".to_owned() } else { format!("file:{}", folder.join("serial.log").display()) };
         qemu.args(["-serial", &serial, "-serial", &format!("file:{}", folder.join("evidence.txt").display())]);
         qemu.arg("-kernel").arg(Lab::root(self.suite)?.join("boot/vmlinux")).arg("-initrd").arg(&initrd);
         // The kernel checks at its start that the timer ticks in time, which fails on a busy machine.
         let cmdline = format!(
-            "console=ttyS0 loglevel=4 panic=-1 no_timer_check log_buf_len=4M dyndbg=\"file drivers/base/dd.c +p\" {} {}{}",
+            "console=ttyS0 loglevel=4 panic=-1 no_timer_check rd.shell=0 rd.emergency=reboot log_buf_len=4M dyndbg=\"file drivers/base/dd.c +p\" {} {}{}",
             self.machine.cmdline(),
             self.cmdline,
             if stay { " lab.stay" } else { "" }
@@ -109,7 +122,12 @@ impl Boot<'_> {
         qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut child = qemu.spawn().map_err(trouble)?;
         let start = Instant::now();
+        let mut later = self.machine.has_disk();
         let status = loop {
+            if later && fs::read(folder.join("evidence.txt")).is_ok_and(|text| text.starts_with(b"@@ ready")) {
+                tell(&socket(folder)).map_err(trouble)?;
+                later = false;
+            }
             if let Some(status) = child.try_wait().map_err(trouble)? {
                 break status;
             }
@@ -134,4 +152,23 @@ impl Boot<'_> {
         let log = String::from_utf8_lossy(&log);
         log.contains("Oops: int3") && !log.contains("Loading, please wait")
     }
+}
+
+/// Where QEMU's monitor listens. A socket's path may have 107 bytes, and a checkout's folder may be deep.
+fn socket(folder: &Path) -> PathBuf {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    std::env::temp_dir().join(format!("vfio-early-{}-{name}", std::process::id()))
+}
+
+/// Has the devices of [`LATER`] plugged in.
+fn tell(socket: &Path) -> std::io::Result<()> {
+    let mut monitor = UnixStream::connect(socket)?;
+    for line in LATER {
+        monitor.write_all(format!("{line}\n").as_bytes())?;
+    }
+    // The monitor answers each command, and stops working when nobody listens.
+    monitor.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let mut answers = Vec::new();
+    let _ = monitor.read_to_end(&mut answers);
+    fs::remove_file(socket)
 }

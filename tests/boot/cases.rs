@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The cases: what is booted, and what must come of it.
 
+use crate::generators;
 use crate::lab::{Contents, Suite};
 use crate::machine::Machine;
 
@@ -13,6 +14,8 @@ pub struct Case {
     pub machine: Machine,
     /// What goes into the image by way of its generator.
     pub contents: Contents,
+    /// Files that are laid over the image.
+    pub overlay: &'static [(&'static str, &'static str)],
     /// The configuration file /etc/vfio-early.conf, laid over the image.
     pub configuration: &'static str,
     /// Added to the kernel command line.
@@ -26,6 +29,8 @@ pub enum Expect {
     NoImage(&'static str),
     /// A boot that reaches its end.
     Boot(Picture),
+    /// A boot in which these devices are claimed too late, which must be noticed.
+    Late(&'static [&'static str]),
 }
 
 /// What a boot must look like. A device that is not named must look as in the control boot.
@@ -43,17 +48,18 @@ pub struct Picture {
     pub says: &'static [&'static str],
 }
 
-const GPU: &[&str] = &["0000:01:00.0", "0000:01:00.1", "0000:01:00.2"];
-const CONF: &str = "etc/vfio-early.conf";
+pub const GPU: &[&str] = &["0000:01:00.0", "0000:01:00.1", "0000:01:00.2"];
+pub const CONF: &str = "etc/vfio-early.conf";
 
 /// A case with everything as usual; `..usual()` fills in what a case does not care about.
-fn usual() -> Case {
+pub fn usual() -> Case {
     Case {
         name: "",
         about: "",
         suite: Suite::Bookworm,
         machine: Machine::Intel,
-        contents: Contents { files: &[], disabled: &[], without: &[] },
+        contents: Contents::default(),
+        overlay: &[],
         configuration: "",
         cmdline: "",
         expect: Expect::Boot(Picture::default()),
@@ -65,6 +71,8 @@ pub fn all() -> Vec<Case> {
     let mut cases = claims();
     cases.extend(refusals());
     cases.extend(images());
+    cases.extend(generators::generators());
+    cases.extend(generators::faults());
     cases
 }
 

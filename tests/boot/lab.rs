@@ -24,9 +24,44 @@ impl fmt::Display for Suite {
     }
 }
 
+/// What makes an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Generator {
+    #[default]
+    InitramfsTools,
+    /// dracut, without systemd in the image.
+    Dracut,
+    /// dracut, with systemd.
+    DracutSystemd,
+    /// mkinitcpio, with busybox's init.
+    Mkinitcpio,
+    /// mkinitcpio, with systemd.
+    MkinitcpioSystemd,
+}
+
+impl Generator {
+    /// The word for `lab.sh` and for file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Generator::InitramfsTools => "initramfs-tools",
+            Generator::Dracut => "dracut",
+            Generator::DracutSystemd => "dracut-systemd",
+            Generator::Mkinitcpio => "mkinitcpio",
+            Generator::MkinitcpioSystemd => "mkinitcpio-systemd",
+        }
+    }
+
+    /// Whether it can be had here: no registry has mkinitcpio, so a checkout of it must be named.
+    pub fn is_here(self) -> bool {
+        !matches!(self, Generator::Mkinitcpio | Generator::MkinitcpioSystemd)
+            || std::env::var_os("MKINITCPIO").is_some()
+    }
+}
+
 /// What goes into an image beside the project's files and the lab's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
+    pub generator: Generator,
     /// Files for the generator to find: path below the root, content. Scripts (`#!`) become executable.
     pub files: &'static [(&'static str, &'static str)],
     /// Files that lose their executable bit.
@@ -59,7 +94,7 @@ impl Lab {
         script(&["tools"], &[])?;
         let tree = fresh("tree")?;
         let mut make = Command::new("make");
-        make.args(["-s", "install", "PREFIX=/usr"]).arg(format!("DESTDIR={}", tree.display()));
+        make.stdout(Stdio::null()).args(["-s", "install", "PREFIX=/usr"]).arg(format!("DESTDIR={}", tree.display()));
         make.current_dir(env!("CARGO_MANIFEST_DIR"));
         let done = make.status().map_err(|error| format!("cannot run make: {error}"))?;
         if !done.success() {
@@ -75,6 +110,22 @@ impl Lab {
 
     /// The image of these contents, made if it is not there yet. `name` is for the folder that holds the contents.
     pub fn image(&self, suite: Suite, name: &str, contents: Contents) -> Result<PathBuf, String> {
+        let trees = self.trees(suite, name, contents)?;
+        let mut words = vec!["image", contents.generator.name()];
+        words.extend(trees.iter().map(String::as_str));
+        script(&words, &[("WITHOUT", &contents.without.join(" "))]).map(PathBuf::from)
+    }
+
+    /// A disk with the same contents, to boot into.
+    pub fn disk(&self, suite: Suite, name: &str, contents: Contents) -> Result<PathBuf, String> {
+        let trees = self.trees(suite, name, contents)?;
+        let mut words = vec!["disk"];
+        words.extend(trees.iter().map(String::as_str));
+        script(&words, &[]).map(PathBuf::from)
+    }
+
+    /// The root, and what is laid over it.
+    fn trees(&self, suite: Suite, name: &str, contents: Contents) -> Result<[String; 4], String> {
         let root = Lab::root(suite)?;
         let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/boot/guest");
         let extra = fresh(&format!("{name}/tree"))?;
@@ -93,10 +144,7 @@ impl Lab {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(if executable { 0o755 } else { 0o644 });
             fs::set_permissions(&file, mode).map_err(|error| error.to_string())?;
         }
-        let trees = [&root, &self.tree, &guest, &extra].map(|path| path.to_string_lossy().into_owned());
-        let mut words = vec!["image"];
-        words.extend(trees.iter().map(String::as_str));
-        script(&words, &[("WITHOUT", &contents.without.join(" "))]).map(PathBuf::from)
+        Ok([&root, &self.tree, &guest, &extra].map(|path| path.to_string_lossy().into_owned()))
     }
 }
 
@@ -106,7 +154,7 @@ fn script(words: &[&str], environment: &[(&str, &str)]) -> Result<String, String
     let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/boot/lab.sh"));
     command.args(words).envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped());
     // The long steps speak while they run; an image takes two seconds, and its warnings matter only when it fails.
-    command.stderr(if words[0] == "image" { Stdio::piped() } else { Stdio::inherit() });
+    command.stderr(if words[0] == "image" || words[0] == "disk" { Stdio::piped() } else { Stdio::inherit() });
     let output = command.output().map_err(|error| format!("cannot run tests/boot/lab.sh: {error}"))?;
     if !output.status.success() {
         return Err(format!("lab.sh {} failed\n{}", words[0], String::from_utf8_lossy(&output.stderr).trim_end()));

@@ -6,8 +6,11 @@
 #
 #   lab.sh tools                     installs what is missing on this machine (as root), or says what and how
 #   lab.sh root SUITE                a Debian root with kernel and initramfs generators; prints its path
-#   lab.sh image ROOT TREE...        the initramfs that the root's own mkinitramfs makes of the root with the trees
-#                                    laid over it; prints its path. WITHOUT="MODULE..." takes modules away from it first.
+#   lab.sh image GENERATOR ROOT TREE...
+#                                    the initramfs that this generator makes of the root with the trees laid over it;
+#                                    prints its path. WITHOUT="MODULE..." takes modules away from it first; mkinitcpio
+#                                    comes from the checkout that MKINITCPIO= names.
+#   lab.sh disk ROOT TREE...         a disk to boot into, with the root and the trees; prints its path
 set -eu
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/vfio-early
@@ -39,6 +42,7 @@ missing() {
 		mmdebstrap mmdebstrap
 		xz xz-utils
 		zstd zstd
+		/sbin/mke2fs e2fsprogs
 		/usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 		shellcheck shellcheck
 		mandoc mandoc
@@ -71,7 +75,7 @@ tools() {
 # --- root ----------------------------------------------------------------------------------------------------------
 
 # What the root holds beside apt and the essential packages.
-contents=linux-image-amd64,initramfs-tools,busybox,kmod,udev,zstd
+contents=linux-image-amd64,initramfs-tools,dracut-core,busybox,kmod,udev,systemd,zstd,libarchive-tools
 
 # The mirror that this machine's own apt uses.
 mirror() {
@@ -157,40 +161,98 @@ digest() {
 	(cd "$1" && find . -printf '%p %M %l\n' | LC_ALL=C sort && find . -type f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum)
 }
 
-image() {
-	base=$1
+# overlay ROOT TREE... TARGET: a copy of the root in a second (hard links) with the trees laid over it. Nothing may write
+# into its files, only replace them.
+overlay() {
+	cp -al "$1" "$scratch"
 	shift
-	key=$({ echo "$base ${WITHOUT:-}"; recipe image; for tree; do digest "$tree"; done; } | hash)
-	done=$cache/images/$key.img
+	for tree; do
+		cp -a --remove-destination "$tree/." "$scratch/"
+	done
+}
+
+# kept KIND WHAT... TREE...: sets `result`, the name of a result of this kind, which changes with what goes in. Answers
+# whether it is there already.
+kept() {
+	kind=$1 what=$2
+	shift 2
+	result=$cache/images/$({ echo "$what"; recipe overlay with_mkinitcpio image disk; for tree; do digest "$tree"; done; } | hash).$kind
 	mkdir -p "$cache/images"
-	if [ ! -f "$done" ]; then
-		# Hard links: a copy of the root in a second. Nothing may write into its files, only replace them.
-		scratch=$cache/images/$key.new.$$
-		cp -al "$base" "$scratch"
-		for tree; do
-			cp -a --remove-destination "$tree/." "$scratch/"
-		done
+	scratch=$result.new.$$
+	[ -f "$result" ] && touch "$result"
+}
+
+# The generators' command lines, inside the root.
+image() {
+	generator=$1 base=$2
+	shift 2
+	checkout=
+	case $generator in mkinitcpio*) checkout=${MKINITCPIO:?} ;; esac
+	# shellcheck disable=SC2086 # one word or none
+	if ! kept img "$generator $base ${WITHOUT:-}" "$@" $checkout; then
+		overlay "$base" "$@"
 		version=$(basename "$scratch"/lib/modules/*)
 		for module in ${WITHOUT:-}; do
 			find "$scratch/lib/modules/" -name "$module.ko*" -delete
 			enter "$scratch" depmod "$version"
 		done
 		mkdir "$scratch/lab.out"
-		enter "$scratch" mkinitramfs -d /lab/initramfs-tools -o /lab.out/image "$version" >&2 9>&- || die "mkinitramfs failed"
-		mv "$scratch/lab.out/image" "$done"
+		case $generator in
+		initramfs-tools) set -- mkinitramfs -d /lab/initramfs-tools -o /lab.out/image "$version" ;;
+		dracut) set -- dracut --force --no-hostonly --omit systemd /lab.out/image "$version" ;;
+		dracut-systemd) set -- dracut --force --no-hostonly --add systemd /lab.out/image "$version" ;;
+		mkinitcpio | mkinitcpio-systemd)
+			with_mkinitcpio
+			set -- mkinitcpio -c "/lab/$generator.conf" -k "$version" -g /lab.out/image
+			;;
+		*) die "unknown generator $generator" ;;
+		esac
+		enter "$scratch" "$@" >&2 9>&- || die "$1 failed"
+		[ -f "$scratch/lab.out/image" ] || die "$1 made no image"
+		mv "$scratch/lab.out/image" "$result"
 		rm -rf "$scratch"
-		scratch=
 		# Images of files that have changed since.
-		find "$cache/images" -maxdepth 1 -name '*.img' -mtime +7 -delete
-	else
-		touch "$done"
+		find "$cache/images" -maxdepth 1 -name '*.*' -type f -mtime +7 -delete
 	fi
-	echo "$done"
+	scratch=
+	echo "$result"
 }
 
-command=${1:?"one of: tools, root SUITE, image ROOT TREE..."}
+# Puts mkinitcpio into the scratch root, from a checkout: the files that its own build fills paths into and installs.
+with_mkinitcpio() {
+	library=$scratch/usr/lib/initcpio
+	mkdir -p "$library" "$scratch/usr/bin"
+	cp -r "$MKINITCPIO/functions" "$MKINITCPIO/init" "$MKINITCPIO/init_functions" "$library/"
+	cp -rn "$MKINITCPIO/install" "$MKINITCPIO/hooks" "$library/"
+	cp "$MKINITCPIO/mkinitcpio" "$scratch/usr/bin/"
+	find "$library" "$scratch/usr/bin/mkinitcpio" -type f -exec sed -i \
+		-e 's!@SYSCONFDIR@!/etc!g' -e 's!@INITCPIO_SYSCONFDIR@!/etc/initcpio!g' -e 's!@INITCPIO_LIBDIR@!/usr/lib/initcpio!g' \
+		-e 's!@UDEVD_PATH@!/usr/lib/systemd/systemd-udevd!g' -e 's!@TMPFILES_PATH@!/usr/bin/systemd-tmpfiles!g' \
+		-e 's!@VERSION@!checkout!g' {} +
+	chmod +x "$library"/* "$scratch/usr/bin/mkinitcpio"
+	# What its distribution has elsewhere.
+	cp "$scratch/usr/bin/busybox" "$library/busybox"
+	ln -s x86_64-linux-gnu/libkmod.so.2 "$scratch/usr/lib/libkmod.so.2"
+}
+
+# A disk with a file system of the root and the trees, to boot into.
+disk() {
+	base=$1
+	shift
+	if ! kept ext4 "disk $base" "$@"; then
+		overlay "$base" "$@"
+		rm -rf "$scratch/boot" "$scratch"/var/lib/apt "$scratch"/var/cache/apt
+		/sbin/mke2fs -q -t ext4 -L lab -d "$scratch" -E root_owner=0:0 -O ^has_journal "$result.part.$$" 800m >&2 || die "mke2fs failed"
+		mv "$result.part.$$" "$result"
+		rm -rf "$scratch"
+	fi
+	scratch=
+	echo "$result"
+}
+
+command=${1:?"one of: tools, root SUITE, image GENERATOR ROOT TREE..., disk ROOT TREE..."}
 shift
 case $command in
-tools | root | image) "$command" "$@" ;;
+tools | root | image | disk) "$command" "$@" ;;
 *) die "unknown command $command" ;;
 esac

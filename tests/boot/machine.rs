@@ -24,7 +24,16 @@ pub enum Machine {
     Bare,
     /// AMD, with an IOMMU.
     Amd,
+    /// Intel, and a real root on an NVMe disk, which has an identical twin. A network card is plugged in, and virtual
+    /// functions appear, after the boot.
+    Disk,
 }
+
+/// What QEMU's monitor is told when the guest asks for it.
+pub const LATER: &[&str] = &[
+    r#"{"execute":"qmp_capabilities"}"#,
+    r#"{"execute":"device_add","arguments":{"driver":"e1000e","id":"late","bus":"port4"}}"#,
+];
 
 impl Machine {
     /// A word for file names and for the lines that are printed.
@@ -34,6 +43,7 @@ impl Machine {
             Machine::IntelOff => "intel-off",
             Machine::Bare => "bare",
             Machine::Amd => "amd",
+            Machine::Disk => "disk",
         }
     }
 
@@ -41,20 +51,40 @@ impl Machine {
     pub fn cmdline(self) -> &'static str {
         match self {
             Machine::Intel => "intel_iommu=on",
+            Machine::Disk => "intel_iommu=on root=LABEL=lab rw lab.later",
             Machine::IntelOff => "intel_iommu=off",
             Machine::Bare | Machine::Amd => "",
         }
     }
 
+    /// Whether it boots into a real root.
+    pub fn has_disk(self) -> bool {
+        self == Machine::Disk
+    }
+
     /// QEMU's arguments, separated by blanks.
     pub fn arguments(self) -> String {
         let iommu = match self {
-            Machine::Intel | Machine::IntelOff => "-cpu max -device intel-iommu,intremap=on,caching-mode=on",
+            Machine::Intel | Machine::IntelOff | Machine::Disk => {
+                "-cpu max -device intel-iommu,intremap=on,caching-mode=on"
+            }
             Machine::Bare => "-cpu max",
             Machine::Amd => "-cpu EPYC -device amd-iommu",
         };
+        let disks = if self == Machine::Disk {
+            "-m 1024 -device pcie-root-port,id=port4,chassis=4,addr=1c.3 \
+             -device pcie-root-port,id=port5,chassis=5,addr=1c.4 -device pcie-root-port,id=port6,chassis=6,addr=1c.5 \
+             -device pcie-root-port,id=port7,chassis=7,addr=1c.6 \
+             -device nvme,bus=port5,serial=lab,drive=root \
+             -device nvme,bus=port6,serial=lab,drive=twin -drive if=none,id=twin,driver=null-co,size=16M \
+             -device nvme-subsys,id=subsystem \
+             -device nvme,bus=port7,serial=many,subsys=subsystem,sriov_max_vfs=2,max_ioqpairs=8,msix_qsize=9,\
+sriov_vq_flexible=4,sriov_vi_flexible=2"
+        } else {
+            "-m 512"
+        };
         format!(
-            "-machine q35,kernel-irqchip=split -smp 1 -m 512 {iommu} \
+            "-machine q35,kernel-irqchip=split -smp 1 {iommu} \
              -audiodev none,id=silence -netdev user,id=net1,restrict=on -netdev user,id=net2,restrict=on \
              -device VGA,addr=02.0 -device pci-serial,addr=05.0 \
              -device pcie-root-port,id=port1,chassis=1,addr=1c.0,multifunction=on \
@@ -63,7 +93,7 @@ impl Machine {
              -device bochs-display,bus=port1,addr=0.0,multifunction=on \
              -device intel-hda,bus=port1,addr=0.1,id=audio -device hda-output,bus=audio.0,audiodev=silence \
              -device qemu-xhci,bus=port1,addr=0.2 \
-             -device e1000e,bus=port2,netdev=net1 -device e1000e,bus=port3,netdev=net2"
+             -device e1000e,bus=port2,netdev=net1 -device e1000e,bus=port3,netdev=net2 {disks}"
         )
     }
 }

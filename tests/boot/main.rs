@@ -20,6 +20,7 @@ mod cases;
 mod cpio;
 mod demo;
 mod evidence;
+mod generators;
 mod lab;
 mod machine;
 mod run;
@@ -62,8 +63,15 @@ fn main() {
     if let Some(name) = names.iter().find(|name| !all.iter().any(|case| case.name == **name)) {
         fail(&format!("no case is called {name}; --list names them"));
     }
-    let chosen: Vec<_> =
+    let mut chosen: Vec<_> =
         all.into_iter().filter(|case| names.is_empty() || names.iter().any(|n| n == case.name)).collect();
+    chosen.retain(|case| {
+        let here = case.contents.generator.is_here();
+        if !here {
+            println!("NOT RUN {}: no registry has mkinitcpio; MKINITCPIO= names a checkout of it", case.name);
+        }
+        here
+    });
     let outcome = if demo {
         demo::show(&chosen[0])
     } else if stay {
