@@ -241,7 +241,7 @@ disk() {
 	shift
 	if ! kept ext4 "disk $base" "$@"; then
 		overlay "$base" "$@"
-		rm -rf "$scratch/boot" "$scratch"/var/lib/apt "$scratch"/var/cache/apt
+		rm -rf "${scratch:?}/boot" "$scratch"/var/lib/apt "$scratch"/var/cache/apt
 		/sbin/mke2fs -q -t ext4 -L lab -d "$scratch" -E root_owner=0:0 -O ^has_journal "$result.part.$$" 800m >&2 || die "mke2fs failed"
 		mv "$result.part.$$" "$result"
 		rm -rf "$scratch"
