@@ -15,7 +15,8 @@ use crate::pci::{Address, Slot};
 use crate::picture;
 use crate::plan::{Decision, Entry, Op, Plan, Step, same_name};
 
-/// After so many steps that did not come back, nothing new is begun: the boot has waited long enough.
+/// After so many steps that did not come back, nothing new is begun, and what gives devices back waits for a moment only:
+/// the boot has waited long enough.
 const MOST_HUNG: usize = 3;
 
 /// How a step ended.
@@ -112,12 +113,14 @@ impl Run<'_> {
 
     /// Takes a step, and records it as it ends.
     fn attempt(&mut self, step: &Step) -> Result<(), String> {
-        let behind = step.device.is_some_and(|address| self.stuck.contains(&address));
+        let stuck = step.device.is_some_and(|address| self.stuck.contains(&address));
+        let behind = stuck || self.hung >= MOST_HUNG;
         step::perform(self.door, step, behind).map_err(|error| {
             self.denied |= error.is_denied();
-            if error.is_timeout() && !behind {
+            if error.is_timeout() && !stuck {
                 self.hung = self.hung.saturating_add(1);
-                self.stuck.extend(step.device);
+                // The framebuffer is a device of its own: its lock is in nobody's way.
+                self.stuck.extend(step.device.filter(|_| !matches!(step.op, Op::ReleaseFramebuffer { .. })));
             }
             error.to_string()
         })
@@ -171,9 +174,6 @@ impl Run<'_> {
     /// How an entry ended: what holds the device now is read from the machine, never concluded.
     fn ending(&self, entry: &Entry) -> Ending {
         let Some(address) = entry.device else { return Ending { driver: None, failure: None } };
-        if entry.decision != Decision::Take {
-            return Ending { driver: entry.driver.clone(), failure: None };
-        }
         // Once more, because what is reported has to be right.
         let driver = picture::driver(self.door, address).or_else(|_| picture::driver(self.door, address));
         let (driver, unknown) = match driver {
@@ -182,8 +182,9 @@ impl Run<'_> {
         };
         let held = driver.as_deref().is_some_and(|driver| same_name(driver, &entry.target));
         let failure = match self.failures.get(&address) {
+            _ if !entry.decision.holds() => None,
             Some(why) => Some(why.clone()),
-            None if self.has_failed(address) => {
+            None if entry.decision == Decision::Take && self.has_failed(address) => {
                 let other = self.failures.iter().find(|(failed, _)| failed.slot() == address.slot());
                 other.map(|(failed, _)| format!("given back with {failed}, whose claim failed"))
             }
@@ -202,7 +203,8 @@ fn let_go(step: &Step, failures: &BTreeMap<Address, String>) -> bool {
     step.device.is_none_or(|address| !failures.contains_key(&address))
 }
 
-/// Whether a claim fails when this step does. What only helps may fail; the read-back decides in the end.
+/// Whether a claim fails when this step does. What only helps may fail; the read-back decides in the end. A failed probe
+/// counts: where a module's own probe of the device hangs, the link is there already, and only our probe shows it.
 fn is_essential(op: &Op) -> bool {
-    !matches!(op, Op::PowerUp | Op::ReleaseFramebuffer { .. } | Op::PowerControl(_) | Op::Probe)
+    !matches!(op, Op::PowerUp | Op::ReleaseFramebuffer { .. } | Op::PowerControl(_))
 }

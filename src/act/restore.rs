@@ -67,11 +67,12 @@ fn may_be_free(run: &Run<'_>, address: Address) -> bool {
 fn twice(run: &mut Run<'_>, address: Address, op: Op) -> bool {
     let step = Step { device: Some(address), op };
     for _ in 0..2 {
+        let queues = run.stuck.contains(&address);
         let result = run.attempt(&step);
         let ok = result.is_ok();
         run.done.push(Done { step: step.clone(), result: result.map_or_else(StepResult::Failed, |()| StepResult::Ok) });
-        if ok || run.stuck.contains(&address) {
-            // What hangs is queued, and is not queued twice.
+        if ok || queues {
+            // It is queued, and is not queued twice. What hangs itself is: it may have been killed while it waited.
             return ok;
         }
     }

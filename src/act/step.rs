@@ -28,9 +28,7 @@ pub(super) fn perform(door: &dyn Door, step: &Step, behind: bool) -> Result<(), 
         Op::Verify(name) => verify(door, address, name),
         Op::PowerControl(value) => write(&path("power/control"), value),
         // An empty line clears it (drivers/base/driver.c, driver_set_override).
-        Op::RestoreOverride(name) => {
-            door.write(&path("driver_override"), &format!("{}\n", name.as_deref().unwrap_or("")))
-        }
+        Op::RestoreOverride(name) => write(&path("driver_override"), &format!("{}\n", name.as_deref().unwrap_or(""))),
         Op::Rebind(driver) => write(&format!("{PCI}/drivers/{driver}/bind"), &address.to_string()),
     }
 }
@@ -44,12 +42,16 @@ fn registered(door: &dyn Door, name: &str) -> String {
 /// Loads the module of a driver, and sees that the driver is there afterwards.
 fn load(door: &dyn Door, name: &str) -> Result<(), Error> {
     let result = door.load(name);
-    let there = door.list(&format!("{PCI}/drivers")).unwrap_or_default().iter().any(|driver| same_name(driver, name));
-    match result {
-        // It was built in, or another had it loaded in the meantime.
-        Err(_) if there => Ok(()),
-        Ok(()) if !there => Err(Error::other(Operation::Load, name, "the module brought no PCI driver of that name")),
-        result => result,
+    let drivers = door.list(&format!("{PCI}/drivers"));
+    match (result, drivers.map(|drivers| drivers.iter().any(|driver| same_name(driver, name)))) {
+        // It was built in, or another had it loaded in the meantime; or it hangs in the probe of one device, and is there
+        // for the others.
+        (Err(_), Ok(true)) => Ok(()),
+        (Ok(()), Ok(false)) => {
+            Err(Error::other(Operation::Load, name, "the module brought no PCI driver of that name"))
+        }
+        // Where nobody can tell, modprobe's word counts.
+        (result, _) => result,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::act::{self, Outcome};
 use crate::config::{self, Config, ConfigError, Extent};
-use crate::door::Door;
+use crate::door::{Door, Error};
 use crate::pci::Address;
 use crate::picture::Picture;
 use crate::plan::{self, Decision, Plan, Severity};
@@ -39,39 +39,68 @@ pub(super) fn run(room: &mut Room, options: &arguments::Claim, output: &mut Outp
     for warning in &loaded.warnings {
         output.warn(&warning.to_string());
     }
-    let config = loaded.config;
-    let picture = take_picture(door, &config)?;
-    let plan = match plan::plan(&config, &picture, &options.device) {
-        Ok(plan) => plan,
-        Err(errors) => return Err(refuse_config(door, errors, options.dry_run)),
-    };
-    let outcome = if options.dry_run { None } else { Some(act::carry_out(door, &plan)) };
+    let claimed = claim(door, &loaded.config, &options.device, options.dry_run, began)?;
+    drop(lock);
+    if let Some(error) = &claimed.unsaved {
+        output.warn(&error.to_string());
+    }
+    if options.json {
+        output.result(&miniserde::json::to_string(&claimed.report));
+    } else if !output.quiet {
+        output.result(&text(&claimed.plan, &claimed.report));
+    }
+    Ok(claimed.exit)
+}
 
-    let mut report = describe(&config, &picture, &plan, outcome.as_ref(), stage(&picture, &options.device));
+/// What a claim came to.
+#[derive(Debug)]
+pub struct Claimed {
+    /// What was decided.
+    pub plan: Plan,
+    /// What became of it.
+    pub report: json::Report,
+    /// Why the report could not be saved.
+    pub unsaved: Option<Error>,
+    /// How the program ends.
+    pub exit: Exit,
+}
+
+/// Claims what the configuration says: picture, plan, act, report. `devices`: only these are considered; all of them when
+/// it is empty. A dry run ends with the plan. `began`: when the run began.
+pub fn claim(
+    door: &dyn Door,
+    config: &Config,
+    devices: &[Address],
+    dry_run: bool,
+    began: Instant,
+) -> Result<Claimed, Failure> {
+    let picture = take_picture(door, config)?;
+    let plan = match plan::plan(config, &picture, devices) {
+        Ok(plan) => plan,
+        Err(errors) => return Err(refuse_config(door, errors, dry_run)),
+    };
+    let outcome = if dry_run { None } else { Some(act::carry_out(door, &plan)) };
+
+    let mut report = describe(config, &picture, &plan, outcome.as_ref(), stage(&picture, devices));
     report.duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(0);
     let denied = outcome.as_ref().is_some_and(|outcome| outcome.denied);
     let mut exit = exit_of(&plan, &report, denied);
     report.status = exit.code();
-    if !options.dry_run {
+    let mut unsaved = None;
+    if !dry_run {
         say_in_kernel_log(door, &plan, &report);
-        let partial = !options.device.is_empty();
+        let partial = !devices.is_empty();
         // A device that no claim is about leaves no trace.
         if !(partial && report.claims.is_empty()) {
             let merged = report::merge(report::load(door), report.clone(), partial);
             if let Err(error) = report::save(door, &merged) {
                 report::say(door, Level::Error, &error.to_string());
-                output.warn(&error.to_string());
+                unsaved = Some(error);
                 exit = if exit == Exit::Ok { Exit::System } else { exit };
             }
         }
     }
-    drop(lock);
-    if options.json {
-        output.result(&miniserde::json::to_string(&report));
-    } else if !output.quiet {
-        output.result(&text(&plan, &report));
-    }
-    Ok(exit)
+    Ok(Claimed { plan, report, unsaved, exit })
 }
 
 /// The picture that a claim needs.

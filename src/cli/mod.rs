@@ -15,6 +15,8 @@ use std::ffi::OsString;
 use crate::config::ConfigError;
 use crate::door::{Door, Error, Host, Recorded, STEP_READ, STEP_WRITE, step_read, step_write};
 
+pub use claim::{Claimed, claim};
+
 use arguments::{Command, Parsed};
 use output::Output;
 
@@ -47,7 +49,8 @@ impl Exit {
 }
 
 /// Why a command ended early.
-enum Failure {
+#[derive(Debug)]
+pub enum Failure {
     /// The configuration cannot be understood; nothing was changed.
     Config(Vec<ConfigError>),
     /// The machine failed us.

@@ -24,6 +24,8 @@ pub struct Device {
 pub struct Detail {
     /// The driver that holds it.
     pub driver: Option<String>,
+    /// Why nobody knows which driver holds it.
+    pub unknown: Option<String>,
     /// `driver_override`, when it is set.
     pub driver_override: Option<String>,
     /// Its IOMMU group.
@@ -57,8 +59,14 @@ impl Detail {
     pub(super) fn read(door: &dyn Door, address: Address) -> Self {
         let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
         let word = |name: &str| door::text(door, &path(name)).ok().filter(|text| !text.is_empty());
+        // Once more, because much hangs on it: unknown is not none.
+        let (driver, unknown) = match driver(door, address).or_else(|_| driver(door, address)) {
+            Ok(driver) => (driver, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
         Self {
-            driver: driver(door, address).unwrap_or_default(),
+            driver,
+            unknown,
             driver_override: None,
             group: door::link_name(door, &path("iommu_group")).ok().and_then(|name| name.parse().ok()),
             boot_vga: word("boot_vga").map(|text| text == "1"),

@@ -22,6 +22,7 @@ pub(super) fn apply(config: &Config, picture: &Picture, entries: &mut [Entry]) {
                 None => guard(claim, device, picture, entry.along.is_some(), &displays)
                     .filter(|(guard, _)| !(guard.is_liftable() && claim.options.allow.contains(guard)))
                     .map(|(guard, reason)| (Some(guard), guard.name(), reason))
+                    .or_else(|| unknown_driver(device))
                     .or_else(|| no_group(config, device, enabled)),
             };
             if let Some((guard, code, reason)) = refusal {
@@ -88,6 +89,12 @@ fn guard(
             group.id
         ),
     ))
+}
+
+/// Why a function is left alone of which nobody knows the driver: it could not be given back to it.
+fn unknown_driver(device: &Device) -> Option<(Option<Guard>, &'static str, String)> {
+    let why = device.detail.as_ref()?.unknown.as_ref()?;
+    Some((None, "driver-unknown", format!("nobody knows which driver has {}: {why}", device.name())))
 }
 
 /// Why a function without an IOMMU group is refused while an IOMMU is required.

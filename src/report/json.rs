@@ -303,8 +303,14 @@ pub fn claims(config: &Config, plan: &Plan, outcome: Option<&Outcome>) -> Vec<Cl
     let mut claims = Vec::with_capacity(plan.entries.len());
     for (index, entry) in plan.entries.iter().enumerate() {
         let mut claim = undecided(config, entry);
+        let ending = outcome.and_then(|outcome| outcome.endings.get(index));
+        if let Some(ending) = ending {
+            claim.driver = ending.driver.clone();
+            claim.reason = ending.failure.clone();
+        }
+        let held = if claim.reason.is_none() { "claimed" } else { "failed" };
         match &entry.decision {
-            Decision::Done => claim.state = "claimed".to_owned(),
+            Decision::Done => claim.state = held.to_owned(),
             Decision::Missing { reason } => {
                 claim.state = "missing".to_owned();
                 claim.reason = Some(reason.clone());
@@ -316,11 +322,9 @@ pub fn claims(config: &Config, plan: &Plan, outcome: Option<&Outcome>) -> Vec<Cl
             }
             Decision::Take => {
                 claim.state = "pending".to_owned();
-                if let Some(ending) = outcome.and_then(|outcome| outcome.endings.get(index)) {
+                if ending.is_some() {
                     claim.before = entry.driver.iter().cloned().collect();
-                    claim.driver = ending.driver.clone();
-                    claim.reason = ending.failure.clone();
-                    claim.state = if ending.failure.is_none() { "claimed" } else { "failed" }.to_owned();
+                    claim.state = held.to_owned();
                 }
             }
         }

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A machine with a configuration, what becomes of it without us, and one run of the program on it.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use vfio_early::cli::{Claimed, Failure, claim};
+use vfio_early::config::{self, Config, OnFailure};
+use vfio_early::door::Door;
+use vfio_early::pci::{Address, Slot};
+use vfio_early::plan::Decision;
+
+use crate::simulated::{Entry, Fault, Machine, Probe};
+
+/// The driver of each device.
+pub(super) type Drivers = BTreeMap<String, Option<String>>;
+
+/// A machine, and what is to be known of it to judge a run.
+pub(super) struct Case {
+    pub(super) name: String,
+    /// As it stands before a run.
+    pub(super) machine: Machine,
+    /// What `--device` says.
+    pub(super) scope: Vec<Address>,
+    /// Slots are given back.
+    pub(super) restore: bool,
+    /// What udev makes of the machine when the program never ran.
+    pub(super) untouched: Drivers,
+    /// The same when nobody had set an override, and every device was probed.
+    pub(super) cleared: Drivers,
+    /// Drivers fail or hang on this machine, whatever else goes wrong.
+    pub(super) sick: bool,
+    /// Devices that the host's own drivers refuse, or hang on; and whether that passes.
+    pub(super) unwanted: Vec<(String, bool)>,
+    /// A run to which nothing happens; `None` when the configuration is not accepted.
+    pub(super) reference: Option<Run>,
+}
+
+/// One run.
+pub(super) struct Run {
+    /// The machine as the run left it.
+    pub(super) machine: Machine,
+    pub(super) result: Result<Claimed, Failure>,
+    /// What came through the door.
+    pub(super) log: Vec<Entry>,
+}
+
+impl Case {
+    pub(super) fn new(name: &str, machine: Machine, scope: &[&str]) -> Self {
+        let scope: Vec<Address> = scope.iter().map(|name| name.parse().unwrap()).collect();
+        let config = load(&machine).unwrap_or_default();
+        let control = machine.clone();
+        control.coldplug();
+        control.settle();
+        let cleared = machine.clone();
+        for device in cleared.devices() {
+            cleared.change(|state| state.set_override(&device, None));
+            // It may hang; nobody waits for it here.
+            let _ = cleared.write("/sys/bus/pci/drivers_probe", &device);
+        }
+        cleared.coldplug();
+        cleared.settle();
+        let mut case = Self {
+            name: name.to_owned(),
+            scope,
+            restore: config.settings.on_failure == OnFailure::Restore,
+            untouched: drivers(&control),
+            cleared: drivers(&cleared),
+            sick: machine.change(|state| !state.probe.is_empty()),
+            unwanted: machine.change(|state| {
+                let unwanted = state.probe.iter().filter(|((driver, _), _)| driver != "vfio-pci");
+                unwanted.map(|((_, device), how)| (device.clone(), matches!(how, Probe::FailOnce(_)))).collect()
+            }),
+            reference: None,
+            machine,
+        };
+        let reference = case.run(None);
+        case.reference = reference.result.is_ok().then_some(reference);
+        case
+    }
+
+    /// Runs the program on a copy of the machine while this goes wrong.
+    pub(super) fn run(&self, fault: Option<Fault>) -> Run {
+        let machine = self.machine.clone();
+        match fault {
+            Some(fault) => machine.trouble(fault),
+            None => machine.calm(),
+        }
+        self.run_on(machine, false)
+    }
+
+    /// Runs the program on this machine.
+    pub(super) fn run_on(&self, machine: Machine, dry_run: bool) -> Run {
+        let result = load(&machine)
+            .map_err(Failure::Config)
+            .and_then(|config| claim(&machine, &config, &self.scope, dry_run, Instant::now()));
+        let log = machine.log();
+        Run { machine, result, log }
+    }
+
+    /// How many operations a run takes to which nothing happens.
+    pub(super) fn operations(&self) -> usize {
+        self.reference.as_ref().map_or(0, |run| run.log.len())
+    }
+}
+
+impl Run {
+    /// The claims: device, state, driver, reason.
+    pub(super) fn states(&self) -> Vec<(Address, String)> {
+        let Ok(claimed) = &self.result else { return Vec::new() };
+        let claims = claimed.report.claims.iter();
+        claims.filter_map(|claim| Some((claim.device.as_ref()?.parse().unwrap(), claim.state.clone()))).collect()
+    }
+
+    /// The functions that are to be taken, with the drivers that they shall end on.
+    pub(super) fn planned(&self) -> Vec<(Address, String)> {
+        let Ok(claimed) = &self.result else { return Vec::new() };
+        let taken = claimed.plan.entries.iter().filter(|entry| entry.decision == Decision::Take);
+        taken.filter_map(|entry| Some((entry.device?, entry.target.clone()))).collect()
+    }
+
+    /// The slots of the functions that are to be taken.
+    pub(super) fn slots(&self) -> Vec<Slot> {
+        let mut slots: Vec<Slot> = self.planned().iter().map(|(address, _)| address.slot()).collect();
+        slots.dedup();
+        slots
+    }
+}
+
+/// Reads the configuration of a machine.
+fn load(machine: &Machine) -> Result<Config, Vec<config::ConfigError>> {
+    config::load(machine, config::Extent::Heeded).map(|loaded| loaded.config)
+}
+
+/// The driver of each device.
+pub(super) fn drivers(machine: &Machine) -> Drivers {
+    machine.devices().into_iter().map(|device| (device.clone(), machine.driver(&device))).collect()
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Machines and configurations made by hand, each for one way in which a claim can go.
+
+use nix::errno::Errno;
+
+use super::case::Case;
+use crate::simulated::{Builder, GPU, GPU_AUDIO, GPU_UCSI, GPU_USB, IGPU, NIC, NVME, Place, Probe, SATA};
+
+/// An internal display, a card of four functions at 01:00, one of two at 02:00, NVMe at 03:00, a network card at 04:00.
+pub(super) fn desktop(config: &str) -> Builder {
+    let mut builder = Builder::new();
+    for port in 1..=4 {
+        builder.port(&format!("0000:00:0{port}.0"));
+    }
+    builder.function("0000:00:12.0", None, &IGPU).function("0000:00:17.0", None, &SATA);
+    for (function, model) in [GPU, GPU_AUDIO, GPU_USB, GPU_UCSI].iter().enumerate() {
+        builder.function(&format!("0000:01:00.{function}"), Some("0000:00:01.0"), model);
+    }
+    for (function, model) in [GPU, GPU_AUDIO].iter().enumerate() {
+        builder.function(&format!("0000:02:00.{function}"), Some("0000:00:02.0"), model);
+    }
+    builder.function("0000:03:00.0", Some("0000:00:03.0"), &NVME);
+    builder.function("0000:04:00.0", Some("0000:00:04.0"), &NIC);
+    builder.config(config);
+    builder
+}
+
+/// The host's drivers were there first.
+pub(super) fn taken(mut builder: Builder) -> Builder {
+    for module in ["nouveau", "snd_hda_intel", "xhci_pci", "i2c_nvidia_gpu", "i915", "nvme", "e1000e"] {
+        builder.loaded(module);
+    }
+    builder
+}
+
+const BOTH: &str = "claim 01:00.0\nclaim 02:00.0\n";
+
+/// All of them.
+pub(super) fn all() -> Vec<Case> {
+    let case = |name: &str, builder: &Builder| Case::new(name, builder.start(), &[]);
+    let probe = |mut builder: Builder, driver: &str, device: &str, how: Probe| {
+        let key = (driver.to_owned(), device.to_owned());
+        builder.with(|state| {
+            state.probe.insert(key, how);
+        });
+        builder
+    };
+    let keep = format!("{BOTH}set on-failure keep\n");
+    let mut cases = vec![
+        case("an initramfs before any driver", &desktop(BOTH)),
+        case("every host driver was first", &taken(desktop(BOTH))),
+        case("vfio-pci is built in", desktop(BOTH).built_in("vfio_pci")),
+        case("vfio-pci is loaded", taken(desktop(BOTH)).loaded("vfio_pci")),
+        case("keep, with every host driver first", &taken(desktop(&keep))),
+        case("a network card and a disk by ID", &taken(desktop("claim 8086:15bc\nclaim 144d:a808:1462:3711\n"))),
+        case(
+            "by path and with its group",
+            taken(desktop("claim 00:02.0/00.0 with=group\nclaim 04:00.0\n")).group("0000:04:00.0", Some(40)),
+        ),
+        case("all by ID", &taken(desktop("claim 10de:* match=all\n"))),
+        case(
+            "refused and missing",
+            &taken(desktop("claim 01:00.0 id=10de:1234\nclaim 09:00.0\nclaim 03:00.0\nclaim 02:00.0\n")),
+        ),
+        case("without an IOMMU", taken(desktop(BOTH)).with(|state| state.tree.remove("/sys/class/iommu/dmar0"))),
+        case("off", taken(desktop(BOTH)).file("/proc/cmdline", "vfio_early=off\n")),
+    ];
+    let missing = |state: &mut crate::simulated::State| state.module("vfio_pci").place = Place::RealRoot;
+    cases.push(case("the image has no vfio-pci", taken(desktop(BOTH)).with(missing)));
+    cases.push(case("the image has no vfio-pci, and no driver was first", desktop(BOTH).with(missing)));
+    cases.push(case("keep, and the image has no vfio-pci", taken(desktop(&keep)).with(missing)));
+    cases.push(case("there is no modprobe", taken(desktop(BOTH)).with(|state| state.modprobe = false)));
+    for how in
+        [Probe::Fail(Errno::EIO), Probe::FailOnce(Errno::EIO), Probe::HangThenBind, Probe::HangThenFail(Errno::EIO)]
+    {
+        let name = format!("vfio-pci's probe of the audio function: {how:?}");
+        cases.push(case(&name, &probe(taken(desktop(BOTH)), "vfio-pci", "0000:01:00.1", how)));
+        let name = format!("vfio-pci's probe on an untouched machine: {how:?}");
+        cases.push(case(&name, &probe(desktop(BOTH), "vfio-pci", "0000:01:00.0", how)));
+    }
+    // The host's driver will not have its device back at the first try.
+    let stubborn = probe(taken(desktop(BOTH)), "vfio-pci", "0000:01:00.1", Probe::Fail(Errno::EIO));
+    cases.push(case(
+        "the host's driver fails once",
+        &probe(stubborn, "nouveau", "0000:01:00.0", Probe::FailOnce(Errno::EIO)),
+    ));
+    cases.push(case(
+        "asleep in D3cold, stuck there, and on vfio-pci already",
+        taken(desktop("claim 01:00.0\nclaim 02:00.0\nclaim 04:00.0\n"))
+            .loaded("vfio_pci")
+            .attribute("0000:01:00.0", "power_state", "D3cold")
+            .attribute("0000:01:00.0", "power/control", "auto")
+            .attribute("0000:02:00.0", "power_state", "D3cold")
+            .with(|state| {
+                state.stuck.push("0000:02:00.0".to_owned());
+                state.claim("0000:04:00.0", "vfio-pci");
+            }),
+    ));
+    cases.push(case(
+        "the boot display, its frame buffer released",
+        taken(desktop("claim 01:00.0\nset framebuffer release\n")).boot_display("0000:01:00.0"),
+    ));
+    cases.push(Case::new("only one device", taken(desktop(BOTH)).start(), &["0000:02:00.0"]));
+    cases
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the program promises, whatever the machine does. The program is the real one, from the configuration to the
+//! report; only the machine is simulated.
+
+mod bounded;
+mod case;
+mod every_operation;
+mod excuse;
+mod generated;
+mod machines;
+mod promises;
+
+/// How thorough to be: what VFIO_EARLY_CASES says.
+fn cases(usual: u32) -> u32 {
+    std::env::var("VFIO_EARLY_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// Whether every kind of fault is tried everywhere.
+fn thorough() -> bool {
+    std::env::var("VFIO_EARLY_CASES").is_ok_and(|text| text == "all")
+}

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The promises, each a function that looks at a run and says what was broken.
+
+use vfio_early::cli::Exit;
+use vfio_early::door::{Node, Operation};
+use vfio_early::pci::Address;
+use vfio_early::plan::same_name;
+use vfio_early::report::{self, json};
+
+use super::case::{Case, Drivers, Run, drivers};
+use super::excuse::{Hurt, beyond_help, blind};
+use crate::simulated::{Entry, Fault, Kind, Lasts, Machine};
+
+/// How often a run may wait for as long as a step may take: three steps, the module, the look before.
+pub(super) const MOST_WAITS: usize = 5;
+
+/// What was broken in a run.
+pub(super) type Broken = Vec<String>;
+
+/// Holds a run against every promise.
+pub(super) fn broken(case: &Case, run: &Run, fault: Option<&Fault>) -> Broken {
+    let mut broken = Vec::new();
+    only_what_is_planned_is_written(case, run, &mut broken);
+    the_report_is_true(run, fault, &mut broken);
+    nothing_hangs_for_ever(run, &mut broken);
+    no_device_is_lost(case, run, fault, &mut broken);
+    if let Some(fault) = fault {
+        one_does_not_stop_the_others(case, run, fault, &mut broken);
+        a_fault_that_passes_does_no_harm(case, run, fault, &mut broken);
+    }
+    broken
+}
+
+/// No device ends without a driver unless it had none before; and once everything that hung has ended, and udev has loaded
+/// what it loads, every device is on its VFIO driver or where it would be without us.
+fn no_device_is_lost(case: &Case, run: &Run, fault: Option<&Fault>, broken: &mut Broken) {
+    let planned = run.planned();
+    let states = run.states();
+    let target = |name: &str| {
+        let address: Address = name.parse().unwrap();
+        planned.iter().find(|(planned, _)| *planned == address).map(|(_, target)| target.clone())
+    };
+    let state = |name: &str| {
+        let address: Address = name.parse().unwrap();
+        states.iter().find(|(device, _)| *device == address).map(|(_, state)| state.as_str())
+    };
+    let before = drivers(&case.machine);
+    let settled = run.machine.clone();
+    settled.calm();
+    let mut moments: Vec<(&str, Drivers)> = vec![("at the end", drivers(&settled))];
+    settled.settle();
+    moments.push(("when all has settled", drivers(&settled)));
+    settled.coldplug();
+    settled.settle();
+    moments.push(("after udev", drivers(&settled)));
+
+    for (when, now) in &moments {
+        for (device, driver) in now {
+            let had = before.get(device).cloned().flatten();
+            let hangs = *when == "at the end" && run.machine.is_locked(device);
+            if hangs {
+                continue;
+            }
+            let Some(target) = target(device) else {
+                // It may have been waiting for the driver that was loaded now.
+                let override_now = case.machine.driver_override(device);
+                let wanted = if *when == "after udev" { case.untouched[device].clone() } else { had };
+                // Or for one that udev loads for a device that was pulled out.
+                let pulled = fault.is_some_and(|fault| matches!(fault.kind, Kind::Vanish(_)));
+                if pulled && override_now.is_some() && *when == "after udev" {
+                    continue;
+                }
+                if *driver != wanted && (driver.is_none() || *driver != override_now) {
+                    broken.push(format!("{when}, {device}, which nobody claimed, is on {driver:?} and not {wanted:?}"));
+                }
+                continue;
+            };
+            let claimed = state(device) == Some("claimed");
+            let on_target = driver.as_deref().is_some_and(|driver| same_name(driver, &target));
+            if claimed && !on_target {
+                broken.push(format!("{when}, {device} is on {driver:?}, but was told to be claimed"));
+            }
+            if !case.restore || on_target {
+                continue;
+            }
+            let lost = match *when {
+                "after udev" => *driver != case.untouched[device] && *driver != case.cleared[device],
+                _ => driver.is_none() && had.is_some(),
+            };
+            let told = state(device) == Some("failed");
+            if lost && !(beyond_help(case, run, fault, device) && told) {
+                broken.push(format!("{when}, {device} is on {driver:?}; it had {had:?} and is {:?}", state(device)));
+            }
+        }
+    }
+}
+
+/// Nothing outside the plan is written.
+fn only_what_is_planned_is_written(case: &Case, run: &Run, broken: &mut Broken) {
+    let planned = run.planned();
+    let is_planned = |name: &str| planned.iter().any(|(address, _)| address.to_string() == name.trim());
+    let allowed = |entry: &Entry| {
+        let value = entry.value.as_deref().unwrap_or_default();
+        let parts: Vec<&str> = entry.object.split('/').skip(1).collect();
+        match (entry.operation, parts.as_slice()) {
+            (Operation::Load, _) => planned.iter().any(|(_, target)| *target == entry.object),
+            (Operation::Save, _) => entry.object == "/run/vfio-early/report.json",
+            (_, ["dev", "kmsg"]) => true,
+            (_, ["sys", "bus", "pci", "devices", device, "driver_override"]) => {
+                let name = value.trim_end();
+                let had = drivers(&case.machine).get(*device).cloned().flatten();
+                let known = planned.iter().any(|(_, target)| same_name(target, name)) || Some(name) == had.as_deref();
+                is_planned(device) && (name.is_empty() || known) && value.ends_with('\n')
+            }
+            (_, ["sys", "bus", "pci", "devices", device, "power", "control"]) => is_planned(device),
+            (_, ["sys", "bus", "pci", "drivers_probe"] | ["sys", "bus", "pci", "drivers", _, "bind" | "unbind"]) => {
+                is_planned(value)
+            }
+            (_, ["sys", "bus", "platform", "drivers", "simple-framebuffer", "unbind"]) => {
+                value == "simple-framebuffer.0" && planned.iter().any(|(address, _)| is_boot_display(case, *address))
+            }
+            _ => false,
+        }
+    };
+    for entry in run.log.iter().filter(|entry| entry.changes() && !allowed(entry)) {
+        broken.push(format!("outside the plan: {entry:?}"));
+    }
+    // And nothing outside the plan has changed, whoever wrote it.
+    for device in case.machine.devices() {
+        let there = run.machine.devices().contains(&device);
+        if there
+            && !is_planned(&device)
+            && run.machine.driver_override(&device) != case.machine.driver_override(&device)
+        {
+            broken.push(format!("the override of {device}, which nobody claimed, has changed"));
+        }
+    }
+}
+
+fn is_boot_display(case: &Case, address: Address) -> bool {
+    let path = format!("/sys/bus/pci/devices/{address}/boot_vga");
+    let tree = case.machine.tree();
+    let real = tree.resolve(&path, true);
+    real.is_ok_and(|real| tree.file(&real).is_ok_and(|value| value.starts_with(b"1")))
+}
+
+/// What the report says is what the machine shows.
+fn the_report_is_true(run: &Run, fault: Option<&Fault>, broken: &mut Broken) {
+    let Ok(claimed) = &run.result else {
+        if let Some(entry) = run.log.iter().find(|entry| entry.changes() && entry.object != "/dev/kmsg") {
+            broken.push(format!("the run was refused and changed something: {entry:?}"));
+        }
+        return;
+    };
+    let report = &claimed.report;
+    for claim in &report.claims {
+        let Some(device) = &claim.device else { continue };
+        let driver = run.machine.driver(device);
+        if pulled_afterwards(run, fault, device) {
+            continue;
+        }
+        let reason = claim.reason.as_deref().unwrap_or_default();
+        let unknown = claim.driver.is_none() && blind(run, fault, device);
+        if claim.driver != driver && !unknown {
+            broken.push(format!("{device} is told to be on {:?}, and is on {driver:?}", claim.driver));
+        }
+        let name_fits = |name: Option<String>| name.is_some_and(|name| same_name(&name, &claim.target));
+        let held =
+            name_fits(driver) && name_fits(run.machine.driver_override(device)) && !run.machine.is_locked(device);
+        match claim.state.as_str() {
+            "claimed" if !held => broken.push(format!("{device} is told to be claimed, and is not")),
+            "claimed" => {}
+            "failed" | "refused" | "missing" if reason.is_empty() => broken.push(format!("{device}: no reason")),
+            "failed" | "refused" | "missing" => {}
+            other => broken.push(format!("{device}: the state {other} makes no sense after a run")),
+        }
+    }
+    let all = report.claims.iter().all(|claim| claim.state == "claimed");
+    let status = match (claimed.plan.unprotected, all, &claimed.unsaved) {
+        (true, _, _) => Exit::Unprotected,
+        (_, false, _) => Exit::NotHeld,
+        (_, true, Some(_)) => Exit::System,
+        (_, true, None) => Exit::Ok,
+    };
+    if claimed.exit != status {
+        broken.push(format!("it ended with {:?} instead of {status:?}", claimed.exit));
+    }
+    let saved = match run.machine.tree().get(report::PATH) {
+        Ok(Node::File(content)) => Some(String::from_utf8_lossy(content).into_owned()),
+        _ => None,
+    };
+    let written = !report.claims.is_empty() || report.steps.is_empty();
+    if claimed.unsaved.is_none() && written {
+        let saved = saved.and_then(|text| miniserde::json::from_str::<json::Report>(&text).ok());
+        match saved {
+            Some(saved) if steps(&saved.steps).ends_with(&steps(&report.steps)) => {}
+            Some(_) => broken.push("the saved report tells something else".to_owned()),
+            None if claimed.report.claims.is_empty() => {}
+            None => broken.push("there is no report".to_owned()),
+        }
+    }
+    steps_are_true(run, report, broken);
+}
+
+/// Whether a device was pulled out when the program had looked at it for the last time.
+fn pulled_afterwards(run: &Run, fault: Option<&Fault>, device: &str) -> bool {
+    let link = format!("/sys/bus/pci/devices/{device}/driver");
+    let last = run.log.iter().rposition(|entry| entry.operation == Operation::Link && entry.object == link);
+    let gone = !run.machine.devices().iter().any(|name| name == device);
+    gone && fault.is_some_and(|fault| last.is_none_or(|last| fault.at - 1 > last))
+}
+
+fn steps(steps: &[json::Step]) -> Vec<(Option<&str>, &str, &str, &str)> {
+    let rows =
+        steps.iter().map(|step| (step.device.as_deref(), step.op.as_str(), step.value.as_str(), step.result.as_str()));
+    rows.collect()
+}
+
+/// Whether an operation at the door belongs to a step.
+fn belongs(entry: &Entry, step: &json::Step) -> bool {
+    let device = step.device.as_deref().unwrap_or_default();
+    let own = |name: &str| entry.object == format!("/sys/bus/pci/devices/{device}/{name}");
+    let value = entry.value.as_deref().unwrap_or_default().trim_end();
+    let of_driver = |file: &str| {
+        entry.object.starts_with("/sys/bus/pci/drivers/") && entry.object.ends_with(file) && value == device
+    };
+    match step.op.as_str() {
+        "override" | "restore-override" => own("driver_override") && same_name(value, &step.value),
+        "power-up" => own("power/control") && value == "on",
+        "power-control" => own("power/control") && value == step.value,
+        "probe" => entry.object == "/sys/bus/pci/drivers_probe" && value == device,
+        "detach" => of_driver("/unbind"),
+        "rebind" => of_driver("/bind"),
+        "load" => entry.operation == Operation::Load && entry.object == step.value,
+        "release-framebuffer" => entry.object.starts_with("/sys/bus/platform/") && value == step.value,
+        _ => false,
+    }
+}
+
+/// Every change is told as a step, and a step that is told to be done was done.
+fn steps_are_true(run: &Run, report: &json::Report, broken: &mut Broken) {
+    let changes = || run.log.iter().filter(|entry| entry.changes());
+    for entry in changes().filter(|entry| entry.operation == Operation::Load || entry.object.starts_with("/sys/")) {
+        if !report.steps.iter().any(|step| belongs(entry, step)) {
+            broken.push(format!("nobody was told: {entry:?}"));
+        }
+    }
+    for step in report.steps.iter().filter(|step| step.result == "ok" && step.op != "verify") {
+        let done =
+            changes().any(|entry| belongs(entry, step) && (entry.ok || step.op == "load" || step.op == "detach"));
+        if !done {
+            broken.push(format!("told to be done, and was not: {step:?}"));
+        }
+    }
+}
+
+/// The run ends, and soon.
+fn nothing_hangs_for_ever(run: &Run, broken: &mut Broken) {
+    for path in run.machine.deadlocks() {
+        broken.push(format!("it would wait for ever for {path}"));
+    }
+    let override_now = run.machine.waited();
+    if override_now.limits > MOST_WAITS {
+        broken.push(format!("it override_now {} times for as long as a step may take", override_now.limits));
+    }
+}
+
+/// What goes wrong with one slot stops no other.
+fn one_does_not_stop_the_others(case: &Case, run: &Run, fault: &Fault, broken: &mut Broken) {
+    let Some(reference) = &case.reference else { return };
+    if !run.machine.troubled() {
+        return;
+    }
+    let hurt = Hurt::by(case, run, fault);
+    if hurt == Hurt::Anybody {
+        return;
+    }
+    let states = run.states();
+    for wanted in reference.states().into_iter().filter(|(address, _)| !hurt.has(*address)) {
+        if !states.contains(&wanted) {
+            broken.push(format!("{wanted:?} is hurt by a fault that should hurt {hurt:?}; told: {states:?}"));
+        }
+    }
+}
+
+/// After a fault that passes, the next run makes good what was missed.
+fn a_fault_that_passes_does_no_harm(case: &Case, run: &Run, fault: &Fault, broken: &mut Broken) {
+    let Some(reference) = &case.reference else { return };
+    // A device that waits for vfio-pci under an override of its own has it now, refused or not.
+    let waits = case.machine.devices().iter().any(|device| case.machine.driver_override(device).is_some());
+    if waits || case.sick || fault.lasts != Lasts::Once || matches!(fault.kind, Kind::Vanish(_)) {
+        return;
+    }
+    let machine = run.machine.clone();
+    machine.settle();
+    machine.calm();
+    let again = case.run_on(machine, false);
+    let (states, wanted) = (again.states(), reference.states());
+    if states != wanted {
+        broken.push(format!("the next run came to {states:?} instead of {wanted:?}"));
+    }
+}
+
+/// A second run after one that succeeded changes nothing.
+pub(super) fn a_second_run_changes_nothing(case: &Case, run: &Run) -> Broken {
+    if !run.result.as_ref().is_ok_and(|claimed| claimed.exit == Exit::Ok) {
+        return Vec::new();
+    }
+    let machine = run.machine.clone();
+    machine.calm();
+    let again = case.run_on(machine, false);
+    let mut broken: Broken = Vec::new();
+    let silent = |entry: &&Entry| entry.object == "/dev/kmsg" || entry.object == report::PATH;
+    broken.extend(again.log.iter().filter(|entry| entry.changes() && !silent(entry)).map(|e| format!("again: {e:?}")));
+    if without_report(&again.machine) != without_report(&run.machine) {
+        broken.push("the second run has changed the machine".to_owned());
+    }
+    match &again.result {
+        Ok(claimed) if claimed.exit == Exit::Ok && claimed.report.steps.is_empty() => {}
+        _ => broken.push("the second run did not end well".to_owned()),
+    }
+    broken
+}
+
+/// A dry run writes nothing and tells the steps that a run takes.
+pub(super) fn a_dry_run_writes_nothing(case: &Case) -> Broken {
+    let machine = case.machine.clone();
+    machine.calm();
+    let dry = case.run_on(machine, true);
+    let mut broken: Broken =
+        dry.log.iter().filter(|entry| entry.changes()).map(|entry| format!("dry: {entry:?}")).collect();
+    if *dry.machine.tree() != *case.machine.tree() {
+        broken.push("the dry run has changed the machine".to_owned());
+    }
+    if let (Ok(dry), Some(Ok(real))) = (&dry.result, case.reference.as_ref().map(|run| &run.result)) {
+        let names = |report: &json::Report| -> Vec<String> {
+            report.steps.iter().map(|step| format!("{:?} {} {}", step.device, step.op, step.value)).collect()
+        };
+        if !names(&real.report).starts_with(&names(&dry.report)) {
+            broken.push("the dry run tells other steps".to_owned());
+        }
+    }
+    broken
+}
+
+/// The machine's files, those aside that every run writes.
+fn without_report(machine: &Machine) -> Vec<(String, Node)> {
+    let tree = machine.tree();
+    let kept = tree.iter().filter(|(path, _)| *path != "/dev/kmsg" && !path.starts_with("/run/"));
+    kept.map(|(path, node)| (path.to_owned(), node.clone())).collect()
+}
