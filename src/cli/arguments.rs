@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The arguments, as argh declares them, and what it does not know: `--option=value`, `--version`, global options behind
+//! The arguments, as argh declares them, and what it does not know: `--option=value`, `-h`, `--version`, global options behind
 //! the command, exit status 2.
 
 use std::ffi::OsString;
@@ -163,6 +163,8 @@ fn normalise(words: Vec<String>) -> Vec<String> {
             if !global.contains(&name) {
                 global.push(name);
             }
+        } else if name == "-h" && value.is_none() {
+            rest.push("--help".to_owned());
         } else if name == "--version" {
             global.insert(0, name);
         } else {

@@ -24,10 +24,6 @@ const LOCK_WAIT: Duration = Duration::from_secs(30);
 /// Runs the command.
 pub(super) fn run(room: &mut Room, options: &arguments::Claim, output: &mut Output) -> Result<Exit, Failure> {
     let began = Instant::now();
-    let lock = match room {
-        Room::Host(host) if !options.dry_run => host.lock(LOCK, LOCK_WAIT),
-        _ => None,
-    };
     let loaded = match config::load(room.door(), Extent::Heeded) {
         Ok(loaded) => loaded,
         Err(errors) => return Err(refuse_config(room.door(), errors, options.dry_run)),
@@ -35,6 +31,10 @@ pub(super) fn run(room: &mut Room, options: &arguments::Claim, output: &mut Outp
     if let Room::Host(host) = room {
         host.set_limit(loaded.config.settings.step_timeout);
     }
+    let lock = match room {
+        Room::Host(host) if !options.dry_run => host.lock(LOCK, LOCK_WAIT),
+        _ => None,
+    };
     let door = room.door();
     for warning in &loaded.warnings {
         output.warn(&warning.to_string());
@@ -240,7 +240,7 @@ fn text(plan: &Plan, report: &json::Report) -> String {
         let reason = claim.reason.as_deref().or(claim.driver.as_deref()).unwrap_or("");
         let line = format!("  {device:12}  {:8} {:12} {reason}", claim.state, claim.target);
         text.push_str(&layout::wrap(&line, "                "));
-        let _ = writeln!(text, "                {} ({})", claim.selector, claim.source);
+        let _ = writeln!(text, "                {}", layout::plain(&format!("{} ({})", claim.selector, claim.source)));
     }
     let notes = report.problems.iter().filter(|problem| problem.severity == "warning" || problem.device.is_none());
     for problem in notes.filter(|problem| problem.code != "missing") {

@@ -4,10 +4,16 @@
 /// How wide a line may be.
 const COLUMNS: usize = 80;
 
+/// A line that a terminal only shows: recordings and reports come from strangers, and hold what they like.
+pub(super) fn plain(line: &str) -> String {
+    line.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+}
+
 /// Breaks a line at its blanks where it is too long; what follows begins with `indent`. Blanks inside a line that fits are
 /// kept, so that columns stay columns.
 pub(super) fn wrap(line: &str, indent: &str) -> String {
     let mut text = String::new();
+    let line = plain(line);
     let mut rest = line.trim_end();
     let mut before = "";
     while before.len().saturating_add(rest.chars().count()) > COLUMNS {
@@ -61,5 +67,6 @@ mod tests {
         let path = "x".repeat(100);
         assert_eq!(wrap(&format!("at {path} end"), "  "), format!("at\n  {path}\n  end\n"));
         assert_eq!(wrap("", ""), "\n");
+        assert_eq!(wrap("\u{1b}[2Ja\nb\u{9b}", ""), "?[2Ja?b?\n");
     }
 }

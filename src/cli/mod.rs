@@ -94,9 +94,7 @@ fn dispatch(arguments: Vec<OsString>, output: &mut Output) -> Exit {
         Parsed::Wrong(message) => return output.fail(Exit::Usage, &[message]),
     };
     if arguments.verbose {
-        let logger = simple_logger::SimpleLogger::new().with_level(log::LevelFilter::Debug);
-        // A second logger is the only error, and there is none.
-        let _ = logger.init();
+        output::log_to_standard_error();
     }
     output.quiet = arguments.quiet;
     let result = match Room::open(&arguments.root) {

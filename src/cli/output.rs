@@ -3,9 +3,10 @@
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
+use crate::door::{Error, Operation};
 use crate::report::json;
 
-use super::Exit;
+use super::{Exit, layout};
 
 /// What the program prints. Results are collected and written at the end, so that a document comes whole or not at all.
 #[derive(Debug, Default)]
@@ -46,7 +47,7 @@ impl Output {
     /// Says something beside the results. Where it cannot be said, there is nobody to tell.
     #[expect(clippy::unused_self, reason = "both streams are reached through the one who owns them")]
     pub(super) fn warn(&self, message: &str) {
-        let _ = writeln!(std::io::stderr(), "vfio-early: {}", message.trim_end());
+        let _ = writeln!(std::io::stderr(), "vfio-early: {}", layout::plain(message.trim_end()));
     }
 
     /// Whether results may be coloured.
@@ -60,10 +61,33 @@ impl Output {
         let mut stream = std::io::stdout().lock();
         match stream.write_all(self.results.as_bytes()).and_then(|()| stream.flush()) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                let _ = writeln!(std::io::stderr(), "vfio-early: cannot write to standard output: {error}");
+                self.warn(&Error::new(Operation::Write, "to standard output", error).to_string());
                 Exit::System
             }
             _ => exit,
         }
+    }
+}
+
+/// What `--verbose` speaks through. Loggers from elsewhere panic where standard error is full or nobody reads it.
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let _ = writeln!(std::io::stderr(), "vfio-early: {}", layout::plain(&record.args().to_string()));
+    }
+
+    fn flush(&self) {}
+}
+
+/// Has everything told that the program reads and writes.
+pub(super) fn log_to_standard_error() {
+    // A second logger is the only error, and there is none.
+    if log::set_logger(&Logger).is_ok() {
+        log::set_max_level(log::LevelFilter::Debug);
     }
 }

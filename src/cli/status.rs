@@ -93,13 +93,18 @@ fn describe(
         }
     }
     let mut groups = picture.examine().groups;
-    groups.retain(|group| group.devices.iter().any(|device| shown.contains(device)));
+    groups.retain(|group| group.devices.iter().any(|device| shown.binary_search(device).is_ok()));
     json::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: picture.kernel.clone(),
         iommu: json::Iommu::from(&plan.verdict),
         claims,
-        devices: picture.devices.iter().filter(|device| shown.contains(&device.address)).map(Into::into).collect(),
+        devices: picture
+            .devices
+            .iter()
+            .filter(|device| shown.binary_search(&device.address).is_ok())
+            .map(Into::into)
+            .collect(),
         groups,
         problems: json::problems(config, &plan.problems),
         boot: before.map(|report| json::Boot {
@@ -184,7 +189,8 @@ fn text(plan: &Plan, status: &json::Status, colour: bool) -> String {
     }
     if let Some(boot) = &status.boot {
         let (time, took) = (seconds(boot.time_ms), boot.duration_ms);
-        let _ = writeln!(text, "\nLast claim: {} stage at {time}, took {took} ms, status {}", boot.stage, boot.status);
+        let line = format!("Last claim: {} stage at {time}, took {took} ms, status {}", boot.stage, boot.status);
+        let _ = writeln!(text, "\n{}", layout::plain(&line));
     }
     text
 }

@@ -22,6 +22,9 @@ const STEP_LIMIT: Duration = Duration::from_secs(10);
 /// How long is waited for a write to a device on which another hangs.
 const MOMENT: Duration = Duration::from_millis(500);
 
+/// Below this lie the attributes, whose writers run driver code.
+const SYS: &str = "/sys/";
+
 /// Where modprobe is looked for when the environment does not say: an initramfs may start us with none.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -94,8 +97,15 @@ impl Host {
         match (open(), path.rsplit_once('/')) {
             (Err(Errno::ENOENT), Some((above, name))) => {
                 let above = self.make_directory(above)?;
-                match nix::sys::stat::mkdirat(&above, name, Mode::from_bits_truncate(0o755)) {
-                    Ok(()) | Err(Errno::EEXIST) => open(),
+                let mode = Mode::from_bits_truncate(0o755);
+                match nix::sys::stat::mkdirat(&above, name, mode) {
+                    // The mode is cut by the umask; readers without root have to get to the report.
+                    Ok(()) => {
+                        let directory = open()?;
+                        let _ = nix::sys::stat::fchmod(&directory, mode);
+                        Ok(directory)
+                    }
+                    Err(Errno::EEXIST) => open(),
                     Err(errno) => Err(errno),
                 }
             }
@@ -105,7 +115,9 @@ impl Host {
 
     /// Writes an attribute in this process.
     pub(super) fn write_now(&self, path: &str, value: &str) -> nix::Result<()> {
-        let file = self.open_at(path, OFlag::O_WRONLY)?;
+        // An attribute that hangs is its child's affair; what is written in the program itself (/dev/kmsg) must not.
+        let wait = if path.starts_with(SYS) { OFlag::empty() } else { OFlag::O_NONBLOCK };
+        let file = self.open_at(path, OFlag::O_WRONLY | wait)?;
         let count = nix::unistd::write(&file, value.as_bytes())?;
         if count == value.len() { Ok(()) } else { Err(Errno::EIO) }
     }
@@ -114,7 +126,7 @@ impl Host {
         log::debug!("write {path}: {}", value.trim_end());
         let now = || self.write_now(path, value).map_err(io::Error::from);
         // Only a write to /sys runs driver code that may hang.
-        let result = match path.starts_with("/sys/").then(|| hands::write(&self.root, path, value, limit)) {
+        let result = match path.starts_with(SYS).then(|| hands::write(&self.root, path, value, limit)) {
             // No /proc: better a write without a time limit than none.
             Some(Err(error)) if error.kind() == io::ErrorKind::NotFound && !Path::new("/proc/self/exe").exists() => {
                 now()
@@ -175,7 +187,9 @@ impl Host {
 impl Door for Host {
     fn attribute(&self, path: &str) -> Result<Vec<u8>> {
         log::debug!("read {path}");
-        let file = self.open_at(path, OFlag::O_RDONLY).map_err(|errno| Error::os(Operation::Read, path, errno))?;
+        // As in `read_head`: below --root, anything may stand in an attribute's place.
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
+        let file = self.open_at(path, flags).map_err(|errno| Error::os(Operation::Read, path, errno))?;
         let mut page = [0; 4096];
         let count = nix::unistd::read(&file, &mut page).map_err(|errno| Error::os(Operation::Read, path, errno))?;
         Ok(page.get(..count).unwrap_or_default().to_vec())

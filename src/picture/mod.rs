@@ -94,16 +94,14 @@ impl Picture {
 
     /// Looks closer at these devices, at the IOMMU groups that they are in, and at everything else in those groups.
     pub fn look_closer(&mut self, door: &dyn Door, addresses: &[Address]) {
-        let mut groups: Vec<u32> = self.detail(door, addresses);
-        groups.sort_unstable();
-        groups.dedup();
-        for id in groups {
-            if self.groups.iter().all(|group| group.id != id) {
-                let group = Group::read(door, id);
-                self.detail(door, &group.members);
-                self.groups.push(group);
-            }
-        }
+        let mut ids: Vec<u32> = self.detail(door, addresses);
+        ids.sort_unstable();
+        ids.dedup();
+        ids.retain(|id| self.groups.iter().all(|group| group.id != *id));
+        let new: Vec<Group> = ids.into_iter().map(|id| Group::read(door, id)).collect();
+        let members: Vec<Address> = new.iter().flat_map(|group| group.members.clone()).collect();
+        self.detail(door, &members);
+        self.groups.extend(new);
         self.groups.sort_unstable_by_key(|group| group.id);
         self.framebuffers = FirmwareFramebuffer::read(door);
     }
@@ -135,18 +133,23 @@ impl Picture {
     fn detail(&mut self, door: &dyn Door, addresses: &[Address]) -> Vec<u32> {
         let mut groups = Vec::new();
         let mut new = Vec::new();
-        for device in self.devices.iter_mut().filter(|device| addresses.contains(&device.address)) {
+        for address in addresses {
+            let Some(device) = self.device_mut(*address) else { continue };
             if device.detail.is_none() {
-                new.push(device.address);
+                new.push(*address);
             }
-            groups.extend(device.detail.get_or_insert_with(|| Detail::read(door, device.address)).group);
+            groups.extend(device.detail.get_or_insert_with(|| Detail::read(door, *address)).group);
         }
         for (address, name) in new.iter().zip(device::overrides(door, &new)) {
-            let device = self.devices.iter_mut().find(|device| device.address == *address);
-            if let Some(detail) = device.and_then(|device| device.detail.as_mut()) {
+            if let Some(detail) = self.device_mut(*address).and_then(|device| device.detail.as_mut()) {
                 detail.driver_override = name;
             }
         }
         groups
+    }
+
+    fn device_mut(&mut self, address: Address) -> Option<&mut Device> {
+        let index = self.devices.binary_search_by_key(&address, |device| device.address).ok()?;
+        self.devices.get_mut(index)
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which functions the claims are about.
 
+use std::collections::BTreeSet;
+
 use crate::config::{Claim, Config, ConfigError, Driver, Selector, With};
 use crate::pci::Address;
 use crate::picture::{Device, Picture};
@@ -42,24 +44,19 @@ fn direct<'a>(claim: &Claim, picture: &'a Picture) -> Vec<&'a Device> {
 
 /// The devices that come along with a selected one.
 fn along<'a>(claim: &Claim, device: &Device, alone: bool, picture: &'a Picture) -> Vec<&'a Device> {
-    let with = claim.options.with.unwrap_or(if alone && device.identity.class.is_display() {
-        With::Functions
-    } else {
-        With::None
-    });
-    let members = match with {
-        With::None => return Vec::new(),
-        With::Functions => Vec::new(),
-        With::Group => picture.group_of(device).map(|group| group.members.clone()).unwrap_or_default(),
+    let usual = if alone && device.identity.class.is_display() { With::Functions } else { With::None };
+    let mut others: Vec<&Device> = match claim.options.with.unwrap_or(usual) {
+        With::None => Vec::new(),
+        With::Functions => {
+            (0..8).filter_map(|function| picture.device(device.address.slot().function(function))).collect()
+        }
+        With::Group => {
+            let members = picture.group_of(device).map(|group| group.members.as_slice()).unwrap_or_default();
+            members.iter().filter_map(|address| picture.device(*address)).collect()
+        }
     };
-    let others = picture.devices.iter().filter(|other| {
-        let named = match with {
-            With::Functions => other.address.slot() == device.address.slot(),
-            _ => members.contains(&other.address),
-        };
-        named && other.address != device.address && !other.identity.class.is_bridge()
-    });
-    others.collect()
+    others.retain(|other| other.address != device.address && !other.identity.class.is_bridge());
+    others
 }
 
 /// One entry for each function that a claim is about, in the order of the claims. A function has one entry: what selects
@@ -84,7 +81,9 @@ pub(super) fn entries(config: &Config, picture: &Picture) -> Result<Vec<Entry>, 
         .map(|device| device.address)
         .collect();
 
+    let selected: BTreeSet<Address> = selected.into_iter().collect();
     let mut entries: Vec<Entry> = Vec::new();
+    let mut known: BTreeSet<Address> = BTreeSet::new();
     for (index, claim) in config.claims.iter().enumerate() {
         let devices = selections.get(index).map(Vec::as_slice).unwrap_or_default();
         let entry = |device: Option<&Device>, along: Option<Address>, decision: Decision| Entry {
@@ -112,8 +111,10 @@ pub(super) fn entries(config: &Config, picture: &Picture) -> Result<Vec<Entry>, 
             continue;
         }
         let unexpected = unexpected(claim, devices, picture);
+        // A group comes along once, however many of its members are selected.
+        let mut taken_along: Vec<u32> = Vec::new();
         for device in devices {
-            if entries.iter().any(|entry| entry.device == Some(device.address)) {
+            if !known.insert(device.address) {
                 continue;
             }
             let done = |device: &Device, target: &str| {
@@ -130,9 +131,13 @@ pub(super) fn entries(config: &Config, picture: &Picture) -> Result<Vec<Entry>, 
                 selected_entry.decision = Decision::Done;
             }
             entries.push(selected_entry);
+            let group = device.detail.as_ref().and_then(|detail| detail.group);
+            if claim.options.with == Some(With::Group) && group.is_some_and(|group| taken_along.contains(&group)) {
+                continue;
+            }
+            taken_along.extend(group);
             for other in along(claim, device, devices.len() == 1, picture) {
-                let known = entries.iter().any(|entry| entry.device == Some(other.address));
-                if !known && !selected.contains(&other.address) {
+                if !selected.contains(&other.address) && known.insert(other.address) {
                     let mut other_entry = entry(Some(other), Some(device.address), Decision::Take);
                     if done(other, &other_entry.target) {
                         other_entry.decision = Decision::Done;

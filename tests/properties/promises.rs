@@ -169,9 +169,8 @@ fn the_report_is_true(run: &Run, fault: Option<&Fault>, broken: &mut Broken) {
             name_fits(driver) && name_fits(run.machine.driver_override(device)) && !run.machine.is_locked(device);
         match claim.state.as_str() {
             "claimed" if !held => broken.push(format!("{device} is told to be claimed, and is not")),
-            "claimed" => {}
             "failed" | "refused" | "missing" if reason.is_empty() => broken.push(format!("{device}: no reason")),
-            "failed" | "refused" | "missing" => {}
+            "claimed" | "failed" | "refused" | "missing" => {}
             other => broken.push(format!("{device}: the state {other} makes no sense after a run")),
         }
     }

@@ -15,6 +15,7 @@ pub(crate) enum Value {
 }
 
 impl Value {
+    #[allow(dead_code, reason = "one of the tests that share this file needs it")]
     /// Puts another word in the place of every value of this key.
     pub(crate) fn replace(&mut self, wanted: &str, word: &str) {
         match self {

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The program on machines that are directories (`--root DIR`), where it really opens, writes, waits and saves: what is
+//! hostile there, what hangs, what is full, and the streams and arguments that it is started with.
+//!
+//! Rights and file systems are taken away by user and mount namespaces, so this needs no root, and root is no way around.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::arithmetic_side_effects,
+    reason = "a test that meets something unexpected shall fail"
+)]
+
+mod arguments;
+mod configuration;
+mod hanging;
+mod hostile;
+mod links;
+mod saving;
+mod streams;
+
+#[path = "../support/disk.rs"]
+mod disk;
+#[path = "../support/json.rs"]
+mod json;
+#[path = "../support/program.rs"]
+mod program;
