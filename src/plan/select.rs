@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which functions the claims are about.
 
-use std::collections::BTreeSet;
-
 use crate::config::{Claim, Config, ConfigError, Driver, Selector, With};
 use crate::pci::Address;
 use crate::picture::{Device, Picture};
@@ -81,9 +79,10 @@ pub(super) fn entries(config: &Config, picture: &Picture) -> Result<Vec<Entry>, 
         .map(|device| device.address)
         .collect();
 
-    let selected: BTreeSet<Address> = selected.into_iter().collect();
+    let mut selected = selected;
+    selected.sort_unstable();
     let mut entries: Vec<Entry> = Vec::new();
-    let mut known: BTreeSet<Address> = BTreeSet::new();
+    let mut known: Vec<Address> = Vec::new();
     for (index, claim) in config.claims.iter().enumerate() {
         let devices = selections.get(index).map(Vec::as_slice).unwrap_or_default();
         let entry = |device: Option<&Device>, along: Option<Address>, decision: Decision| Entry {
@@ -114,7 +113,7 @@ pub(super) fn entries(config: &Config, picture: &Picture) -> Result<Vec<Entry>, 
         // A group comes along once, however many of its members are selected.
         let mut taken_along: Vec<u32> = Vec::new();
         for device in devices {
-            if !known.insert(device.address) {
+            if !insert(&mut known, device.address) {
                 continue;
             }
             let done = |device: &Device, target: &str| {
@@ -137,7 +136,7 @@ pub(super) fn entries(config: &Config, picture: &Picture) -> Result<Vec<Entry>, 
             }
             taken_along.extend(group);
             for other in along(claim, device, devices.len() == 1, picture) {
-                if !selected.contains(&other.address) && known.insert(other.address) {
+                if selected.binary_search(&other.address).is_err() && insert(&mut known, other.address) {
                     let mut other_entry = entry(Some(other), Some(device.address), Decision::Take);
                     if done(other, &other_entry.target) {
                         other_entry.decision = Decision::Done;
@@ -148,6 +147,17 @@ pub(super) fn entries(config: &Config, picture: &Picture) -> Result<Vec<Entry>, 
         }
     }
     Ok(entries)
+}
+
+/// Puts an address into a sorted list; whether it was not there.
+fn insert(list: &mut Vec<Address>, address: Address) -> bool {
+    match list.binary_search(&address) {
+        Ok(_) => false,
+        Err(place) => {
+            list.insert(place, address);
+            true
+        }
+    }
 }
 
 /// Whether a claim for one device matches several.

@@ -4,10 +4,18 @@
 # built here.
 set -eu
 boots() { cargo test -q --target "$(rustc -vV | sed -n 's/^host: //p')" --test boot -- "$@"; }
+# As large as the initramfs may bear, in bytes.
+small() {
+	bytes=$(stat -c %s "$1")
+	echo "$1: $bytes bytes, at most $2"
+	[ "$bytes" -le "$2" ]
+}
+small "$VFIO_EARLY" 1468006
 status=0
 tiny=$(packaging/tiny) || status=$?
 case $status in
 0)
+	small "$tiny" 393216
 	VFIO_EARLY=$tiny boots
 	boots gpu-slot twins amd
 	;;

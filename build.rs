@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+#![allow(clippy::print_stdout, reason = "that is how a build script speaks to cargo")]
+//! Leaves the unwind tables out of the release binary. Only out of that: tests do unwind, and the link arguments of
+//! .cargo/config.toml hold for everything.
+
+fn main() {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    println!("cargo::rerun-if-changed=packaging/no-unwind.ld");
+    if variable("PROFILE") == "release" && variable("CARGO_CFG_TARGET_ENV") == "gnu" {
+        println!("cargo::rustc-link-arg-bins=-Wl,--no-eh-frame-hdr");
+        println!("cargo::rustc-link-arg-bins=-Wl,-T,{}/packaging/no-unwind.ld", variable("CARGO_MANIFEST_DIR"));
+    }
+}
