@@ -191,8 +191,9 @@ impl Run<'_> {
             None if held => None,
             None => Some(unknown.unwrap_or_else(|| step::ended_on(driver.as_deref()))),
         };
-        // It may have reached its driver in spite of a step that failed; where slots are kept, that is what counts.
-        let kept = self.plan.on_failure == OnFailure::Keep && !self.stuck.contains(&address);
+        // It may have reached its driver in spite of a step that failed; where slots are kept, that is what counts. Where
+        // anything hung, it does not: the link is there while the probe still hangs.
+        let kept = self.plan.on_failure == OnFailure::Keep && self.hung == 0;
         let failure = if held && kept { None } else { failure };
         Ending { driver, failure }
     }

@@ -44,6 +44,11 @@ fn give_back(run: &mut Run<'_>, entry: &Entry, address: Address) {
     }
     if let (true, Some(driver)) = (may_be_free(run, address), before) {
         twice(run, address, Op::Rebind(driver.to_owned()));
+        // A driver that had it by an override alone takes it by nothing else.
+        if cleared && !run.stuck.contains(&address) && may_be_free(run, address) {
+            twice(run, address, Op::RestoreOverride(Some(driver.to_owned())));
+            twice(run, address, Op::Probe);
+        }
     }
     let control =
         run.plan.steps.iter().find(|step| step.device == Some(address) && matches!(step.op, Op::PowerControl(_)));

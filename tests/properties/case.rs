@@ -54,6 +54,10 @@ impl Case {
         control.settle();
         let cleared = machine.clone();
         for device in cleared.devices() {
+            // A driver that has it by an override alone would not get it back.
+            if let (Some(_), Some(driver)) = (cleared.driver_override(&device), cleared.driver(&device)) {
+                let _ = cleared.write(&format!("/sys/bus/pci/drivers/{driver}/unbind"), &device);
+            }
             cleared.change(|state| state.set_override(&device, None));
             // It may hang; nobody waits for it here.
             let _ = cleared.write("/sys/bus/pci/drivers_probe", &device);
