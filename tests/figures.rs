@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The figures that are promised: how large the program is, how much memory it takes, how many system calls a device costs
+//! that no claim is about. They are measured on what is shipped, not on the build that the other tests run:
+//! `VFIO_EARLY` names it (the Makefile does), else it is the release build, if that is newer than its source.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that meets something unexpected shall fail"
+)]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::fcntl::OFlag;
+use vfio_early::door::{Node, Tree};
+
+use program::{Machine, by_shell, fifo, have, run, say, tree};
+
+#[path = "support/disk.rs"]
+mod disk;
+#[path = "support/elf.rs"]
+mod elf;
+#[path = "support/program.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod program;
+
+/// The floor of std and glibc is 1.08 MiB.
+const SIZE: u64 = 1_468_006;
+/// What `make tiny` builds.
+const TINY: u64 = 384 * 1024;
+/// In KiB: of the program, and of each child that it starts.
+const MEMORY: u64 = 3 * 1024;
+/// For each device that no claim is about.
+const CALLS: usize = 4;
+
+/// When the newest source was written.
+fn newest(directory: &Path) -> SystemTime {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let time = |path: PathBuf| {
+        if path.is_dir() { newest(&path) } else { fs::metadata(path).unwrap().modified().unwrap() }
+    };
+    entries.map(time).max().unwrap()
+}
+
+/// A program to measure: the one that the environment names, which then has to be there, or the usual one, if it is there
+/// and up to date. Says aloud where there is none.
+fn binary(variable: &str, usual: &Path, make: &str) -> Option<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if let Some(name) = std::env::var_os(variable) {
+        let path = here.join(name);
+        assert!(path.exists(), "{variable} names {}, which is not there", path.display());
+        return Some(path);
+    }
+    let built = fs::metadata(usual).and_then(|metadata| metadata.modified());
+    match built {
+        Ok(built) if built >= newest(&here.join("src")) => Some(usual.to_owned()),
+        Ok(_) => {
+            say(&format!("NOT MEASURED: {} is older than its source: {make}", usual.display()));
+            None
+        }
+        Err(_) => {
+            say(&format!("NOT MEASURED: there is no {}: {make}", usual.display()));
+            None
+        }
+    }
+}
+
+fn release() -> Option<PathBuf> {
+    // .../target/TRIPLE/debug/vfio-early
+    let debug = Path::new(env!("CARGO_BIN_EXE_vfio-early"));
+    let usual = debug.parent().unwrap().parent().unwrap().join("release/vfio-early");
+    binary("VFIO_EARLY", &usual, "make build")
+}
+
+fn tiny() -> Option<PathBuf> {
+    let usual = format!("target/tiny/{}-unknown-linux-musl/release/vfio-early", std::env::consts::ARCH);
+    binary("VFIO_EARLY_TINY", &Path::new(env!("CARGO_MANIFEST_DIR")).join(usual), "make tiny")
+}
+
+fn command(binary: &Path, root: &Path, arguments: &str) -> Command {
+    let mut command = Command::new(binary);
+    command.arg("--root").arg(root).args(arguments.split_whitespace()).env_clear();
+    command
+}
+
+/// A server with eight cards of four functions, one of them claimed, and so many devices in all: the rest are network
+/// functions, as a machine with SR-IOV has them.
+fn server(devices: usize, configuration: &str) -> Machine {
+    let mut tree = tree("server-eight-gpus-running", configuration);
+    let known = tree.list("/sys/bus/pci/devices").unwrap().len();
+    for index in 0..devices - known {
+        add_device(&mut tree, index);
+    }
+    assert_eq!(tree.list("/sys/bus/pci/devices").unwrap().len(), devices);
+    Machine::new(&tree)
+}
+
+fn add_device(tree: &mut Tree, index: usize) {
+    let address = format!("0000:c1:{:02x}.{}", index / 8, index % 8);
+    let device = format!("/sys/devices/pci0000:c0/0000:c0:01.0/{address}");
+    let file = |text: &str| Node::File(text.as_bytes().to_vec());
+    tree.put(&format!("{device}/modalias"), file("pci:v00008086d00001889sv00000000sd00000000bc02sc00i00\n"));
+    tree.put(&format!("{device}/driver_override"), file("(null)\n"));
+    tree.put(&format!("{device}/iommu_group"), Node::Link(format!("../../../../kernel/iommu_groups/{}", 200 + index)));
+    tree.put(
+        &format!("/sys/bus/pci/devices/{address}"),
+        Node::Link(format!("../../../devices/pci0000:c0/0000:c0:01.0/{address}")),
+    );
+    tree.put(
+        &format!("/sys/kernel/iommu_groups/{}/devices/{address}", 200 + index),
+        Node::Link(format!("../../../../devices/pci0000:c0/0000:c0:01.0/{address}")),
+    );
+}
+
+#[test]
+fn the_program_is_small_and_needs_nothing() {
+    let programs = [("release build", release(), SIZE), ("tiny build", tiny(), TINY)];
+    for (name, binary, most) in programs.into_iter().filter_map(|(name, binary, most)| Some((name, binary?, most))) {
+        let bytes = fs::read(&binary).unwrap();
+        let size = u64::try_from(bytes.len()).unwrap();
+        say(&format!("figures: {name}: {size} bytes of at most {most}"));
+        let elf = elf::Elf::parse(&bytes);
+        assert!(!elf.has_interpreter && elf.needed == 0, "{name}: not static: {elf:?}");
+        assert!(elf.is_pie, "{name}: not position-independent: {elf:?}");
+        assert!(!elf.has_symbols, "{name}: not stripped: {elf:?}");
+        assert!(size <= most, "{name}: {size} bytes, {} too many", size - most);
+    }
+}
+
+/// The system calls of one run, those of its children included.
+fn calls(machine: &Machine, command: &Command) -> usize {
+    let log = machine.scratch.0.join("calls");
+    let line = format!("exec strace -f -qq -o {} \"$@\"", log.display());
+    let ran = run(&mut by_shell(&line, command));
+    // Nothing moves in a directory, so no claim holds there.
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert!(ran.words().contains("0000:04:00.3 failed vfio-pci"), "{ran:?}");
+    let log = fs::read_to_string(log).unwrap();
+    // Not counted: the second half of a call, signals, and the waiting for children, which the clock decides.
+    let other = [" resumed>", "+++", "---", " poll(", " wait4(", " waitid(", " pidfd_"];
+    log.lines().filter(|line| !other.iter().any(|word| line.contains(word))).count()
+}
+
+#[test]
+fn a_device_that_no_claim_is_about_costs_four_system_calls() {
+    let Some(binary) = release() else { return };
+    if !have("strace", "how many system calls a device costs") {
+        return;
+    }
+    // Each way to select is one way to look for devices.
+    for selector in
+        ["04:00.0", "10de:1e04 match=all", "pci:v000010DEd00001E04*bc03* match=all", "00:02.0/00.0/08.0/00.0"]
+    {
+        let configuration = format!("claim {selector}\nclaim 04:00.*\nset on-failure keep\n");
+        let configuration = match selector {
+            "04:00.0" => "claim 04:00.0\nset on-failure keep\n".to_owned(),
+            _ => configuration,
+        };
+        let machines = [256, 64].map(|devices| server(devices, &configuration));
+        // Below a directory, a link takes three system calls to read instead of one, and a path takes a link of each device.
+        let chains = selector.contains('/');
+        let below = machines.each_ref().map(|machine| calls(machine, &command(&binary, &machine.root, "claim")));
+        let inside = machines.each_ref().map(|machine| {
+            // The same machine as the running one: links are followed by the kernel as ever.
+            fs::copy(&binary, machine.at("/vfio-early")).unwrap();
+            let mut chroot = Command::new("unshare");
+            chroot.arg("--map-root-user").arg("chroot").arg(&machine.root).args(["/vfio-early", "claim"]);
+            calls(machine, &chroot)
+        });
+        for (place, [large, small], most) in
+            [("below --root", below, if chains { CALLS + 3 } else { CALLS }), ("as the root", inside, CALLS)]
+        {
+            // What is left over is the listing of the directory and the memory for it.
+            let each = (large - small + 96) / 192;
+            say(&format!(
+                "figures: claim {selector} {place}: {large} system calls with 256 devices, {small} with 64: {}.{:02} for each more",
+                (large - small) / 192,
+                (large - small) % 192 * 100 / 192
+            ));
+            assert!(each <= most, "claim {selector} {place}: {each} system calls for each device, at most {most}");
+        }
+    }
+}
+
+/// The most memory that a process has had, in KiB.
+fn peak(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+}
+
+/// Waits until something is there.
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            // A moment more, so that what began has come to its rest.
+            std::thread::sleep(Duration::from_millis(200));
+            return found;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "{what} does not come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The child that writes; another one has read before it.
+fn writing_child(of: &Child) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", of.id())).ok()?;
+    let child = children.split_whitespace().next()?;
+    let line = fs::read(format!("/proc/{child}/cmdline")).ok()?;
+    String::from_utf8_lossy(&line).contains("step-write").then(|| child.parse().unwrap())
+}
+
+/// A run is measured where it stands still: a child at an attribute that nobody reads, the program at its last line,
+/// which is the whole document, into a pipe that is full.
+fn memory(name: &str, binary: &Path) {
+    let machine = server(256, "claim 04:00.0\nset on-failure keep\nset step-timeout 5\n");
+    let attribute = machine.attribute("0000:04:00.0", "driver_override");
+    fifo(&attribute);
+    let (_reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+    fs::File::from(writer.try_clone().unwrap()).write_all(&vec![0; 65536]).unwrap();
+    let mut parent = command(binary, &machine.root, "claim --json");
+    let mut parent = parent.stdin(Stdio::null()).stdout(writer).spawn().unwrap();
+
+    let child = wait_for("the writing child", || writing_child(&parent));
+    let of_child = peak(child);
+    // Somebody reads it now.
+    drop(fs::File::open(&attribute).unwrap());
+
+    wait_for("the report", || machine.at("/run/vfio-early/report.json").exists().then_some(()));
+    assert!(parent.try_wait().unwrap().is_none(), "it did not wait at the full pipe");
+    let of_parent = peak(parent.id());
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+
+    say(&format!("figures: {name}: peak memory {of_parent} KiB, of a child {of_child} KiB, each at most {MEMORY}"));
+    assert!(of_parent < MEMORY && of_child < MEMORY, "{name}: {of_parent} and {of_child} KiB");
+    // Both at once, as they stand beside each other.
+    assert!(of_parent + of_child < 2 * MEMORY);
+}
+
+#[test]
+fn a_claim_takes_less_than_three_mebibytes() {
+    if let Some(binary) = release() {
+        memory("release build", &binary);
+    }
+    if let Some(binary) = tiny() {
+        memory("tiny build", &binary);
+    }
+}
