@@ -163,7 +163,7 @@ pub fn faults() -> Vec<Case> {
             about: "there is no /sys/bus/pci: nothing happens, and it is said",
             configuration: gpu,
             overlay: &[("lab/before", "mount -t tmpfs none /sys/bus\n"), ("lab/after", "umount /sys/bus\n")],
-            expect: Expect::Boot(Picture { status: 3, ..NO_FAULT }),
+            expect: Expect::Boot(Picture { status: 1, says: &["no device at 0000:01:00.0"], ..NO_FAULT }),
             ..usual()
         },
         Case {
