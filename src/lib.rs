@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod door;
 pub mod groups;
+pub mod json;
 pub mod pci;
 pub mod picture;
 pub mod plan;

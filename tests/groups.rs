@@ -113,7 +113,7 @@ fn a_desktop_is_told_as_it_is() {
     assert_eq!(groups[2].explanation[0].bridge, Some(address("00:02.0")));
     assert_eq!(groups[2].explanation[0].devices, [address("02:00.0")]);
     assert_eq!(groups[2].isolated_slots, [address("00:01.0")]);
-    assert_eq!(groups[2].domain.as_deref(), Some("DMA-FQ"));
+    assert_eq!(groups[2].r#type.as_deref(), Some("DMA-FQ"));
     let expected = "\
 group 3 (DMA-FQ): not viable, isolated by nothing
   0000:00:02.0  1022:1453  root port
@@ -123,7 +123,7 @@ group 3 (DMA-FQ): not viable, isolated by nothing
   a card would be isolated below: 0000:00:01.0
 ";
     assert_eq!(examination.text(&[address("02:00.0")]), expected);
-    let json = miniserde::json::to_string(&groups[0]);
+    let json = vfio_early::json::to_string(&groups[0]);
     assert_eq!(
         json,
         "{\"id\":1,\"type\":null,\"devices\":[\"0000:00:01.0\"],\"viable\":true,\"blockers\":[],\
@@ -392,7 +392,7 @@ fn clock() -> Duration {
 fn examine_and_tell(functions: &[Function]) {
     let examination = examine(functions, &Host::default());
     let text = examination.text(&[]).len() + examination.tree().len();
-    let json = miniserde::json::to_string(&examination.groups).len();
+    let json = vfio_early::json::to_string(&examination.groups).len();
     assert!(text > 0 && json > 0);
 }
 
@@ -492,7 +492,7 @@ proptest! {
         let tree = examination.tree();
         prop_assert!(tree.lines().all(|line| line.chars().count() <= 80), "{}", tree);
         prop_assert!(!examination.text(&[]).contains('\0'));
-        miniserde::json::to_string(&examination.groups);
+        vfio_early::json::to_string(&examination.groups);
     }
 
     /// The groups do not depend on the order in which the functions are given.

@@ -111,7 +111,7 @@ fn the_converter_keeps_what_matters() {
         let groups = |machine: &Machine| {
             let mut groups = examine(&machine.functions, &recorded.host()).groups;
             for group in &mut groups {
-                group.domain = None;
+                group.r#type = None;
             }
             groups
         };

@@ -278,7 +278,7 @@ struct ContractProblem {
 fn json_is_what_the_contract_says() {
     let rom = described("nvidia-flash-v3");
     let parsed = parse(&rom);
-    let text = json::to_string(&show::json(&parsed, &judge(&parsed, None)));
+    let text = vfio_early::json::to_string(&show::json(&parsed, &judge(&parsed, None)));
     let value: Contract = json::from_str(&text).unwrap();
     let prefix = value.prefix.unwrap();
     assert_eq!((value.size, prefix.kind.as_str(), prefix.length), (0x6800, "nvgi", 0x1400));
@@ -297,7 +297,7 @@ fn json_is_what_the_contract_says() {
     assert_eq!((efi.compression, efi.image_offset, efi.payload.as_str()), (1, 0x200, "compressed"));
     // A file without any image has every key all the same.
     let nothing = parse(&[0xff; 512]);
-    let text = json::to_string(&show::json(&nothing, &judge(&nothing, None)));
+    let text = vfio_early::json::to_string(&show::json(&nothing, &judge(&nothing, None)));
     let value: Contract = json::from_str(&text).unwrap();
     assert!(value.prefix.is_none() && value.images.is_empty() && text.contains("\"prefix\":null"));
 }

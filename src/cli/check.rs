@@ -100,7 +100,7 @@ fn drivers(door: &dyn Door, picture: &Picture, plan: &Plan) -> Vec<Problem> {
 
 fn tell(check: &json::Check, options: &arguments::Check, output: &mut Output) {
     if options.json {
-        output.result(&miniserde::json::to_string(check));
+        output.result(&crate::json::to_string(check));
         return;
     }
     for problem in &check.problems {

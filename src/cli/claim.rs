@@ -45,7 +45,7 @@ pub(super) fn run(room: &mut Room, options: &arguments::Claim, output: &mut Outp
         output.warn(&error.to_string());
     }
     if options.json {
-        output.result(&miniserde::json::to_string(&claimed.report));
+        output.result(&crate::json::to_string(&claimed.report));
     } else if !output.quiet {
         output.result(&text(&claimed.plan, &claimed.report));
     }

@@ -22,7 +22,7 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Groups, output: &mut Out
     let lost: Vec<&Address> =
         options.address.iter().filter(|address| !shown.iter().any(|group| group.devices.contains(address))).collect();
     if options.json {
-        output.result(&miniserde::json::to_string(&shown));
+        output.result(&crate::json::to_string(&shown));
     } else if options.tree {
         output.result(&examination.tree());
     } else {

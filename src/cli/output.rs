@@ -30,7 +30,7 @@ impl Output {
             self.warn(message);
         }
         if self.json {
-            self.results = miniserde::json::to_string(&json::Failure::new(exit.code(), messages));
+            self.results = crate::json::to_string(&json::Failure::new(exit.code(), messages));
             self.results.push('\n');
         }
         exit

@@ -45,7 +45,7 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Status, output: &mut Out
         (false, false) => Exit::NotHeld,
     };
     if options.json {
-        output.result(&miniserde::json::to_string(&status));
+        output.result(&crate::json::to_string(&status));
     } else {
         let colour = output.colour();
         output.result(&text(&plan, &status, colour));

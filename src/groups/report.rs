@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is told about each group: the `groups` array of the JSON documents.
 
-use std::borrow::Cow;
-
-use miniserde::Serialize;
-use miniserde::ser::Fragment;
+use crate::json::{Json, fields, words};
 
 use crate::pci::Address;
 
@@ -13,20 +10,19 @@ use super::machine::Machine;
 use super::regroup::Regrouping;
 use super::{Host, explain, order, verdict};
 
-impl Serialize for Address {
-    fn begin(&self) -> Fragment<'_> {
-        Fragment::Str(Cow::Owned(self.to_string()))
+impl Json for Address {
+    fn json(&self, out: &mut String) {
+        self.to_string().json(out);
     }
 }
 
 /// One IOMMU group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// Its number.
     pub id: u32,
     /// The kind of DMA domain, as /sys has it: `DMA`, `DMA-FQ`, `identity`.
-    #[serde(rename = "type")]
-    pub domain: Option<String>,
+    pub r#type: Option<String>,
     /// Its members.
     pub devices: Vec<Address>,
     /// Whether the kernel would let a guest have it.
@@ -47,8 +43,22 @@ pub struct Group {
     pub acs: Vec<FunctionAcs>,
 }
 
+fields!(Group {
+    id,
+    r#type,
+    devices,
+    viable,
+    blockers,
+    isolated,
+    explanation,
+    recomputed,
+    parameter,
+    isolated_slots,
+    acs
+});
+
 /// A member whose host driver keeps the group from a guest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocker {
     /// The member.
     pub device: Address,
@@ -56,45 +66,36 @@ pub struct Blocker {
     pub driver: String,
 }
 
+fields!(Blocker { device, driver });
+
 /// What backs the split of a group from all others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolated {
     /// ACS controls that are on.
-    #[serde(rename = "acs")]
     Acs,
     /// What the kernel knows of devices without an ACS capability.
-    #[serde(rename = "quirk")]
     Quirk,
     /// Nothing but `pcie_acs_override=`: the kernel only pretends.
-    #[serde(rename = "override")]
     Override,
     /// One function on a root bus, alone in its slot: there is nothing to split.
-    #[serde(rename = "not-needed")]
     NotNeeded,
     /// Nothing.
-    #[serde(rename = "no")]
     No,
     /// Not known, because configuration space was not readable.
-    #[serde(rename = "unknown")]
     Unknown,
 }
 
-impl Isolated {
-    /// The word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Acs => "acs",
-            Self::Quirk => "quirk",
-            Self::Override => "override",
-            Self::NotNeeded => "not-needed",
-            Self::No => "no",
-            Self::Unknown => "unknown",
-        }
-    }
-}
+words!(Isolated {
+    Acs: "acs",
+    Quirk: "quirk",
+    Override: "override",
+    NotNeeded: "not-needed",
+    No: "no",
+    Unknown: "unknown",
+});
 
 /// One reason for the size of a group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
     /// The bridge or function that is the reason; `None` when something could not be read.
     pub bridge: Option<Address>,
@@ -108,8 +109,10 @@ pub struct Reason {
     pub text: String,
 }
 
+fields!(Reason { bridge, missing, off, devices, text });
+
 /// The ACS capability of one function: SV TB RR CR UF EC DT.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionAcs {
     /// The function.
     pub device: Address,
@@ -118,6 +121,8 @@ pub struct FunctionAcs {
     /// The controls that are on.
     pub enabled: Vec<&'static str>,
 }
+
+fields!(FunctionAcs { device, implemented, enabled });
 
 /// The groups that /sys has, by number.
 pub(super) fn groups(machine: &Machine<'_>, regrouping: &Regrouping, host: &Host<'_>) -> Vec<Group> {
@@ -129,7 +134,7 @@ pub(super) fn groups(machine: &Machine<'_>, regrouping: &Regrouping, host: &Host
     for (id, domain) in host.types {
         let group = groups.binary_search_by_key(id, |group| group.id).ok().and_then(|at| groups.get_mut(at));
         if let Some(group) = group {
-            group.domain = Some(domain.clone());
+            group.r#type = Some(domain.clone());
         }
     }
     groups
@@ -207,7 +212,7 @@ fn group(
     };
     Group {
         id,
-        domain: None,
+        r#type: None,
         devices: addresses(members),
         viable: blockers.is_empty(),
         blockers,

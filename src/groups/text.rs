@@ -23,7 +23,7 @@ impl Examination<'_> {
 
     fn group_text(&self, out: &mut String, group: &Group) {
         let _ = write!(out, "group {}", group.id);
-        if let Some(domain) = &group.domain {
+        if let Some(domain) = &group.r#type {
             let _ = write!(out, " ({domain})");
         }
         let _ = writeln!(out, ": {}, {}", if group.viable { "viable" } else { "not viable" }, sentence(group.isolated));

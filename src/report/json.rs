@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The JSON documents. Fields may be added, never renamed: scripts read them.
 
-use miniserde::{Deserialize, Serialize};
+use crate::json::{fields, readable};
 
 use crate::act::{Outcome, StepResult};
 use crate::config::{Config, ConfigError, Guard};
@@ -10,7 +10,7 @@ use crate::picture::{Device, Firmware};
 use crate::plan::{Decision, Entry, Plan, Problem, Severity, Verdict};
 
 /// The document of `claim`, and of /run/vfio-early/report.json.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Report {
     /// The program's version.
     pub version: String,
@@ -36,8 +36,11 @@ pub struct Report {
     pub problems: Vec<ProblemEntry>,
 }
 
+fields!(Report { version, kernel, dry_run, stage, time_ms, duration_ms, status, iommu, steps, claims, problems });
+readable!(Report { version, kernel, dry_run, stage, time_ms, duration_ms, status, iommu, steps, claims, problems });
+
 /// The document of `status`.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Status {
     /// The program's version.
     pub version: String,
@@ -57,8 +60,10 @@ pub struct Status {
     pub boot: Option<Boot>,
 }
 
+fields!(Status { version, kernel, iommu, claims, devices, groups, problems, boot });
+
 /// When and where devices were claimed.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Boot {
     /// `initramfs`, `udev`, `command`.
     pub stage: String,
@@ -70,8 +75,10 @@ pub struct Boot {
     pub status: u8,
 }
 
+fields!(Boot { stage, time_ms, duration_ms, status });
+
 /// The verdict on the IOMMU.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Iommu {
     /// `enabled`, `disabled`, `absent`.
     pub state: String,
@@ -87,8 +94,11 @@ pub struct Iommu {
     pub advice: Vec<String>,
 }
 
+fields!(Iommu { state, kind, units, firmware_table, interrupt_remapping, advice });
+readable!(Iommu { state, kind, units, firmware_table, interrupt_remapping, advice });
+
 /// One step.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Step {
     /// The device's address.
     pub device: Option<String>,
@@ -100,8 +110,11 @@ pub struct Step {
     pub result: String,
 }
 
+fields!(Step { device, op, value, result });
+readable!(Step { device, op, value, result });
+
 /// One function that a claim is about, or one claim that is about none.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Claim {
     /// The selector, as the program understood it.
     pub selector: String,
@@ -127,8 +140,11 @@ pub struct Claim {
     pub before: Vec<String>,
 }
 
+fields!(Claim { selector, source, device, state, driver, target, guard, reason, stage, time_ms, before });
+readable!(Claim { selector, source, device, state, driver, target, guard, reason, stage, time_ms, before });
+
 /// A device.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct DeviceEntry {
     /// Its address.
     pub address: String,
@@ -160,8 +176,25 @@ pub struct DeviceEntry {
     pub power_state: Option<String>,
 }
 
+fields!(DeviceEntry {
+    address,
+    vendor,
+    device,
+    subsystem_vendor,
+    subsystem_device,
+    class,
+    name,
+    driver,
+    driver_override,
+    iommu_group,
+    numa_node,
+    boot_vga,
+    reset_methods,
+    power_state
+});
+
 /// The document of `check`.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Check {
     /// Everything that is wrong, or worth a thought.
     pub problems: Vec<ProblemEntry>,
@@ -169,8 +202,10 @@ pub struct Check {
     pub claims: Vec<Claim>,
 }
 
+fields!(Check { problems, claims });
+
 /// The document of a command that could not be carried out.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     /// The program's version.
     pub version: String,
@@ -181,6 +216,8 @@ pub struct Failure {
     /// None.
     pub claims: Vec<Claim>,
 }
+
+fields!(Failure { version, status, problems, claims });
 
 impl Failure {
     /// A document with these reasons.
@@ -197,7 +234,7 @@ impl Failure {
 }
 
 /// Something that people should know.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct ProblemEntry {
     /// `error` or `warning`.
     pub severity: String,
@@ -210,6 +247,9 @@ pub struct ProblemEntry {
     /// What it is, and what to do.
     pub message: String,
 }
+
+fields!(ProblemEntry { severity, code, source, device, message });
+readable!(ProblemEntry { severity, code, source, device, message });
 
 impl From<&Verdict> for Iommu {
     fn from(verdict: &Verdict) -> Self {

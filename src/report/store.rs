@@ -2,6 +2,7 @@
 //! The report that stays: /run/vfio-early/report.json, written in the initramfs and read for as long as the machine runs.
 
 use crate::door::{Door, Error};
+use crate::json::{self, FromJson};
 
 use super::json::{Claim, Report};
 
@@ -21,12 +22,12 @@ const STEPS: usize = 1024;
 pub fn load(door: &dyn Door) -> Option<Report> {
     let content = door.read(PATH, MOST).ok()?;
     let text = std::str::from_utf8(&content).ok()?;
-    miniserde::json::from_str(text).ok()
+    Report::from_json(&json::read(text)?)
 }
 
 /// Writes the report.
 pub fn save(door: &dyn Door, report: &Report) -> Result<(), Error> {
-    let mut text = miniserde::json::to_string(report);
+    let mut text = json::to_string(report);
     text.push('\n');
     door.save(PATH, text.as_bytes())
 }

@@ -2,7 +2,7 @@
 //! The AMD part of a legacy image (Linux, drivers/gpu/drm/amd/include/atomfirmware.h, amdgpu/atom.c and
 //! amdgpu_bios.c).
 
-use miniserde::Serialize;
+use crate::json::fields;
 
 use super::bytes::{array, find, part, text, u8_at, u16_at, up_to};
 
@@ -12,7 +12,7 @@ const MAGIC: &[u8] = b" 761295520";
 pub(super) const CHECKSUM: usize = 0x21;
 
 /// What an AMD ROM says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Atom {
     /// Where the ATOM ROM header is, in bytes from the start of the file.
     pub offset: usize,
@@ -31,6 +31,8 @@ pub struct Atom {
     /// Subsystem vendor and device ID of the board, as in `lspci`.
     pub subsystem: String,
 }
+
+fields!(Atom { offset, signature, part_number, build, message, configuration, date, subsystem });
 
 /// Whether this is an AMD legacy image.
 pub(super) fn is_atom(image: &[u8]) -> bool {

@@ -2,7 +2,7 @@
 //! The header of an EFI image and the driver behind it (UEFI Specification, "PCI Option ROMs"; the checks are those of
 //! edk2, MdeModulePkg/Bus/Pci/PciBusDxe/PciOptionRomSupport.c).
 
-use miniserde::Serialize;
+use crate::json::words;
 
 use super::bytes::{blank, blocks, part, u16_at, up_to};
 use super::decompress::{self, Budget};
@@ -38,18 +38,17 @@ pub struct Efi {
 }
 
 /// What lies where the EFI header points.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payload {
     /// A driver.
-    #[serde(rename = "pe")]
     Pe,
     /// A compressed driver.
-    #[serde(rename = "compressed")]
     Compressed,
     /// Neither.
-    #[serde(rename = "unknown")]
     Unknown,
 }
+
+words!(Payload { Pe: "pe", Compressed: "compressed", Unknown: "unknown" });
 
 /// The name of a machine type, as OVMF and its builds are named.
 pub fn machine_name(machine: u16) -> &'static str {

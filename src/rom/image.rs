@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One image of an option ROM: its header and its PCI data structure (PCI Firmware Specification 3.3, section 5.1).
 
-use miniserde::Serialize;
+use crate::json::words;
 
 use super::atom::{self, Atom};
 use super::bytes::{array, blocks, part, sum, u8_at, u16_at, up_to};
@@ -97,18 +97,17 @@ pub struct Pcir {
 }
 
 /// What the checksum of an image says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checksum {
     /// All bytes add up to zero.
-    #[serde(rename = "ok")]
     Ok,
     /// They do not.
-    #[serde(rename = "bad")]
     Bad,
     /// This kind of image has none.
-    #[serde(rename = "none")]
     None,
 }
+
+words!(Checksum { Ok: "ok", Bad: "bad", None: "none" });
 
 /// PC-AT compatible: what a legacy BIOS runs.
 pub const LEGACY: u8 = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The JSON document of `rom show`. Numbers are numbers; IDs and classes are hexadecimal digits in lower case.
 
-use miniserde::Serialize;
+use crate::json::fields;
 
 use super::efi::machine_name;
 use super::image::{Checksum, Image, code_type_name};
@@ -9,7 +9,7 @@ use super::judge::{Answer, Judgement, Verdict};
 use super::{Atom, Npde, Payload, Prefix, Problem, Rom, Vbt, Version};
 
 /// The whole document.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct RomJson {
     size: usize,
     prefix: Option<Prefix>,
@@ -23,7 +23,9 @@ pub struct RomJson {
     problems: Vec<Problem>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+fields!(RomJson { size, prefix, images, trailing_bytes, efi_capable, verdict, ovmf, seabios, card, problems });
+
+#[derive(Clone, Debug)]
 struct ImageJson {
     offset: usize,
     length: usize,
@@ -56,7 +58,39 @@ struct ImageJson {
     versions: Vec<Version>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+fields!(ImageJson {
+    offset,
+    length,
+    signature,
+    declared_length,
+    code_type,
+    code_type_name,
+    vendor,
+    device,
+    class,
+    pcir_offset,
+    pcir_signature,
+    pcir_revision,
+    pcir_length,
+    pcir_last,
+    code_revision,
+    device_list,
+    vital_data,
+    run_time_length,
+    configuration_utility,
+    dmtf_clp,
+    last,
+    in_pci_chain,
+    checksum,
+    pcir_checksum,
+    npde,
+    efi,
+    atom,
+    vbt,
+    versions
+});
+
+#[derive(Clone, Debug)]
 struct EfiJson {
     signature_ok: bool,
     subsystem: u16,
@@ -73,6 +107,23 @@ struct EfiJson {
     signed: Option<bool>,
     loadable: bool,
 }
+
+fields!(EfiJson {
+    signature_ok,
+    subsystem,
+    machine,
+    machine_name,
+    compression,
+    image_offset,
+    payload,
+    payload_offset,
+    payload_length,
+    uncompressed_length,
+    pe_machine,
+    pe_subsystem,
+    signed,
+    loadable
+});
 
 /// The document of a ROM.
 pub fn json(rom: &Rom, judgement: &Judgement) -> RomJson {

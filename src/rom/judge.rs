@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a ROM is good for: can a UEFI guest use it, can a BIOS guest, is it this card's.
 
+use crate::json::{fields, words};
 use std::fmt::Write as _;
-
-use miniserde::Serialize;
 
 use super::bytes::{part, up_to};
 use super::efi::machine_name;
@@ -13,18 +12,17 @@ use super::{Rom, atom};
 use crate::pci::{Class, ExpectedId};
 
 /// The verdict on a ROM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing has to be done.
-    #[serde(rename = "valid")]
     Valid,
     /// `rom repair` makes a valid one of it.
-    #[serde(rename = "repairable")]
     Repairable,
     /// A part of it is missing, damaged, or for something else.
-    #[serde(rename = "invalid")]
     Invalid,
 }
+
+words!(Verdict { Valid: "valid", Repairable: "repairable", Invalid: "invalid" });
 
 impl Verdict {
     /// The word for it.
@@ -38,13 +36,15 @@ impl Verdict {
 }
 
 /// The answer to one question.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// `yes`, `after-repair` or `no`.
     pub answer: &'static str,
     /// Why, one line.
     pub text: String,
 }
+
+fields!(Answer { answer, text });
 
 impl Answer {
     fn new(answer: &'static str, text: String) -> Self {

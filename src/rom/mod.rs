@@ -11,6 +11,7 @@
 //! Cost: time is linear in the size of the file; memory beside the file is one decompressed driver of at most 4 MiB, and
 //! for a repair one copy of the file.
 
+use crate::json::fields;
 mod atom;
 mod bytes;
 mod chain;
@@ -28,8 +29,6 @@ pub mod show;
 mod strings;
 mod vbt;
 mod vfct;
-
-use miniserde::Serialize;
 
 pub use atom::Atom;
 pub use efi::{Efi, Payload};
@@ -71,7 +70,7 @@ impl Rom {
 }
 
 /// What stands before the first image: a tool that writes flash chips wants it, a guest cannot use it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefix {
     /// `nvgi`: NVIDIA's; `unknown`: anything else.
     pub kind: &'static str,
@@ -82,6 +81,8 @@ pub struct Prefix {
     /// Where NVIDIA's ROM directory (`RFRD`) is, in bytes from the start of the file.
     pub directory: Option<usize>,
 }
+
+fields!(Prefix { kind, length, version, directory });
 
 /// Reads a ROM.
 pub fn parse(rom: &[u8]) -> Rom {

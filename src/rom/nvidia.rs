@@ -3,7 +3,7 @@
 //! PCI data structure (NPDE). Sources: NVIDIA/open-gpu-kernel-modules, kernel_gsp_vbios_tu102.c and pciexptbl.h;
 //! Linux, drivers/gpu/drm/nouveau/nvkm/subdev/bios/{npde,image,shadowrom}.c.
 
-use miniserde::Serialize;
+use crate::json::fields;
 
 use super::bytes::{blocks, part, u8_at, u16_at, u32_at};
 
@@ -56,7 +56,7 @@ fn directory(rom: &[u8]) -> Option<usize> {
 
 /// NVIDIA's extension of the PCI data structure. Its length and last bit count for NVIDIA's own programs; a firmware, the
 /// kernel and QEMU know only those of the PCI data structure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Npde {
     /// Where it is, in bytes from the start of the file.
     pub offset: usize,
@@ -69,6 +69,8 @@ pub struct Npde {
     /// Bit 0: private images follow, bit 2: no checksum.
     pub flags: u8,
 }
+
+fields!(Npde { offset, revision, length, last, flags });
 
 /// Reads the extension of the PCI data structure of `length` bytes that is `pcir` bytes into `image`: it is at the next
 /// multiple of 16. `base` is where the image starts in the file.

@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is wrong with a ROM, in a form that people and programs can both use.
 
-use miniserde::Serialize;
+use crate::json::{fields, words};
 
 /// How much a problem matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// The ROM cannot be used as it is.
-    #[serde(rename = "error")]
     Error,
     /// It can be used, but somebody will be surprised.
-    #[serde(rename = "warning")]
     Warning,
     /// Worth knowing, and normal.
-    #[serde(rename = "note")]
     Note,
 }
+
+words!(Severity { Error: "error", Warning: "warning", Note: "note" });
 
 impl Severity {
     /// The word for it.
@@ -29,7 +28,7 @@ impl Severity {
 }
 
 /// One problem of a ROM.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// How much it matters.
     pub severity: Severity,
@@ -44,6 +43,8 @@ pub struct Problem {
     /// Whether `rom repair` puts it right. An error that is not makes the ROM invalid.
     pub repairable: bool,
 }
+
+fields!(Problem { severity, code, offset, message, remedy, repairable });
 
 /// The problems that were found so far. A hostile file can have one in every image: there is a limit.
 #[derive(Debug, Default)]

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Making a valid ROM of a repairable one: into new bytes, every change named, and nothing guessed.
 
+use crate::json::fields;
 use std::fmt::{self, Write as _};
-
-use miniserde::Serialize;
 
 use super::bytes::{sum, up_to};
 use super::image::{Checksum, Image, LEGACY};
@@ -12,7 +11,7 @@ use super::{Rom, parse};
 use crate::pci::ExpectedId;
 
 /// One change. The offsets are those of the input.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Where it starts.
     pub offset: usize,
@@ -25,6 +24,8 @@ pub struct Change {
     /// What was changed, one line.
     pub what: String,
 }
+
+fields!(Change { offset, length, before, after, what });
 
 /// A repaired ROM.
 #[derive(Clone, Debug, PartialEq, Eq)]

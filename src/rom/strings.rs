@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The versions and names that a person looks for in a ROM.
 
-use miniserde::Serialize;
+use crate::json::fields;
 
 use super::bytes::{array, find, part, sum, text, u8_at, u16_at, up_to};
 
 /// One of them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     /// What it is, for example `vBIOS version`.
     pub name: &'static str,
     /// The text, printable ASCII.
     pub text: String,
 }
+
+fields!(Version { name, text });
 
 /// Every text is at most this long.
 const LIMIT: usize = 80;

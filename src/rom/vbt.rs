@@ -2,12 +2,12 @@
 //! Intel's video BIOS table, in the ROMs of its graphics cards (Linux, drivers/gpu/drm/i915/display/intel_bios.c and
 //! intel_vbt_defs.h).
 
-use miniserde::Serialize;
+use crate::json::fields;
 
 use super::bytes::{array, part, sum, text, u16_at, u32_at, up_to};
 
 /// What the table says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vbt {
     /// Where it is, in bytes from the start of the file.
     pub offset: usize,
@@ -20,6 +20,8 @@ pub struct Vbt {
     /// Whether the bytes add up to zero.
     pub checksum_ok: bool,
 }
+
+fields!(Vbt { offset, length, name, version, checksum_ok });
 
 /// No image that has the table is longer.
 const FARTHEST: usize = 1 << 20;

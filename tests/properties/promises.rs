@@ -3,6 +3,7 @@
 
 use vfio_early::cli::Exit;
 use vfio_early::door::{Node, Operation};
+use vfio_early::json::FromJson;
 use vfio_early::pci::Address;
 use vfio_early::plan::same_name;
 use vfio_early::report::{self, json};
@@ -190,7 +191,7 @@ fn the_report_is_true(run: &Run, fault: Option<&Fault>, broken: &mut Broken) {
     };
     let written = !report.claims.is_empty() || report.steps.is_empty();
     if claimed.unsaved.is_none() && written {
-        let saved = saved.and_then(|text| miniserde::json::from_str::<json::Report>(&text).ok());
+        let saved = saved.and_then(|text| json::Report::from_json(&vfio_early::json::read(&text)?));
         match saved {
             Some(saved) if steps(&saved.steps).ends_with(&steps(&report.steps)) => {}
             Some(_) => broken.push("the saved report tells something else".to_owned()),
