@@ -5,14 +5,19 @@
 //! no thread helps there: a process does not end while one of its threads sleeps so, and the boot would wait for it. A
 //! child that hangs is left to the kernel instead, and the program goes on.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
-use std::process::{Command, ExitStatus, Stdio};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 
 use super::{Door, Host};
 
@@ -22,37 +27,70 @@ pub const STEP_WRITE: &str = "step-write";
 /// The hidden command for reading attributes: `vfio-early step-read ROOT PATH...`.
 pub const STEP_READ: &str = "step-read";
 
+/// Where the program finds itself.
+pub(super) const ITSELF: &str = "/proc/self/exe";
+
 /// How much of what a program says is kept.
 const WORDS: usize = 1024 * 1024;
 
 /// How a program ended within its time.
 pub(super) enum Ended {
-    /// By itself.
-    With(ExitStatus),
+    /// By itself, with this status.
+    With(i32),
+    /// By this signal.
+    By(Signal),
     /// Not at all: it was killed, or, where it could not be, left behind.
     NotInTime,
 }
 
-/// Runs a program and waits for it, at most `limit`. Returns how it ended and what it said until then.
-pub(super) fn run(command: &mut Command, limit: Duration) -> io::Result<(Ended, Vec<u8>)> {
-    let end = Instant::now().checked_add(limit);
-    // Not `Stdio::null()`: that needs /dev/null. A pipe whose other end is dropped reads as empty as well.
+/// Starts a program that reads nothing. Returns it and what it will say on both streams. The standard library's way to do
+/// this is twenty times as much code.
+fn start(program: &str, arguments: &[OsString], environment: &[CString]) -> nix::Result<(Pid, OwnedFd)> {
+    // Not /dev/null, which may be missing: a pipe whose other end is dropped reads as empty as well.
+    let (nothing, _) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-    command.stdin(Stdio::piped()).stdout(Stdio::from(writer.try_clone()?)).stderr(Stdio::from(writer));
-    let mut child = command.spawn()?;
-    drop(child.stdin.take());
-    // The command keeps the writing ends; while it does, the pipe never reads as ended.
-    command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
+    let mut streams = PosixSpawnFileActions::init()?;
+    streams.add_dup2(nothing.as_raw_fd(), 0)?;
+    streams.add_dup2(writer.as_raw_fd(), 1)?;
+    streams.add_dup2(writer.as_raw_fd(), 2)?;
+    // A Rust program ignores SIGPIPE; others expect it to end them.
+    let mut attributes = PosixSpawnAttr::init()?;
+    attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
+    attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
+    let mut words = vec![CString::new(program).map_err(|_| Errno::EINVAL)?];
+    for argument in arguments {
+        words.push(CString::new(argument.clone().into_vec()).map_err(|_| Errno::EINVAL)?);
+    }
+    let child = posix_spawn(program, &streams, &attributes, &words, environment)?;
+    Ok((child, reader))
+}
 
+/// Runs a program and waits for it, at most `limit`. Returns how it ended and what it said until then.
+pub(super) fn run(
+    program: &str,
+    arguments: &[OsString],
+    environment: &[CString],
+    limit: Duration,
+) -> io::Result<(Ended, Vec<u8>)> {
+    let end = Instant::now().checked_add(limit);
+    let (child, reader) = start(program, arguments, environment)?;
     let mut reader = std::fs::File::from(reader);
     let mut said = Vec::new();
     let mut open = true;
+    let mut ended = None;
     loop {
-        let ended = child.try_wait()?;
+        if ended.is_none() {
+            ended = match waitpid(child, Some(WaitPidFlag::WNOHANG))? {
+                WaitStatus::Exited(_, status) => Some(Ended::With(status)),
+                WaitStatus::Signaled(_, signal, _) => Some(Ended::By(signal)),
+                _ => None,
+            };
+        }
         let left = end.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
         if ended.is_none() && left.is_zero() {
             // It may sleep too deeply for that; then it stays, and init reaps it when it wakes.
-            let _ = child.kill();
+            let _ = kill(child, Signal::SIGKILL);
+            let _ = waitpid(child, Some(WaitPidFlag::WNOHANG));
             return Ok((Ended::NotInTime, said));
         }
         // Short naps, because a grandchild may hold the pipe open after the child has gone; shorter still at the end,
@@ -71,9 +109,10 @@ pub(super) fn run(command: &mut Command, limit: Duration) -> io::Result<(Ended, 
                 said.extend_from_slice(buffer.get(..count).unwrap_or_default());
             }
         }
-        match ended {
-            Some(status) if ready <= 0 || !open || left.is_zero() => return Ok((Ended::With(status), said)),
-            _ => {}
+        if ready <= 0 || !open || left.is_zero() {
+            if let Some(ended) = ended {
+                return Ok((ended, said));
+            }
         }
     }
 }
@@ -83,29 +122,28 @@ pub(super) fn abandoned(limit: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("no answer for {} s, abandoned", limit.as_secs()))
 }
 
-/// The program itself.
-fn itself(step: &str, root: &OsStr) -> Command {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg(step).arg(root);
-    command
+/// Runs the program itself for one step below `root`.
+fn itself(step: &str, root: &OsStr, words: &[&str], limit: Duration) -> io::Result<(Ended, Vec<u8>)> {
+    let mut arguments = vec![step.into(), root.to_owned()];
+    arguments.extend(words.iter().map(OsString::from));
+    run(ITSELF, &arguments, &[], limit)
 }
 
 /// Writes an attribute below `root` in a child process, at most `limit`.
 pub(super) fn write(root: &OsStr, path: &str, value: &str, limit: Duration) -> io::Result<()> {
-    match run(itself(STEP_WRITE, root).arg(path).arg(value), limit)?.0 {
+    match itself(STEP_WRITE, root, &[path, value], limit)?.0 {
         Ended::NotInTime => Err(abandoned(limit)),
-        Ended::With(status) => match status.code() {
-            Some(0) => Ok(()),
-            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
-            None => Err(io::Error::other(format!("the writing process died ({status})"))),
-        },
+        Ended::With(0) => Ok(()),
+        Ended::With(errno) => Err(io::Error::from_raw_os_error(errno)),
+        Ended::By(signal) => Err(io::Error::other(format!("the writing process died ({signal})"))),
     }
 }
 
 /// Reads attributes below `root` in a child process, at most `limit`; those that did not come in time are missing at the
 /// end.
 pub(super) fn read(root: &OsStr, paths: &[String], limit: Duration) -> io::Result<Vec<io::Result<Vec<u8>>>> {
-    let (_, said) = run(itself(STEP_READ, root).args(paths), limit)?;
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let (_, said) = itself(STEP_READ, root, &paths, limit)?;
     let mut answers = Vec::new();
     let mut rest = said.as_slice();
     // Each answer: an error number, the length, the bytes.

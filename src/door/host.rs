@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The running machine, or a directory that looks like one.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::dir::Dir;
@@ -128,9 +128,7 @@ impl Host {
         // Only a write to /sys runs driver code that may hang.
         let result = match path.starts_with(SYS).then(|| hands::write(&self.root, path, value, limit)) {
             // No /proc: better a write without a time limit than none.
-            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound && !Path::new("/proc/self/exe").exists() => {
-                now()
-            }
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound && !Path::new(hands::ITSELF).exists() => now(),
             Some(result) => result,
             None => now(),
         };
@@ -171,6 +169,35 @@ impl Host {
         let mut content = Vec::new();
         Read::by_ref(&mut file).take(u64::try_from(most).unwrap_or(u64::MAX)).read_to_end(&mut content)?;
         Ok(content)
+    }
+
+    /// Runs the system's modprobe, so that the options and blacklists of modprobe.d apply.
+    fn modprobe(&self, module: &str) -> io::Result<(hands::Ended, Vec<u8>)> {
+        let mut path = SEARCH_PATH.to_owned();
+        let mut environment = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            // initramfs-tools exports options that make modprobe silent and let a blacklist stop it: they are not for us.
+            if name == "PATH" && !value.is_empty() {
+                path = value.to_string_lossy().into_owned();
+            } else if name != "PATH" && name != "MODPROBE_OPTIONS" {
+                environment.push([name, value].join("=".as_ref()));
+            }
+        }
+        environment.push(format!("PATH={path}").into());
+        let environment: Vec<_> =
+            environment.into_iter().filter_map(|variable| CString::new(variable.into_vec()).ok()).collect();
+        let mut result = Err(io::Error::from(Errno::ENOENT));
+        for directory in path.split(':') {
+            let program = format!("{directory}/modprobe");
+            result = hands::run(&program, &[module.into()], &environment, self.limit);
+            // What is no program here may be one in the next directory.
+            let none =
+                |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+            if !result.as_ref().is_err_and(none) {
+                break;
+            }
+        }
+        result
     }
 
     fn read_link(&self, path: &str) -> nix::Result<OsString> {
@@ -255,19 +282,18 @@ impl Door for Host {
         if self.inside.is_some() {
             return Err(Error::other(Operation::Load, module, "no program is started for a machine below --root"));
         }
-        let mut command = Command::new("modprobe");
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        // initramfs-tools exports options that make modprobe silent and let a blacklist stop it: neither is meant for us.
-        let path = if path.is_empty() { SEARCH_PATH.into() } else { path };
-        match hands::run(command.env("PATH", path).env_remove("MODPROBE_OPTIONS").arg(module), self.limit) {
-            Ok((hands::Ended::With(status), _)) if status.success() => Ok(()),
-            Ok((hands::Ended::With(status), said)) => {
+        match self.modprobe(module) {
+            Ok((hands::Ended::With(0), _)) => Ok(()),
+            Ok((hands::Ended::NotInTime, _)) => Err(Error::new(Operation::Load, module, hands::abandoned(self.limit))),
+            Ok((ended, said)) => {
                 let said = String::from_utf8_lossy(&said);
-                let last = said.lines().next_back().unwrap_or_default().trim();
-                let why = if last.is_empty() { format!("modprobe ended with {status}") } else { last.to_owned() };
+                let why = match (said.lines().next_back().unwrap_or_default().trim(), ended) {
+                    ("", hands::Ended::With(status)) => format!("modprobe ended with status {status}"),
+                    ("", _) => "modprobe was killed".to_owned(),
+                    (last, _) => last.to_owned(),
+                };
                 Err(Error::other(Operation::Load, module, why))
             }
-            Ok((hands::Ended::NotInTime, _)) => Err(Error::new(Operation::Load, module, hands::abandoned(self.limit))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(Error::other(Operation::Load, module, "there is no modprobe here (the image needs kmod)"))
             }
