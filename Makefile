@@ -33,7 +33,8 @@ lint:
 	$(CARGO) clippy -q --target $(TARGET) --all-targets -- -D warnings
 	shellcheck $(SCRIPTS)
 
-SCRIPTS = .ci/run packaging/tiny packaging/musl-ld tests/boot/lab.sh tests/boot/all.sh \
+SCRIPTS = .ci/run packaging/tiny packaging/musl-ld tests/boot/lab.sh tests/boot/all.sh tests/boot/groups.sh \
+	tests/boot/groups/init tests/groups/from-lspci.sh \
 	initramfs-tools/hooks/vfio-early initramfs-tools/scripts/init-top/00-vfio-early \
 	dracut/50vfio-early/module-setup.sh dracut/50vfio-early/vfio-early.sh \
 	mkinitcpio/install/vfio-early mkinitcpio/hooks/vfio-early

@@ -160,8 +160,10 @@ fn check(path: &Path, bless: bool, as_directory: bool) -> Vec<String> {
     assert!(case.has_expectation(), "{}: says nowhere what a person expects", path.display());
     assert!(!case.runs.is_empty(), "{}: runs nothing", path.display());
 
-    let machine = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/machines/{}.txt", case.machine()));
-    let tree = case.machine_tree(&fs::read(&machine).unwrap_or_else(|error| panic!("{}: {error}", machine.display())));
+    let places = ["tests/machines/NAME.txt", "tests/groups/machines/NAME.machine"]
+        .map(|place| Path::new(env!("CARGO_MANIFEST_DIR")).join(place.replace("NAME", case.machine())));
+    let machine = places.iter().find(|place| place.exists()).unwrap_or(&places[0]);
+    let tree = case.machine_tree(&fs::read(machine).unwrap_or_else(|error| panic!("{}: {error}", machine.display())));
     let scratch = Scratch::new("golden");
     let (file, directory) = (scratch.0.join("machine"), scratch.0.join("root"));
     fs::write(&file, text::write(&tree, "")).unwrap();

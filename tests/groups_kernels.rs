@@ -4,12 +4,16 @@
 //!
 //! Run by tests/boot/groups.sh, which brings kernels and an initramfs and names them in `GROUPS_KERNELS` (paths, apart by
 //! `:`) and `GROUPS_INITRAMFS`. The recordings stay in `GROUPS_KEEP` when that is set.
+//!
+//! Each recording is judged again with a rule of the hardware broken in it: a comparison that does not notice is no proof.
+//! Where controls are off, the machine is booted once more with the kernel parameter that is said to switch them on.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
+    clippy::panic,
     clippy::print_stdout,
     reason = "a test may panic, and says what it did"
 )]
@@ -17,18 +21,20 @@
 #[path = "groups/machine.rs"]
 mod machine;
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use machine::Machine;
-use vfio_early::groups::examine;
+use vfio_early::groups::{Function, Isolated};
 
+#[derive(Clone)]
 struct Topology {
     name: String,
     amd: bool,
-    parameters: &'static str,
+    parameters: String,
     devices: Vec<String>,
 }
 
@@ -204,7 +210,7 @@ fn by_hand() -> Vec<Topology> {
                 .replace("C,", "pci-testdev,")
         });
         let devices = devices.collect();
-        all.push(Topology { name: (*name).to_owned(), amd: *amd, parameters, devices });
+        all.push(Topology { name: (*name).to_owned(), amd: *amd, parameters: (*parameters).to_owned(), devices });
     }
     all
 }
@@ -335,7 +341,7 @@ fn generated(seed: u64) -> Topology {
         generator.devices.push("pxb-pcie,id=x,bus=pcie.0,bus_nr=160,addr=3.0".to_owned());
         generator.root("x", 0);
     }
-    Topology { name: format!("seed {seed}"), amd, parameters: "", devices: generator.devices }
+    Topology { name: format!("seed {seed}"), amd, parameters: String::new(), devices: generator.devices }
 }
 
 /// Boots `kernel` with the topology and returns what the guest recorded.
@@ -348,7 +354,7 @@ fn boot(topology: &Topology, kernel: &str, initramfs: &str, scratch: &Path) -> R
     let iommu = if topology.amd { "amd_iommu=on" } else { "intel_iommu=on" };
     // On a busy machine the emulated timer is late, which the kernel would take for broken.
     let line = format!("console=ttyS0 quiet panic=-1 no_timer_check {iommu} {}", topology.parameters);
-    qemu.args(["-append", &line]);
+    qemu.args(["-append", line.trim_end()]);
     if topology.amd {
         qemu.args(["-cpu", "EPYC", "-device", "amd-iommu"]);
     } else {
@@ -372,68 +378,252 @@ fn boot(topology: &Topology, kernel: &str, initramfs: &str, scratch: &Path) -> R
     if machine.status.success() { Ok(machine.stdout) } else { Err("the recording is damaged".to_owned()) }
 }
 
-#[test]
-#[ignore = "boots kernels: run tests/boot/groups.sh"]
-fn real_kernels_group_as_recomputed() {
-    let kernels = std::env::var("GROUPS_KERNELS").expect("GROUPS_KERNELS: run tests/boot/groups.sh");
-    let initramfs = std::env::var("GROUPS_INITRAMFS").expect("GROUPS_INITRAMFS: run tests/boot/groups.sh");
-    let seeds: u64 = std::env::var("GROUPS_SEEDS").map_or(14, |text| text.parse().expect("GROUPS_SEEDS: a number"));
-    let keep = std::env::var_os("GROUPS_KEEP").map(PathBuf::from);
-    let only = std::env::var("GROUPS_ONLY").unwrap_or_default();
-    let scratch = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("groups-{}", std::process::id()));
-    std::fs::create_dir_all(&scratch).unwrap();
-    let mut topologies = by_hand();
-    topologies.extend((1..=seeds).map(generated));
-    topologies.retain(|topology| topology.name.contains(&only));
-    let mut failures = String::new();
-    let (mut boots, mut functions, mut groups, mut shared) = (0, 0, 0, 0);
-    let start = Instant::now();
-    for kernel in kernels.split(':') {
-        for topology in &topologies {
-            // Under emulation a guest dies now and then before it has started; that is no answer about groups.
-            let recorded =
-                boot(topology, kernel, &initramfs, &scratch).or_else(|_| boot(topology, kernel, &initramfs, &scratch));
-            let recorded = match recorded {
-                Ok(recorded) => recorded,
-                Err(error) => {
-                    let _ = writeln!(failures, "{}: {error}\n{:#?}", topology.name, topology.devices);
-                    continue;
-                }
-            };
-            let machine = Machine::parse(&recorded);
-            if let Some(keep) = &keep {
-                let (major, minor) = machine.kernel.unwrap();
-                let name = topology.name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
-                std::fs::create_dir_all(keep).unwrap();
-                std::fs::write(keep.join(format!("{name}-{major}.{minor}.machine")), &recorded).unwrap();
+type Control = (&'static str, fn(&mut Function));
+
+/// What a machine would be if its hardware were another: the comparison has to notice.
+const CONTROLS: &[Control] = &[
+    ("no ACS capability anywhere", without_acs),
+    ("ACS on all functions that are no bridges", endpoint_with_acs),
+    ("PCIe-to-PCI bridges that are switch ports with ACS", bridge_as_switch),
+    ("functions that are all conventional", conventional),
+];
+
+/// Where the ACS capability is, in a list that the guest's hardware has made.
+fn acs_at(config: &[u8]) -> Option<usize> {
+    let mut at = 0x100;
+    loop {
+        let head = u32::from_le_bytes(config.get(at..at + 4)?.try_into().unwrap());
+        if head & 0xffff == 0x0d {
+            return Some(at);
+        }
+        at = usize::try_from(head >> 20).unwrap();
+        if at < 0x100 {
+            return None;
+        }
+    }
+}
+
+fn without_acs(function: &mut Function) {
+    if let Some(at) = acs_at(&function.config) {
+        function.config[at] = 0x7f;
+    }
+}
+
+fn set_acs(function: &mut Function) {
+    function.config.resize(4096, 0);
+    function.config[0x100..0x108].copy_from_slice(&[0x0d, 0, 1, 0, 0x1d, 0, 0x1d, 0]);
+}
+
+fn endpoint_with_acs(function: &mut Function) {
+    if express(&function.config).is_some() && !function.is_bridge() {
+        set_acs(function);
+    }
+}
+
+/// Where the PCI Express capability is.
+fn express(config: &[u8]) -> Option<usize> {
+    let mut at = usize::from(config[0x34]);
+    while at >= 0x40 && config[at] != 0x10 {
+        at = usize::from(config[at + 1]);
+    }
+    (at >= 0x40).then_some(at)
+}
+
+fn bridge_as_switch(function: &mut Function) {
+    if let Some(at) = express(&function.config)
+        && function.config[at + 2] >> 4 == 7
+    {
+        function.config[at + 2] = 6 << 4 | 2;
+        set_acs(function);
+    }
+}
+
+fn conventional(function: &mut Function) {
+    if let Some(at) = express(&function.config) {
+        function.config[at] = 0x7f;
+    }
+}
+
+/// What one boot came to.
+#[derive(Default)]
+struct Outcome {
+    functions: usize,
+    groups: usize,
+    shared: usize,
+    /// Why it is no success.
+    failure: Option<String>,
+    /// The broken rules that were noticed.
+    noticed: Vec<&'static str>,
+    /// The same machine with what is said to isolate it.
+    again: Option<Topology>,
+}
+
+/// Compares a recording with itself: what the guest's kernel made of the machine with what is recomputed.
+fn judge(topology: &Topology, recorded: &[u8]) -> Outcome {
+    let mut picture = machine::picture(recorded);
+    let mut outcome = Outcome { functions: picture.functions.len(), ..Outcome::default() };
+    {
+        let examination = picture.examine();
+        outcome.groups = examination.groups.len();
+        outcome.shared = examination.groups.iter().filter(|group| group.devices.len() > 1).count();
+        if examination.groups.is_empty() {
+            outcome.failure = Some("the guest has no groups".to_owned());
+        } else if !examination.agrees() {
+            outcome.failure = Some(format!("DIFFERENT\n{}{}", examination.text(&[]), examination.tree()));
+        }
+        let settings: Vec<&str> = examination
+            .groups
+            .iter()
+            .filter_map(|group| group.parameter.as_deref())
+            .map(|parameter| parameter.strip_prefix("pci=config_acs=").unwrap())
+            .collect();
+        let told = picture.kernel_version() >= Some((6, 11)) && !topology.parameters.contains("config_acs");
+        if !settings.is_empty() && told {
+            let parameters = format!("{} pci=config_acs={}", topology.parameters, settings.join(";"));
+            outcome.again =
+                Some(Topology { name: format!("{}, on again", topology.name), parameters, ..topology.clone() });
+        }
+        if topology.parameters.contains("config_acs") {
+            let still = examination.groups.iter().find(|group| group.parameter.is_some());
+            if let Some(group) = still {
+                outcome.failure =
+                    Some(format!("the parameter did not help group {}\n{}", group.id, examination.text(&[])));
             }
-            let examination = examine(&machine.functions, &machine.host());
-            boots += 1;
-            functions += machine.functions.len();
-            groups += examination.groups.len();
-            shared += examination.groups.iter().filter(|group| group.devices.len() > 1).count();
-            let agrees = examination.agrees();
-            println!(
-                "{} {:?}: {} functions in {} groups: {}",
-                topology.name,
-                machine.kernel.unwrap(),
-                machine.functions.len(),
-                examination.groups.len(),
-                if agrees { "the same" } else { "DIFFERENT" }
-            );
-            if examination.groups.is_empty() {
-                let _ = writeln!(failures, "{}: the guest has no groups", topology.name);
-            }
-            if !agrees {
-                let _ = writeln!(failures, "{}\n{}{}", topology.name, examination.text(&[]), examination.tree());
+            // Ports with ACS, and a card in each: nothing shares but the chipset's functions.
+            let shares = |isolated| isolated != Isolated::No;
+            if examination.groups.iter().filter(|group| !shares(group.isolated)).count() > 1 {
+                outcome.failure = Some(format!("not isolated\n{}", examination.text(&[])));
             }
         }
     }
-    std::fs::remove_dir_all(&scratch).unwrap();
+    let functions = picture.functions.clone();
+    for (name, change) in CONTROLS {
+        picture.functions.clone_from(&functions);
+        picture.functions.iter_mut().for_each(change);
+        if !picture.examine().agrees() {
+            outcome.noticed.push(name);
+        }
+    }
+    outcome
+}
+
+/// What all boots need.
+struct Lab {
+    kernels: Vec<String>,
+    initramfs: String,
+    keep: Option<PathBuf>,
+    scratch: PathBuf,
+    jobs: usize,
+}
+
+impl Lab {
+    fn run(&self, topology: &Topology, kernel: &str, job: usize) -> Outcome {
+        let scratch = self.scratch.join(job.to_string());
+        std::fs::create_dir_all(&scratch).unwrap();
+        let start = Instant::now();
+        // Under emulation a guest dies now and then before it has started; that is no answer about groups.
+        let boot = || boot(topology, kernel, &self.initramfs, &scratch);
+        let recorded = match boot().or_else(|_| boot()) {
+            Ok(recorded) => recorded,
+            Err(error) => {
+                println!("{}: NO ANSWER from {kernel}", topology.name);
+                let failure = Some(format!("{error}\n{:#?}", topology.devices));
+                return Outcome { failure, ..Outcome::default() };
+            }
+        };
+        let (major, minor) = machine::picture(&recorded).kernel_version().unwrap();
+        if let Some(keep) = &self.keep {
+            let name = topology.name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+            std::fs::create_dir_all(keep).unwrap();
+            std::fs::write(keep.join(format!("{name}-{major}.{minor}.machine")), &recorded).unwrap();
+        }
+        let outcome = judge(topology, &recorded);
+        println!(
+            "Linux {major}.{minor}, {}: {} functions in {} groups: {} ({} of {} broken rules noticed, {:.1} s)",
+            topology.name,
+            outcome.functions,
+            outcome.groups,
+            if outcome.failure.is_none() { "the same" } else { "DIFFERENT" },
+            outcome.noticed.len(),
+            CONTROLS.len(),
+            start.elapsed().as_secs_f32()
+        );
+        outcome
+    }
+
+    /// Boots every topology with every kernel, some at a time.
+    fn run_all(&self, topologies: &[Topology]) -> Vec<(String, Outcome)> {
+        let boots: Vec<(&String, &Topology)> =
+            self.kernels.iter().flat_map(|kernel| topologies.iter().map(move |topology| (kernel, topology))).collect();
+        let (next, outcomes) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let work = |job| {
+            while let Some((kernel, topology)) = boots.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let mut outcome = self.run(topology, kernel, job);
+                let again = outcome.again.take();
+                outcomes.lock().unwrap().push((topology.name.clone(), outcome));
+                if let Some(again) = again {
+                    let outcome = self.run(&again, kernel, job);
+                    outcomes.lock().unwrap().push((again.name, outcome));
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for job in 0..self.jobs {
+                scope.spawn(move || work(job));
+            }
+        });
+        outcomes.into_inner().unwrap()
+    }
+}
+
+#[test]
+#[ignore = "boots kernels: run tests/boot/groups.sh"]
+fn real_kernels_group_as_recomputed() {
+    let variable = |name: &str| std::env::var(name).ok();
+    let number = |name: &str, usual: u64| variable(name).map_or(usual, |text| text.parse().expect(name));
+    let scratch = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("groups-{}", std::process::id()));
+    let lab = Lab {
+        kernels: std::env::split_paths(&variable("GROUPS_KERNELS").expect("GROUPS_KERNELS: run tests/boot/groups.sh"))
+            .map(|path| path.into_os_string().into_string().unwrap())
+            .collect(),
+        initramfs: variable("GROUPS_INITRAMFS").expect("GROUPS_INITRAMFS: run tests/boot/groups.sh"),
+        keep: variable("GROUPS_KEEP").map(PathBuf::from),
+        scratch,
+        jobs: usize::try_from(number("GROUPS_JOBS", 2)).unwrap(),
+    };
+    let only = variable("GROUPS_ONLY").unwrap_or_default();
+    let mut topologies = by_hand();
+    topologies.extend((1..=number("GROUPS_SEEDS", 16)).map(generated));
+    topologies.retain(|topology| topology.name.contains(&only));
+    let start = Instant::now();
+    let outcomes = lab.run_all(&topologies);
+    std::fs::remove_dir_all(&lab.scratch).unwrap();
+    let sum = |count: fn(&Outcome) -> usize| outcomes.iter().map(|(_, outcome)| count(outcome)).sum::<usize>();
+    let failures: Vec<String> = outcomes
+        .iter()
+        .filter_map(|(name, outcome)| outcome.failure.as_ref().map(|failure| format!("{name}: {failure}")))
+        .collect();
     println!(
-        "{boots} boots of {} topologies, {functions} functions, {groups} groups, {shared} of them shared, {:?}",
+        "{} boots of {} topologies ({} with an AMD IOMMU), {} functions, {} groups, {} of them shared: {} disagreements, {:.0} s",
+        outcomes.len(),
         topologies.len(),
-        start.elapsed()
+        topologies.iter().filter(|topology| topology.amd).count(),
+        sum(|outcome| outcome.functions),
+        sum(|outcome| outcome.groups),
+        sum(|outcome| outcome.shared),
+        failures.len(),
+        start.elapsed().as_secs_f32()
     );
-    assert!(failures.is_empty(), "{failures}");
+    let mut noticed: BTreeMap<&str, usize> = CONTROLS.iter().map(|(name, _)| (*name, 0)).collect();
+    for name in outcomes.iter().flat_map(|(_, outcome)| &outcome.noticed) {
+        *noticed.get_mut(name).unwrap() += 1;
+    }
+    for (name, times) in &noticed {
+        println!("with {name}: {times} of {} differ", outcomes.len());
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    if only.is_empty() {
+        let blind: Vec<_> = noticed.iter().filter(|(_, times)| **times == 0).collect();
+        assert!(blind.is_empty(), "never noticed: {blind:?}");
+    }
 }

@@ -88,7 +88,7 @@ impl Picture {
     }
 
     /// The running kernel's version, major and minor.
-    fn kernel_version(&self) -> Option<(u32, u32)> {
+    pub fn kernel_version(&self) -> Option<(u32, u32)> {
         let mut numbers = self.kernel.split(|letter: char| !letter.is_ascii_digit());
         Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
     }

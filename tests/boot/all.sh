@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Every boot with the binary that ships, and a few with the default build; every one with that where the other cannot be
-# built here.
+# The kernels that judge the recomputed IOMMU groups. Then every boot with the binary that ships, and a few with the default
+# build; every one with that where the other cannot be built here.
 set -eu
+tests/boot/groups.sh
 boots() { cargo test -q --target "$(rustc -vV | sed -n 's/^host: //p')" --test boot -- "$@"; }
 # As large as the initramfs may bear, in bytes.
 small() {

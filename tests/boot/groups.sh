@@ -3,18 +3,18 @@
 #
 # Boots real kernels under QEMU on machines of many shapes and lets them judge the recomputed IOMMU groups
 # (tests/groups_kernels.rs). Without arguments the kernels are those of Debian 12 and 13, from the lab's roots; other
-# kernels can be named as arguments (vmlinux or vmlinuz). One boot at a time, about six seconds each.
+# kernels can be named as arguments (vmlinux or vmlinuz). Two boots at a time, four seconds each.
 #
-#   GROUPS_SEEDS=N     how many generated machines (14)
+#   GROUPS_SEEDS=N     how many generated machines (16)
 #   GROUPS_ONLY=TEXT   only machines with TEXT in their name
 #   GROUPS_KEEP=DIR    keep the recorded machines
+#   GROUPS_JOBS=N      how many boots at a time (2)
 set -eu
 here=$(dirname "$(readlink -f "$0")")
 die() { echo "groups: $*" >&2; exit 1; }
 
+"$here/lab.sh" tools
 busybox=${BUSYBOX:-$(command -v busybox)} || die "busybox is missing (package busybox-static)"
-command -v cpio >/dev/null || die "cpio is missing"
-command -v qemu-system-x86_64 >/dev/null || die "qemu-system-x86_64 is missing (package qemu-system-x86)"
 
 if [ $# = 0 ]; then
 	for suite in bookworm trixie; do
@@ -44,4 +44,4 @@ chmod 755 "$scratch/root/init"
 
 cd "$here/../.."
 GROUPS_KERNELS=$kernels GROUPS_INITRAMFS=$scratch/initramfs \
-	cargo test --quiet --test groups_kernels -- --ignored --nocapture
+	cargo test --quiet --target "$(rustc -vV | sed -n 's/^host: //p')" --test groups_kernels -- --ignored --nocapture

@@ -42,6 +42,8 @@ missing() {
 		mmdebstrap mmdebstrap
 		xz xz-utils
 		zstd zstd
+		busybox busybox-static
+		cpio cpio
 		/sbin/mke2fs e2fsprogs
 		/usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 		shellcheck shellcheck

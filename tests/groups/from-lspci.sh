@@ -14,6 +14,15 @@ function hex(text,    i, value) {
 	return value
 }
 function byte(at) { return bytes[address, at] }
+function word(at) { return toupper(byte(at + 1) byte(at)) }
+# Where the capability with this ID begins; 0 when there is none, or what was printed does not reach it.
+function capability(id,    at, steps) {
+	for (at = hex(byte(52)); size[address] >= 256 && at >= 64 && steps++ < 48; at = hex(byte(at + 1))) {
+		at -= at % 4
+		if (byte(at) == id) return at
+	}
+	return 0
+}
 function domain(a) { return substr(a, 1, length(a) - 8) }
 function bus(a) { return hex(substr(a, length(a) - 6, 2)) }
 function place(a) { return (a in inside ? place(inside[a]) : "pci" substr(a, 1, length(a) - 5)) "/" a }
@@ -57,20 +66,16 @@ END {
 	for (i = 1; i <= count; i++) {
 		address = list[i]
 		print "at /sys/devices/" place(address)
-		print "vendor = 0x" byte(1) byte(0)
-		print "device = 0x" byte(3) byte(2)
-		print "class = 0x" byte(11) byte(10) byte(9)
+		# Where the subsystem IDs are: in the header of a device, in a capability of a bridge.
+		at = hex(byte(14)) % 128 == 1 ? capability("0d") + 4 : 44
+		subsystem = at > 4 ? "sv0000" word(at) "sd0000" word(at + 2) : "sv00000000sd00000000"
+		print "modalias = pci:v0000" word(0) "d0000" word(2) subsystem "bc" toupper(byte(11)) "sc" toupper(byte(10)) "i" toupper(byte(9))
 		up = place(address)
 		gsub(/[^\/]+/, "..", up)
 		if (address in driver) print "driver -> ../" up "/bus/pci/drivers/" driver[address]
 		if (address in group) print "iommu_group -> ../" up "/kernel/iommu_groups/" group[address]
-		express = steps = 0
-		for (at = hex(byte(52)); size[address] >= 256 && at >= 64 && steps++ < 48; at = hex(byte(at + 1))) {
-			at -= at % 4
-			if (byte(at) == "10") { express = 1; break }
-		}
 		last = size[address]
-		if (last == 256 && express) last = 252
+		if (last == 256 && capability("10")) last = 252
 		print "config hex"
 		for (at = 0; at < last; at++) {
 			printf "%s%s", at % 16 ? " " : "  ", byte(at)

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! # Why this case is there.
-//! machine: two-identical-gpus            a file in tests/machines, without .txt
+//! machine: two-identical-gpus            a file in tests/machines, without .txt, or in tests/groups/machines, without .machine
 //! conf: claim 10de:2204                  a line of /etc/vfio-early.conf
 //! cmdline: vfio_early=off                words after those on the machine's kernel command line
 //! overlay: at /etc/vfio-early.d          lines of the machine's format: more files, or others
