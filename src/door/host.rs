@@ -86,7 +86,12 @@ impl Host {
             None => nix::fcntl::open(path, flags, Mode::empty()),
             Some(root) => {
                 let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-                nix::fcntl::openat2(root, path, OpenHow::new().flags(flags).resolve(resolve))
+                // A rename or a mount anywhere on the machine spoils a look through `..`, and says so.
+                let again = |result: &nix::Result<OwnedFd>| !matches!(result, Err(Errno::EAGAIN));
+                let mut looks = std::iter::repeat_with(|| {
+                    nix::fcntl::openat2(root, path, OpenHow::new().flags(flags).resolve(resolve))
+                });
+                looks.by_ref().take(100).find(again).unwrap_or(Err(Errno::EAGAIN))
             }
         }
     }

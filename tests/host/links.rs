@@ -4,9 +4,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use vfio_early::door::Node;
+use vfio_early::door::{Door, Host, Node};
 
+use crate::disk::Scratch;
 use crate::program::{Machine, changes, inventory, tree};
 
 const GPU: &str = "0000:65:00.0";
@@ -179,4 +181,30 @@ fn loops_end() {
     let ran = Machine::new(&tree).run("claim");
     assert_eq!(ran.status, 1, "{ran:?}");
     assert!(ran.stderr.contains("cannot save /run/vfio-early/report.json: Too many symbolic links"), "{ran:?}");
+}
+
+/// The kernel gives up a look through `..` while something is renamed, wherever on the machine that is (openat2(2)).
+#[test]
+fn renames_elsewhere_spoil_no_look() {
+    let scratch = Scratch::new("renames");
+    let (root, elsewhere) = (scratch.0.join("root"), scratch.0.join("elsewhere"));
+    fs::create_dir_all(root.join("a")).unwrap();
+    fs::create_dir_all(&elsewhere).unwrap();
+    fs::write(root.join("file"), "x\n").unwrap();
+    symlink("../file", root.join("a/link")).unwrap();
+    let host = Host::open(root.as_os_str()).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (one, other) = (elsewhere.join("one"), elsewhere.join("other"));
+            fs::write(&one, "").unwrap();
+            while !done.load(Ordering::Relaxed) {
+                fs::rename(&one, &other).unwrap();
+                fs::rename(&other, &one).unwrap();
+            }
+        });
+        let failed: Vec<_> = (0..20_000).filter_map(|_| host.attribute("/a/link").err()).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(failed.is_empty(), "{} looks failed, as {}", failed.len(), failed[0]);
+    });
 }
