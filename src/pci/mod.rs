@@ -7,6 +7,7 @@ mod class;
 mod hex;
 mod id;
 mod modalias;
+pub mod names;
 mod path;
 
 pub use address::{Address, Slot};

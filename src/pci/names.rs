@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What vendors and devices are called: the list pci.ids, which distributions ship (hwdata) and which `lspci` reads.
+
+use super::{Identity, hex_field};
+
+/// What the list calls a function. What it does not know stays empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The vendor.
+    pub vendor: String,
+    /// The device.
+    pub device: String,
+    /// The card that the device sits on.
+    pub subsystem: String,
+}
+
+/// Looks up these functions in a pci.ids, in one pass over its lines: a vendor, below it its devices behind one tab, below
+/// each of those its subsystems behind two. The classes at its end are not looked at. The first name counts.
+pub fn look_up(list: &[u8], wanted: &[Identity]) -> Vec<Names> {
+    let mut found = vec![Names::default(); wanted.len()];
+    // The vendor and the device that the lines belong to, where somebody asks for them.
+    let (mut vendor, mut device) = (None, None);
+    for line in list.split(|byte| *byte == b'\n') {
+        let text = match line {
+            [b'\t', b'\t', rest @ ..] if device.is_some() => rest,
+            [b'\t', rest @ ..] if vendor.is_some() => rest,
+            [b'\t' | b'#', ..] | [] => continue,
+            [b'C', b' ', ..] => break,
+            rest => rest,
+        };
+        let depth = line.len().saturating_sub(text.len());
+        let Some((first, rest)) = number(text) else {
+            // Something that is no vendor ends the one before it.
+            if depth == 0 {
+                (vendor, device) = (None, None);
+            }
+            continue;
+        };
+        let (second, name) = match depth {
+            0 => {
+                (vendor, device) = (None, None);
+                (0, rest)
+            }
+            1 => {
+                device = None;
+                (0, rest)
+            }
+            _ => match number(rest) {
+                Some(second) => second,
+                None => continue,
+            },
+        };
+        for (names, id) in found.iter_mut().zip(wanted) {
+            let (asked, place) = match depth {
+                0 => (id.vendor == first, &mut names.vendor),
+                1 => (vendor == Some(id.vendor) && id.device == first, &mut names.device),
+                _ => {
+                    let here = vendor == Some(id.vendor) && device == Some(id.device);
+                    (here && (id.subvendor, id.subdevice) == (first, second), &mut names.subsystem)
+                }
+            };
+            if asked {
+                match depth {
+                    0 => vendor = Some(first),
+                    1 => device = Some(first),
+                    _ => {}
+                }
+                if place.is_empty() {
+                    *place = String::from_utf8_lossy(name.trim_ascii()).into_owned();
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The four hexadecimal digits at the start of a line, and what comes after the blank behind them.
+fn number(text: &[u8]) -> Option<(u16, &[u8])> {
+    let (digits, rest) = text.split_at_checked(4)?;
+    let number = hex_field(std::str::from_utf8(digits).ok()?, 4, 4)?;
+    Some((u16::try_from(number).ok()?, rest.strip_prefix(b" ")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pci::Class;
+    use proptest::prelude::*;
+    use std::fmt::Write as _;
+
+    const LIST: &[u8] = b"# a comment\n\
+        10de  NVIDIA Corporation\n\
+        \t1e04  TU102 [GeForce RTX 2080 Ti]\n\
+        \t\t1462 3711  RTX 2080 Ti Gaming X Trio\n\
+        \t1e07  other\n\
+        \t\t1462 3711  of another device\n\
+        \tzzzz  no number\n\
+        \n\
+        1462  Micro-Star\n\
+        \t1e04  of another vendor\n\
+        C 10  Nothing that looks like a vendor\n\
+        10df  after the classes\n";
+
+    fn id(vendor: u16, device: u16, subvendor: u16, subdevice: u16) -> Identity {
+        Identity { vendor, device, subvendor, subdevice, class: Class(0) }
+    }
+
+    fn name(identity: Identity) -> [String; 3] {
+        let names = look_up(LIST, &[id(1, 2, 3, 4), identity]).pop().unwrap();
+        [names.vendor, names.device, names.subsystem]
+    }
+
+    #[test]
+    fn a_function_has_the_names_of_its_own_lines() {
+        let all = ["NVIDIA Corporation", "TU102 [GeForce RTX 2080 Ti]", "RTX 2080 Ti Gaming X Trio"];
+        assert_eq!(name(id(0x10de, 0x1e04, 0x1462, 0x3711)), all);
+        assert_eq!(name(id(0x10de, 0x1e04, 0x1462, 1)), [all[0], all[1], ""]);
+        assert_eq!(name(id(0x10de, 0x1e07, 0x1462, 0x3711)), [all[0], "other", "of another device"]);
+        assert_eq!(name(id(0x10de, 1, 0x1462, 0x3711)), [all[0], "", ""]);
+        assert_eq!(name(id(0x1462, 0x1e04, 0, 0)), ["Micro-Star", "of another vendor", ""]);
+        assert_eq!(name(id(0x10df, 0, 0, 0)), ["", "", ""]);
+    }
+
+    #[test]
+    fn functions_that_are_asked_for_together_are_told_apart() {
+        let both = look_up(LIST, &[id(0x10de, 0x1e07, 0, 0), id(0x10de, 0x1e04, 0, 0), id(0x10de, 0x1e07, 0, 0)]);
+        let devices: Vec<&str> = both.iter().map(|names| names.device.as_str()).collect();
+        assert_eq!(devices, ["other", "TU102 [GeForce RTX 2080 Ti]", "other"]);
+    }
+
+    /// The same, as plainly as it can be said.
+    fn plainly(list: &str, identity: &Identity) -> Names {
+        let mut names = Names::default();
+        let (mut vendor, mut device) = (String::new(), String::new());
+        let (wanted_vendor, wanted_device) = (format!("{:04x}", identity.vendor), format!("{:04x}", identity.device));
+        let subsystem = format!("{:04x} {:04x}", identity.subvendor, identity.subdevice);
+        for line in list.lines() {
+            let Some((number, name)) = line.trim_start_matches('\t').split_once("  ") else { continue };
+            let place = match line.bytes().take_while(|byte| *byte == b'\t').count() {
+                0 => {
+                    (vendor, device) = (number.to_owned(), String::new());
+                    (vendor == wanted_vendor).then_some(&mut names.vendor)
+                }
+                1 => {
+                    device = number.to_owned();
+                    (vendor == wanted_vendor && device == wanted_device).then_some(&mut names.device)
+                }
+                _ => (vendor == wanted_vendor && device == wanted_device && number == subsystem)
+                    .then_some(&mut names.subsystem),
+            };
+            if let Some(place) = place.filter(|place| place.is_empty()) {
+                *place = name.to_owned();
+            }
+        }
+        names
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn many_functions_have_the_names_that_each_has_alone(
+            lines in proptest::collection::vec((0..3_usize, 1..4_u16, 1..3_u16, "[a-z]{1,3}"), 0..30),
+            wanted in proptest::collection::vec((1..4_u16, 1..4_u16, 1..4_u16, 1..3_u16), 0..6),
+        ) {
+            let mut list = String::new();
+            for (depth, first, second, name) in lines {
+                let tabs = "\t".repeat(depth);
+                let second = if depth == 2 { format!(" {second:04x}") } else { String::new() };
+                writeln!(list, "{tabs}{first:04x}{second}  {name}").unwrap();
+            }
+            let wanted: Vec<Identity> = wanted.into_iter().map(|(a, b, c, d)| id(a, b, c, d)).collect();
+            let expected: Vec<Names> = wanted.iter().map(|identity| plainly(&list, identity)).collect();
+            prop_assert_eq!(look_up(list.as_bytes(), &wanted), expected);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(list in proptest::collection::vec(proptest::sample::select(b"10de \t\n#C\xff".to_vec()), 0..200)) {
+            let names = look_up(&list, &[id(0x10de, 0x10de, 0x10de, 0x10de)]);
+            prop_assert_eq!(names.len(), 1);
+        }
+    }
+
+    #[test]
+    fn the_real_list_is_read() {
+        let Ok(list) = std::fs::read("/usr/share/misc/pci.ids") else {
+            let _ =
+                std::io::Write::write_all(&mut std::io::stderr(), b"NOT RUN: /usr/share/misc/pci.ids is not there\n");
+            return;
+        };
+        let names = look_up(&list, &[id(0x10de, 0x1e04, 0x1462, 0x3711), id(0x8086, 0x1533, 0x8086, 0x0001)]);
+        assert_eq!(names[0].vendor, "NVIDIA Corporation");
+        assert!(names[0].device.contains("2080 Ti"), "{names:?}");
+        assert!(names[1].device.contains("I210"), "{names:?}");
+    }
+}
