@@ -72,6 +72,11 @@ fn judge(run: &Run, outcome: &mut Outcome) -> Vec<String> {
             wrong.push(format!("{name} has blanks at the end of a line"));
         }
     }
+    if run.arguments.starts_with("status") && !run.arguments.contains("--") {
+        // A word that is longer than a line stays whole.
+        let too_long = |line: &&str| line.chars().count() > 80 && line.trim_start().contains(' ');
+        wrong.extend(outcome.stdout.lines().filter(too_long).map(|line| format!("more than 80 columns: {line:?}")));
+    }
     if run.is_json() {
         match json::parse(&outcome.stdout) {
             Ok(mut value) => {

@@ -20,6 +20,7 @@ use crate::pci::capability::ConfigSpace;
 use crate::pci::{Address, Class};
 
 pub use report::{Blocker, FunctionAcs, Group, Isolated, Reason};
+pub use text::sentence;
 
 use machine::Machine;
 use regroup::Regrouping;

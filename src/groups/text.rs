@@ -84,7 +84,8 @@ impl Examination<'_> {
     }
 }
 
-fn sentence(isolated: Isolated) -> &'static str {
+/// What backs the split of a group, for people.
+pub fn sentence(isolated: Isolated) -> &'static str {
     match isolated {
         Isolated::Acs => "isolated by ACS",
         Isolated::Quirk => "isolated, as the kernel knows of this device",

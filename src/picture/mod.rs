@@ -6,8 +6,10 @@
 
 mod device;
 mod functions;
+mod holders;
 mod iommu;
 mod platform;
+mod traits;
 
 use crate::door::{self, Door, Error};
 use crate::groups::Function;
@@ -15,8 +17,10 @@ use crate::pci::{Address, parse_modalias};
 
 pub(crate) use device::driver;
 pub use device::{Detail, Device};
+pub use holders::{Holder, Holders};
 pub use iommu::{Firmware, Group, IommuFacts, Processor};
 pub use platform::FirmwareFramebuffer;
+pub use traits::{ResizableBar, Traits};
 
 /// Where the PCI bus is.
 pub const PCI: &str = "/sys/bus/pci";

@@ -5,8 +5,7 @@ use crate::json::{fields, readable};
 
 use crate::act::{Outcome, StepResult};
 use crate::config::{Config, ConfigError, Guard};
-use crate::groups::Group;
-use crate::picture::{Device, Firmware};
+use crate::picture::Firmware;
 use crate::plan::{Decision, Entry, Plan, Problem, Severity, Verdict};
 
 /// The document of `claim`, and of /run/vfio-early/report.json.
@@ -38,44 +37,6 @@ pub struct Report {
 
 fields!(Report { version, kernel, dry_run, stage, time_ms, duration_ms, status, iommu, steps, claims, problems });
 readable!(Report { version, kernel, dry_run, stage, time_ms, duration_ms, status, iommu, steps, claims, problems });
-
-/// The document of `status`.
-#[derive(Clone, Debug, Default)]
-pub struct Status {
-    /// The program's version.
-    pub version: String,
-    /// The kernel's release.
-    pub kernel: String,
-    /// The verdict on the IOMMU.
-    pub iommu: Iommu,
-    /// Every claim and its present state.
-    pub claims: Vec<Claim>,
-    /// The devices of interest.
-    pub devices: Vec<DeviceEntry>,
-    /// The IOMMU groups of those devices.
-    pub groups: Vec<Group>,
-    /// What people should know.
-    pub problems: Vec<ProblemEntry>,
-    /// When and where devices were last claimed.
-    pub boot: Option<Boot>,
-}
-
-fields!(Status { version, kernel, iommu, claims, devices, groups, problems, boot });
-
-/// When and where devices were claimed.
-#[derive(Clone, Debug, Default)]
-pub struct Boot {
-    /// `initramfs`, `udev`, `command`.
-    pub stage: String,
-    /// Milliseconds since the kernel started.
-    pub time_ms: u64,
-    /// Milliseconds.
-    pub duration_ms: u64,
-    /// The exit status.
-    pub status: u8,
-}
-
-fields!(Boot { stage, time_ms, duration_ms, status });
 
 /// The verdict on the IOMMU.
 #[derive(Clone, Debug, Default)]
@@ -142,56 +103,6 @@ pub struct Claim {
 
 fields!(Claim { selector, source, device, state, driver, target, guard, reason, stage, time_ms, before });
 readable!(Claim { selector, source, device, state, driver, target, guard, reason, stage, time_ms, before });
-
-/// A device.
-#[derive(Clone, Debug, Default)]
-pub struct DeviceEntry {
-    /// Its address.
-    pub address: String,
-    /// Vendor ID.
-    pub vendor: String,
-    /// Device ID.
-    pub device: String,
-    /// Subsystem vendor ID.
-    pub subsystem_vendor: String,
-    /// Subsystem device ID.
-    pub subsystem_device: String,
-    /// Class code.
-    pub class: String,
-    /// What it is called.
-    pub name: String,
-    /// The driver that holds it.
-    pub driver: Option<String>,
-    /// The override that is set.
-    pub driver_override: Option<String>,
-    /// Its IOMMU group.
-    pub iommu_group: Option<u32>,
-    /// Its NUMA node.
-    pub numa_node: Option<u16>,
-    /// Whether it is the boot display; `null` on what is no display.
-    pub boot_vga: Option<bool>,
-    /// The ways to reset it.
-    pub reset_methods: Vec<String>,
-    /// Its power state.
-    pub power_state: Option<String>,
-}
-
-fields!(DeviceEntry {
-    address,
-    vendor,
-    device,
-    subsystem_vendor,
-    subsystem_device,
-    class,
-    name,
-    driver,
-    driver_override,
-    iommu_group,
-    numa_node,
-    boot_vga,
-    reset_methods,
-    power_state
-});
 
 /// The document of `check`.
 #[derive(Clone, Debug, Default)]
@@ -291,29 +202,6 @@ pub fn problems(config: &Config, problems: &[Problem]) -> Vec<ProblemEntry> {
         message: problem.message.clone(),
     });
     entries.collect()
-}
-
-impl From<&Device> for DeviceEntry {
-    fn from(device: &Device) -> Self {
-        let detail = device.detail.clone().unwrap_or_default();
-        let identity = device.identity;
-        Self {
-            address: device.address.to_string(),
-            vendor: format!("{:04x}", identity.vendor),
-            device: format!("{:04x}", identity.device),
-            subsystem_vendor: format!("{:04x}", identity.subvendor),
-            subsystem_device: format!("{:04x}", identity.subdevice),
-            class: identity.class.to_string(),
-            name: identity.class.name().to_owned(),
-            driver: detail.driver,
-            driver_override: detail.driver_override,
-            iommu_group: detail.group,
-            numa_node: detail.numa_node,
-            boot_vga: detail.boot_vga,
-            reset_methods: detail.reset_methods,
-            power_state: detail.power_state,
-        }
-    }
 }
 
 /// The steps of a plan, as they ended, or as they are planned where nothing was done.

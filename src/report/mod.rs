@@ -3,6 +3,7 @@
 
 pub mod json;
 mod kernel_log;
+pub mod status;
 mod store;
 
 pub use kernel_log::{Level, say};

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The answer to the question that people have: will my guest get its GPU?
+
+use std::fmt::Write as _;
+
+use crate::plan::{Plan, State};
+use crate::report::json::Claim;
+use crate::report::status::Status;
+
+/// One sentence.
+pub(super) fn headline(plan: &Plan, status: &Status) -> String {
+    if plan.off {
+        return "vfio_early=off is on the kernel command line: nothing is touched".to_owned();
+    }
+    let all = status.claims.len();
+    if all == 0 {
+        return "nothing is claimed on this machine".to_owned();
+    }
+    // On its driver is not yet in a guest's reach.
+    let obstacle = match (plan.verdict.state, plan.verdict.remapping) {
+        (State::Enabled, Some(false)) => "interrupts are not remapped".to_owned(),
+        (State::Enabled, _) => String::new(),
+        _ => plan.verdict.reason(),
+    };
+    let claimed = || status.claims.iter().filter(|claim| claim.state == "claimed");
+    let blocked = claimed().filter(|claim| is_blocked(status, claim)).count();
+    let is_ready = |claim: &Claim| claim.state == "claimed" && obstacle.is_empty() && !is_blocked(status, claim);
+    let mut text = match (claimed().filter(|claim| is_ready(claim)).count(), all) {
+        (1, 1) => "the claimed device is ready for a guest".to_owned(),
+        (0, _) => "no claimed device is ready for a guest".to_owned(),
+        (ready, _) if ready == all => format!("all {all} claimed devices are ready for a guest"),
+        (ready, _) => format!("{ready} of {all} claimed devices are ready for a guest"),
+    };
+    let mut before = " (";
+    let ways = ["pending", "refused", "failed", "missing", "drifted"].map(|state| (count(status, state), state));
+    for (number, what) in ways.into_iter().chain([(blocked, "in a group that is not viable")]) {
+        if number > 0 {
+            let _ = write!(text, "{before}{number} {what}");
+            before = ", ";
+        }
+    }
+    if before == ", " {
+        text.push(')');
+    }
+    if !obstacle.is_empty() {
+        let _ = write!(text, ": {obstacle}");
+    }
+    let (mut ready, mut lost) = (Vec::new(), Vec::new());
+    for claim in status.claims.iter().filter(|claim| is_display(status, claim)) {
+        if is_ready(claim) { &mut ready } else { &mut lost }.push(claim.device.as_deref().unwrap_or_default());
+    }
+    match (lost.as_slice(), ready.as_slice()) {
+        ([], []) => {}
+        ([], [one]) => drop(write!(text, ", the GPU at {one} among them")),
+        ([], many) => drop(write!(text, ", {} GPUs among them", many.len())),
+        ([one], _) => drop(write!(text, "; a guest cannot get the GPU at {one}")),
+        (many, _) => drop(write!(text, "; a guest cannot get {} GPUs", many.len())),
+    }
+    // One that runs already is ready as well, but not for another.
+    if let Some(process) = status.devices.iter().find_map(|device| device.open_by.as_ref()?.first()) {
+        let _ = write!(text, "; in use by {}", process.name);
+    }
+    text
+}
+
+/// How many claims are in this state.
+pub(super) fn count(status: &Status, state: &str) -> usize {
+    status.claims.iter().filter(|claim| claim.state == state).count()
+}
+
+/// Whether a host driver keeps the group of a claimed device from every guest.
+fn is_blocked(status: &Status, claim: &Claim) -> bool {
+    let device = status.devices.iter().find(|device| Some(&device.address) == claim.device.as_ref());
+    let group = device.and_then(|device| device.iommu_group);
+    status.groups.iter().any(|known| Some(known.id) == group && !known.viable)
+}
+
+fn is_display(status: &Status, claim: &Claim) -> bool {
+    let of_claim = |address: &String| Some(address) == claim.device.as_ref();
+    status.devices.iter().any(|device| of_claim(&device.address) && device.class.starts_with("03"))
+}

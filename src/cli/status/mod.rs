@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `vfio-early status`: the truth about the running system.
+
+mod claims;
+mod devices;
+mod headline;
+mod text;
+
+use crate::config::{self, Extent};
+use crate::door::Door;
+use crate::pci::{Address, Slot};
+use crate::picture::Picture;
+use crate::plan::{self, Decision, Plan};
+use crate::report::status::{Boot, Status};
+use crate::report::{self, json};
+
+use super::arguments;
+use super::output::Output;
+use super::{Exit, Failure, layout};
+
+/// Runs the command.
+pub(super) fn run(door: &dyn Door, options: &arguments::Status, output: &mut Output) -> Result<Exit, Failure> {
+    let loaded = config::load(door, Extent::Whole)?;
+    for warning in &loaded.warnings {
+        output.warn(&warning.to_string());
+    }
+    let config = loaded.config;
+    let mut picture = Picture::survey(door, plan::needs_chains(&config))?;
+    let mut wanted = plan::concerned(&config, &picture);
+    if options.all {
+        wanted = picture.devices.iter().map(|device| device.address).collect();
+    }
+    picture.look_closer(door, &wanted);
+    if plan::needs_aliases(&config) {
+        picture.read_aliases(door);
+    }
+    let plan = plan::plan(&config, &picture, &[])?;
+    let shown = shown(&picture, &plan, options.all);
+    let slots: Vec<Slot> = shown.iter().map(|address| address.slot()).collect();
+    picture.look_at_functions(door, Some(&slots));
+    // Once more, because what was decided may have to be warned of, now that isolation is known.
+    let plan = plan::plan(&config, &picture, &[])?;
+
+    let before = report::load(door);
+    let devices = devices::entries(door, &picture, &shown);
+    let mut groups = picture.examine().groups;
+    groups.retain(|group| group.devices.iter().any(|device| shown.binary_search(device).is_ok()));
+    let claims = claims::now(&config, &plan, before.as_ref());
+    let mut problems = plan.problems.clone();
+    problems.extend(devices::without_reset(&plan, &devices));
+    let mut status = Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: picture.kernel.clone(),
+        headline: String::new(),
+        iommu: json::Iommu::from(&plan.verdict),
+        claims,
+        devices,
+        groups,
+        problems: json::problems(&config, &problems),
+        boot: before.as_ref().map(Boot::from),
+    };
+    status.headline = headline::headline(&plan, &status);
+
+    let held = status.claims.iter().all(|claim| claim.state == "claimed");
+    if options.json {
+        output.result(&crate::json::to_string(&status));
+    } else {
+        let colour = output.colour();
+        output.result(&text::text(&plan, &status, held, colour));
+    }
+    Ok(match (plan.unprotected, held) {
+        (true, _) => Exit::Unprotected,
+        (false, true) => Exit::Ok,
+        (false, false) => Exit::NotHeld,
+    })
+}
+
+/// The devices that are shown: displays, what is claimed, and everything in a group with either.
+fn shown(picture: &Picture, plan: &Plan, all: bool) -> Vec<Address> {
+    let claimed = |address: Address| {
+        plan.entries
+            .iter()
+            .any(|entry| entry.device == Some(address) && !matches!(entry.decision, Decision::Missing { .. }))
+    };
+    let interesting: Vec<Address> = picture
+        .devices
+        .iter()
+        .filter(|device| all || device.identity.class.is_display() || claimed(device.address))
+        .map(|device| device.address)
+        .collect();
+    let mut shown = interesting.clone();
+    for group in &picture.groups {
+        if group.members.iter().any(|member| interesting.contains(member)) {
+            shown.extend(&group.members);
+        }
+    }
+    shown.sort_unstable();
+    shown.dedup();
+    shown
+}

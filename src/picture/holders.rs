@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which processes hold devices open for a guest: those with a file below /dev/vfio.
+
+use crate::door::{self, Door};
+
+use super::PCI;
+
+/// A process that has a file below /dev/vfio open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its number.
+    pub process: u32,
+    /// What it calls itself.
+    pub name: String,
+    /// The file, without /dev/vfio/: `12` is group 12, `noiommu-12` the same without an IOMMU, `devices/vfio0` a device.
+    pub file: String,
+}
+
+/// Every holder that was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holders {
+    /// Those that were seen.
+    pub seen: Vec<Holder>,
+    /// There may be more: the files of other people's processes are root's to see.
+    pub hidden: bool,
+}
+
+impl Holders {
+    /// Looks at the open files of every process (proc_pid_fd(5)).
+    pub fn read(door: &dyn Door) -> Self {
+        let mut holders = Self::default();
+        for process in door.list("/proc").unwrap_or_default().iter().filter_map(|name| name.parse::<u32>().ok()) {
+            let directory = format!("/proc/{process}/fd");
+            let files = match door.list(&directory) {
+                Ok(files) => files,
+                Err(error) => {
+                    // One that has just ended holds nothing.
+                    holders.hidden |= error.is_denied();
+                    continue;
+                }
+            };
+            let first = holders.seen.len();
+            for number in files {
+                let Ok(target) = door.link(&format!("{directory}/{number}")) else { continue };
+                let Some(file) = target.strip_prefix("/dev/vfio/").filter(|file| *file != "vfio") else { continue };
+                if !holders.seen.iter().skip(first).any(|known| known.file == file) {
+                    let name = door::text(door, &format!("/proc/{process}/comm")).unwrap_or_default();
+                    holders.seen.push(Holder { process, name, file: file.to_owned() });
+                }
+            }
+        }
+        holders
+    }
+
+    /// Those that hold a device: by its group, or by its own file. `None`: not known.
+    pub fn of(&self, door: &dyn Door, driver: &str, group: Option<u32>, file: Option<&str>) -> Option<Vec<Holder>> {
+        let group = group.map(|group| group.to_string());
+        let holds = |holder: &&Holder| {
+            let name = holder.file.as_str();
+            match name.strip_prefix("devices/") {
+                Some(device) => file == Some(device),
+                None => group.as_deref() == Some(name.strip_prefix("noiommu-").unwrap_or(name)),
+            }
+        };
+        let mut found: Vec<Holder> = self.seen.iter().filter(holds).cloned().collect();
+        found.dedup_by_key(|holder| holder.process);
+        // An open device counts as one user of its driver's module; that anybody may read.
+        let idle = || door::text(door, &format!("{PCI}/drivers/{driver}/module/refcnt")).is_ok_and(|text| text == "0");
+        if found.is_empty() && self.hidden && !idle() { None } else { Some(found) }
+    }
+}

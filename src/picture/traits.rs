@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a device can do, as far as people ask and no claim does (Documentation/ABI/testing/sysfs-bus-pci).
+
+use crate::door::{self, Door};
+use crate::pci::Address;
+
+use super::PCI;
+
+/// A BAR that can be resized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResizableBar {
+    /// Its number.
+    pub bar: u8,
+    /// Its size in bytes; 0 where it has no place.
+    pub size: u64,
+    /// The sizes that it may have: bit N is 2^N MiB.
+    pub sizes: u64,
+}
+
+/// What a device can do. What it does not say, or what cannot be read, is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traits {
+    /// Whether its power may be cut while nobody uses it.
+    pub d3cold_allowed: Option<bool>,
+    /// Whether the kernel can reset it, in whatever way; `None` where its directory cannot be listed.
+    pub resets: Option<bool>,
+    /// Its resizable BARs.
+    pub bars: Vec<ResizableBar>,
+    /// How many virtual functions it has now, and how many it can have.
+    pub virtual_functions: Option<(u16, u16)>,
+    /// The physical function that it is a virtual one of.
+    pub physical: Option<String>,
+    /// The name of its device file below /dev/vfio/devices.
+    pub vfio: Option<String>,
+}
+
+impl Traits {
+    /// Looks at a device: one listing tells what is worth reading.
+    pub fn read(door: &dyn Door, address: Address) -> Self {
+        let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
+        let word = |name: &str| door::text(door, &path(name)).ok();
+        let Ok(names) = door.list(&path("")) else { return Self::default() };
+        let has = |name: &str| names.iter().any(|known| known == name);
+        let mut traits = Self { resets: Some(has("reset") || has("reset_method")), ..Self::default() };
+        if has("d3cold_allowed") {
+            traits.d3cold_allowed = word("d3cold_allowed").map(|text| text != "0");
+        }
+        if has("sriov_totalvfs") {
+            let number = |name| word(name).and_then(|text| text.parse().ok());
+            traits.virtual_functions = number("sriov_numvfs").zip(number("sriov_totalvfs"));
+        }
+        if has("physfn") {
+            traits.physical = door::link_name(door, &path("physfn")).ok();
+        }
+        if has("vfio-dev") {
+            traits.vfio = door.list(&path("vfio-dev")).ok().and_then(|names| names.into_iter().next());
+        }
+        let number = |name: &String| name.strip_prefix("resource")?.strip_suffix("_resize")?.parse().ok();
+        let resizable: Vec<u8> = names.iter().filter_map(number).collect();
+        if !resizable.is_empty() {
+            let resource = word("resource").unwrap_or_default();
+            for bar in resizable {
+                let sizes = word(&format!("resource{bar}_resize")).and_then(|mask| hexadecimal(&mask));
+                let line = resource.lines().nth(usize::from(bar)).unwrap_or_default();
+                traits.bars.push(ResizableBar { bar, size: size(line).unwrap_or(0), sizes: sizes.unwrap_or(0) });
+            }
+        }
+        traits
+    }
+}
+
+/// `0x0000000000fc0000`, with or without its `0x`.
+fn hexadecimal(text: &str) -> Option<u64> {
+    u64::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()
+}
+
+/// The size of what a line of `resource` describes: first address, last address, flags.
+fn size(line: &str) -> Option<u64> {
+    let mut words = line.split_ascii_whitespace().map(hexadecimal);
+    let (first, last) = (words.next()??, words.next()??);
+    if last == 0 { None } else { last.checked_sub(first)?.checked_add(1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_resources_has_a_size() {
+        assert_eq!(size("0x00000000a0000000 0x00000000a0ffffff 0x0000000000040200"), Some(16 << 20));
+        assert_eq!(size("0x0000000000000000 0x0000000000000000 0x0000000000000000"), None);
+        assert_eq!(size("0x0 0xffffffffffffffff 0x0"), None);
+        assert_eq!(size("0x2 0x1"), None);
+        assert_eq!(size("what"), None);
+    }
+}
