@@ -7,6 +7,7 @@
 mod device;
 mod functions;
 mod holders;
+mod in_use;
 mod iommu;
 mod platform;
 mod traits;
@@ -18,6 +19,7 @@ use crate::pci::{Address, parse_modalias};
 pub(crate) use device::driver;
 pub use device::{Detail, Device};
 pub use holders::{Holder, Holders};
+pub use in_use::{Mount, Use};
 pub use iommu::{Firmware, Group, IommuFacts, Processor};
 pub use platform::FirmwareFramebuffer;
 pub use traits::{ResizableBar, Traits};
@@ -37,6 +39,10 @@ pub struct Picture {
     pub uptime_ms: u64,
     /// Whether this is an initramfs: its root is the kernel's own, or it says so.
     pub initramfs: bool,
+    /// The mounted file systems.
+    pub mounts: Vec<Mount>,
+    /// What the running system stands on, when devices were looked at closer; an initramfs stands on nothing.
+    pub in_use: Vec<Use>,
     /// The kernel command line, as it stands in /proc/cmdline.
     pub command_line: Vec<u8>,
     /// Every PCI function, sorted by address.
@@ -80,10 +86,13 @@ impl Picture {
             devices.push(Device { address, identity, chain, detail: None });
         }
         devices.sort_unstable_by_key(|device| device.address);
+        let mounts = in_use::mounts(&door.head("/proc/self/mountinfo", in_use::MOST).unwrap_or_default());
         Ok(Self {
             kernel: door::text(door, "/proc/sys/kernel/osrelease").unwrap_or_default(),
             uptime_ms: platform::uptime_ms(door),
-            initramfs: platform::is_initramfs(door),
+            initramfs: platform::is_initramfs(door, &mounts),
+            mounts,
+            in_use: Vec::new(),
             command_line: door.head("/proc/cmdline", COMMAND_LINE).unwrap_or_default(),
             devices,
             drivers: door.list("/sys/bus/pci/drivers").unwrap_or_default(),
@@ -108,6 +117,9 @@ impl Picture {
         self.groups.extend(new);
         self.groups.sort_unstable_by_key(|group| group.id);
         self.framebuffers = FirmwareFramebuffer::read(door);
+        if !self.initramfs {
+            self.in_use = in_use::read(door, &self.mounts);
+        }
     }
 
     /// Reads modules.alias, which names the modules that want a device.

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is not PCI: the clock, the root file system, the firmware's framebuffers.
 
-use procfs::FromBufRead;
-use procfs::process::MountInfos;
-
 use crate::door::Door;
+
+use super::in_use::Mount;
 
 /// A framebuffer that the firmware left and that a driver holds; it lies in the memory of the boot display.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,20 +44,10 @@ fn milliseconds(uptime: &str) -> Option<u64> {
 
 /// Whether the root is still the kernel's own: an image says so with a file (Documentation of systemd's initrd interface),
 /// or its root file system is the `rootfs` that the kernel unpacked it into.
-pub(super) fn is_initramfs(door: &dyn Door) -> bool {
-    const MOST: usize = 256 * 1024;
-    if door.attribute("/etc/initrd-release").is_ok() {
-        return true;
-    }
-    let Ok(content) = door.head("/proc/self/mountinfo", MOST) else { return false };
-    let Ok(mounts) = MountInfos::from_buf_read(content.as_slice()) else { return false };
+pub(super) fn is_initramfs(door: &dyn Door, mounts: &[Mount]) -> bool {
     // The last mount on a place is the one that is seen.
-    mounts
-        .0
-        .iter()
-        .rev()
-        .find(|mount| mount.mount_point.as_os_str() == "/")
-        .is_some_and(|mount| mount.fs_type == "rootfs")
+    let root = || mounts.iter().rev().find(|mount| mount.point == "/");
+    door.attribute("/etc/initrd-release").is_ok() || root().is_some_and(|mount| mount.kind == "rootfs")
 }
 
 #[cfg(test)]

@@ -8,6 +8,9 @@ use crate::picture::{Detail, Device, Picture};
 
 use super::{Decision, Entry, Plan, Problem, State, Verdict, is_vfio_driver};
 
+/// How many uses of a device are told one by one.
+const MOST_USES: usize = 3;
+
 /// Refuses the entries that a guard stands before. What comes along with a refused function is refused with it.
 pub(super) fn apply(config: &Config, picture: &Picture, entries: &mut [Entry]) {
     let enabled = Verdict::of(picture).state == State::Enabled;
@@ -20,7 +23,6 @@ pub(super) fn apply(config: &Config, picture: &Picture, entries: &mut [Entry]) {
             let refusal = match entry.along.filter(|first| refused.contains(first)) {
                 Some(first) => Some((None, "along", format!("it goes with {first}, which is refused"))),
                 None => guard(claim, device, picture, entry.along.is_some(), &displays)
-                    .filter(|(guard, _)| !(guard.is_liftable() && claim.options.allow.contains(guard)))
                     .map(|(guard, reason)| (Some(guard), guard.name(), reason))
                     .or_else(|| unknown_driver(device))
                     .or_else(|| no_group(config, device, enabled)),
@@ -47,7 +49,7 @@ fn host_displays(picture: &Picture, entries: &[Entry]) -> Vec<Address> {
     of_host.map(|device| device.address).collect()
 }
 
-/// The guard that stands before a function, and why.
+/// The first guard that stands before a function and is not lifted, and why.
 fn guard(
     claim: &Claim,
     device: &Device,
@@ -57,6 +59,7 @@ fn guard(
 ) -> Option<(Guard, String)> {
     let class = device.identity.class;
     let name = device.name();
+    let stands = |guard: Guard| !claim.options.allow.contains(&guard);
     if class.is_bridge() {
         return Some((Guard::Bridge, format!("{name} is {} of the host", class.with_article())));
     }
@@ -64,7 +67,7 @@ fn guard(
         Selector::Id(pattern) => pattern.names_subsystem(),
         _ => claim.options.id.is_some(),
     };
-    if class.is_storage() && (along || !exact) {
+    if class.is_storage() && (along || !exact) && stands(Guard::Storage) {
         let id = device.identity.id();
         return Some((
             Guard::Storage,
@@ -74,13 +77,24 @@ fn guard(
             ),
         ));
     }
-    if displays == [device.address] {
+    let uses: Vec<&str> =
+        picture.in_use.iter().filter(|used| used.device == device.address).map(|used| used.how.as_str()).collect();
+    if !uses.is_empty() && stands(Guard::InUse) {
+        // A few of them tell enough.
+        let more = match uses.len().saturating_sub(MOST_USES) {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        let uses = uses.iter().take(MOST_USES).copied().collect::<Vec<_>>().join(", ");
+        return Some((Guard::InUse, format!("{name} is in use: {uses}{more} (allow=in-use if that is meant)")));
+    }
+    if displays == [device.address] && stands(Guard::LastDisplay) {
         return Some((
             Guard::LastDisplay,
             format!("{name} is the last display of the host: it would have none (allow=last-display if that is meant)"),
         ));
     }
-    let group = picture.group_of(device)?;
+    let group = picture.group_of(device).filter(|_| stands(Guard::Rmrr))?;
     let direct = group.direct.first()?;
     Some((
         Guard::Rmrr,

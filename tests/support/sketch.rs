@@ -16,6 +16,9 @@
 //! type 2 identity                     the domain type of an IOMMU group, if it is not the usual one
 //! region 2 0x... 0x... direct         a reserved region of a group, beside those that every group has
 //! framebuffer efi-framebuffer 0000:00:02.0      the firmware framebuffer, below that device, or below `platform`
+//! block 0000:01:00.0/nvme/nvme0/nvme0n1/nvme0n1p2 259:2    a block device, below a device or below `virtual`;
+//!     `dm=vg0-root` a device-mapper volume's name, `on=sda1+sdb1` what it is made of
+//! net virtual/net/bond0 on=eno1+eno2  a network interface, and what it is made of
 //! root 0000:00 node=0                 a root bus, then the devices on it, indented by two spaces a bridge:
 //!   01.0 8086:1901:1849:1901 060400 bus=01 group=2 driver=pcieport
 //!     00.0 10de:1b80 030000 group=2 boot driver=nouveau@running
@@ -139,6 +142,7 @@ impl Drawing {
             "without" => self.without_vfio = true,
             "type" => drop(self.types.insert(words[1].to_owned(), words[2].to_owned())),
             "region" => self.regions.entry(words[1].to_owned()).or_default().push(words[2..].join(" ")),
+            "block" | "net" => self.layer(words),
             "framebuffer" => self.framebuffers.push((words[1].to_owned(), words[2].to_owned())),
             "root" => {
                 self.above.truncate(depth);
@@ -292,6 +296,40 @@ impl Drawing {
         if let Some(group) = device.get("group") {
             let unit = device.get("unit").map(ToOwned::to_owned);
             self.members.push((device.directory.clone(), address.clone(), group.to_owned(), unit));
+        }
+    }
+
+    /// A block device or a network interface, and the links between it and what it is made of.
+    fn layer(&mut self, words: &[&str]) {
+        let (parent, rest) = words[1].split_once('/').unwrap();
+        let parent = self.tree.resolve(&format!("/sys/bus/pci/devices/{parent}"), true);
+        let directory = match parent {
+            Ok(parent) => format!("{parent}/{rest}"),
+            Err(_) => format!("/sys/devices/{}", words[1]),
+        };
+        let name = rest.rsplit('/').next().unwrap();
+        let class = format!("/sys/class/{}", words[0]);
+        self.tree.put(&directory, Node::Directory);
+        self.link(&format!("{class}/{name}"), &directory);
+        for word in &words[2..] {
+            match word.split_once('=') {
+                Some(("on", lowers)) => {
+                    for lower in lowers.split('+') {
+                        let below = self.tree.resolve(&format!("{class}/{lower}"), true).unwrap();
+                        let (down, up) = match words[0] {
+                            "block" => (format!("slaves/{lower}"), format!("holders/{name}")),
+                            _ => (format!("lower_{lower}"), format!("upper_{name}")),
+                        };
+                        self.link(&format!("{directory}/{down}"), &below);
+                        self.link(&format!("{below}/{up}"), &directory);
+                    }
+                }
+                Some(("dm", volume)) => self.text(&format!("{directory}/dm/name"), volume),
+                _ => {
+                    self.text(&format!("{directory}/dev"), word);
+                    self.link(&format!("/sys/dev/block/{word}"), &directory);
+                }
+            }
         }
     }
 
