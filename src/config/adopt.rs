@@ -5,13 +5,9 @@ use std::fmt::Write;
 
 use super::problems::Problems;
 use super::table::quote;
-use super::{Claim, Config, Options, Origin, Selector, With, files, words};
+use super::{Claim, Config, Options, Origin, Selector, With, modprobe, words};
 use crate::door::Door;
 use crate::pci::IdPattern;
-
-/// Where modprobe reads its configuration (modprobe.d(5)); a file hides those of the same name further down.
-const DIRECTORIES: &[&str] =
-    &["/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"];
 
 /// The space that vfio-pci has for its list, a NUL at its end included (drivers/vfio/pci/vfio_pci.c, `ids`).
 const MAX_LIST: usize = 1024;
@@ -19,77 +15,48 @@ const MAX_LIST: usize = 1024;
 /// Adds what vfio-pci's `ids=` selects to the configuration: the list of /etc/modprobe.d and its like, or that of the
 /// kernel command line. What cannot be made out is vfio-pci's own affair, and only worth a warning.
 pub(super) fn adopt(door: &dyn Door, line: &[u8], config: &mut Config, warnings: &mut Problems) {
-    let mut last = None;
-    let mut heed = |origin: Origin, ids: Option<String>, warnings: &mut Problems| {
-        // modprobe hands over what all files say and then what the command line says, and the kernel keeps the last one.
-        if let Some((before, _)) = last.replace((origin.clone(), ids.unwrap_or_default())) {
+    for claim in given(door, line, warnings) {
+        if !config.claims.iter().any(|known| known.selector == claim.selector) {
+            config.claims.push(claim);
+        }
+    }
+}
+
+/// The IDs that vfio-pci was given, as claims.
+pub(super) fn given(door: &dyn Door, line: &[u8], warnings: &mut Problems) -> Vec<Claim> {
+    let mut all: Vec<(Origin, String)> = Vec::new();
+    modprobe::lines(door, warnings, &mut |origin, mut words| {
+        let mut is = |name: &str| words.next().is_some_and(|(word, _)| word == name);
+        if is("options") && is("vfio_pci") {
+            let ids = words.filter(|(name, _)| name == "ids");
+            all.extend(ids.map(|(_, ids)| (origin.clone(), ids.unwrap_or_default())));
+        }
+    });
+    let ids = words(line).filter(|(name, _)| name == "vfio_pci.ids");
+    all.extend(ids.map(|(_, ids)| (Origin::command_line(), ids.unwrap_or_default())));
+    // modprobe hands over what all files say and then what the command line says, and the kernel keeps the last one.
+    for pair in all.windows(2) {
+        if let [(before, _), (origin, _)] = pair {
             let message = format!("vfio-pci heeds only the last ids= (see {origin}), so this one is not claimed");
-            warnings.add(&before, message);
-        }
-    };
-    for path in modprobe_files(door, warnings) {
-        match files::content(door, &path, true) {
-            Ok(content) => options(&path, &content.unwrap_or_default(), &mut |origin, ids| heed(origin, ids, warnings)),
-            Err(why) => warnings.add(&Origin::file(&path), why),
+            warnings.add(before, message);
         }
     }
-    for (_, ids) in words(line).filter(|(name, _)| name == "vfio_pci.ids") {
-        heed(Origin::command_line(), ids, warnings);
-    }
-    let Some((origin, ids)) = last else { return };
+    let mut found = Vec::new();
+    let Some((origin, ids)) = all.pop() else { return found };
     if ids.len() >= MAX_LIST {
-        return warnings.add(&origin, format!("ids= has {} characters, and vfio-pci takes at most 1023", ids.len()));
+        warnings.add(&origin, format!("ids= has {} characters, and vfio-pci takes at most 1023", ids.len()));
+        return found;
     }
     for entry in ids.split(',').filter(|entry| !entry.is_empty()) {
         match selector(entry) {
-            Ok(selector) if config.claims.iter().any(|claim| claim.selector == selector) => {}
             Ok(selector) => {
                 let options = Options { all: true, with: Some(With::None), ..Options::default() };
-                config.claims.push(Claim { selector, origin: origin.clone(), options, adopted: true });
+                found.push(Claim { selector, origin: origin.clone(), options, adopted: true });
             }
             Err(why) => warnings.add(&origin, format!("ids= entry {} is not claimed: {why}", quote(entry))),
         }
     }
-}
-
-/// The paths that modprobe reads, in its order: by name, whatever the directory.
-fn modprobe_files(door: &dyn Door, warnings: &mut Problems) -> Vec<String> {
-    let mut found: Vec<(String, &str)> = Vec::new();
-    for directory in DIRECTORIES {
-        match files::names(door, directory) {
-            Ok(names) => {
-                for name in names {
-                    if let Err(place) = found.binary_search_by(|(other, _)| other.cmp(&name)) {
-                        found.insert(place, (name, directory));
-                    }
-                }
-            }
-            Err(why) => warnings.add(&Origin::file(directory), why),
-        }
-    }
-    found.into_iter().map(|(name, directory)| format!("{directory}/{name}")).collect()
-}
-
-/// Passes on what the lines `options vfio-pci ids=...` of a modprobe.d file say.
-fn options(path: &str, content: &[u8], found: &mut dyn FnMut(Origin, Option<String>)) {
-    let (mut line, mut first) = (Vec::new(), None);
-    for (piece, number) in content.split(|byte| *byte == b'\n').zip(1_usize..) {
-        let start = *first.get_or_insert(number);
-        if let Some(piece) = piece.strip_suffix(b"\\") {
-            line.extend_from_slice(piece);
-            continue;
-        }
-        line.extend_from_slice(piece);
-        let mut words = words(&line);
-        let mut is = |name: &str| words.next().is_some_and(|(word, _)| word == name);
-        if is("options") && is("vfio_pci") {
-            for (_, ids) in words.filter(|(name, _)| name == "ids") {
-                found(Origin { place: path.to_owned(), line: Some(start) }, ids);
-            }
-        }
-        line.clear();
-        first = None;
-    }
+    found
 }
 
 /// One entry of the list as the kernel reads it (drivers/vfio/pci/vfio_pci.c, `vfio_pci_fill_ids`): two to six

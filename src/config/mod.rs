@@ -5,6 +5,7 @@ mod adopt;
 mod cmdline;
 mod files;
 mod model;
+mod modprobe;
 mod print;
 mod problems;
 mod reader;
@@ -31,6 +32,21 @@ pub struct Loaded {
     pub warnings: Vec<ConfigError>,
     /// The configuration files that were read, in their order.
     pub files: Vec<String>,
+}
+
+/// What else says which module may have a device, and how: the lines of modprobe.d as words, with their places.
+pub fn told_to_modprobe(door: &dyn Door) -> Vec<(Origin, Vec<String>)> {
+    let mut found = Vec::new();
+    // What cannot be read has been told when the configuration was loaded, if it matters there.
+    modprobe::lines(door, &mut Problems::default(), &mut |origin, words| {
+        found.push((origin, words.map(|(name, _)| name).collect()));
+    });
+    found
+}
+
+/// The IDs that vfio-pci itself was given, as claims, whether they count or not.
+pub fn given_to_vfio_pci(door: &dyn Door, command_line: &[u8]) -> Vec<Claim> {
+    adopt::given(door, command_line, &mut Problems::default())
 }
 
 /// What of a configuration is read.

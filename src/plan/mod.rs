@@ -15,7 +15,7 @@ use crate::picture::Picture;
 
 pub use driver::{is_vfio_driver, same_name, variant_driver, variant_modules};
 pub use entry::{Decision, Entry};
-pub use select::{concerned, needs_aliases, needs_chains};
+pub use select::{concerned, needs_aliases, needs_chains, selected};
 pub use steps::{Op, Step};
 pub use verdict::{State, Verdict};
 

@@ -21,7 +21,7 @@ pub fn needs_aliases(config: &Config) -> bool {
 /// The devices that have to be looked at closer: what the claims select, what is in the same slots, and every display.
 pub fn concerned(config: &Config, picture: &Picture) -> Vec<Address> {
     let selected: Vec<Address> =
-        config.claims.iter().flat_map(|claim| direct(claim, picture)).map(|device| device.address).collect();
+        config.claims.iter().flat_map(|claim| selected(claim, picture)).map(|device| device.address).collect();
     let concerned = picture.devices.iter().filter(|device| {
         device.identity.class.is_display() || selected.iter().any(|address| address.slot() == device.address.slot())
     });
@@ -29,7 +29,7 @@ pub fn concerned(config: &Config, picture: &Picture) -> Vec<Address> {
 }
 
 /// The devices that a claim's selector names.
-fn direct<'a>(claim: &Claim, picture: &'a Picture) -> Vec<&'a Device> {
+pub fn selected<'a>(claim: &Claim, picture: &'a Picture) -> Vec<&'a Device> {
     let selected = picture.devices.iter().filter(|device| match &claim.selector {
         Selector::Address(address) => device.address == *address,
         Selector::Slot(slot) => device.address.slot() == *slot,
@@ -61,7 +61,7 @@ fn along<'a>(claim: &Claim, device: &Device, alone: bool, picture: &'a Picture) 
 /// it goes before what only takes it along, and the first claim before the later ones. Two claims that select one function
 /// and differ in their options are an error.
 pub(super) fn entries(config: &Config, picture: &Picture) -> Result<Vec<Entry>, Vec<ConfigError>> {
-    let selections: Vec<Vec<&Device>> = config.claims.iter().map(|claim| direct(claim, picture)).collect();
+    let selections: Vec<Vec<&Device>> = config.claims.iter().map(|claim| selected(claim, picture)).collect();
     let errors = contradictions(config, &selections);
     if !errors.is_empty() {
         return Err(errors);

@@ -3,6 +3,7 @@
 
 mod claims;
 mod devices;
+mod elsewhere;
 mod headline;
 mod text;
 
@@ -59,6 +60,7 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Status, output: &mut Out
         problems: json::problems(&config, &problems),
         boot: before.as_ref().map(Boot::from),
     };
+    status.problems.extend(elsewhere::disagreements(door, &config, &picture, &plan));
     status.headline = headline::headline(&plan, &status);
 
     let held = status.claims.iter().all(|claim| claim.state == "claimed");

@@ -40,7 +40,9 @@ pub(super) fn text(plan: &Plan, status: &Status, held: bool, colour: bool) -> St
     groups(&mut text, status);
     for problem in status.problems.iter().filter(|problem| problem.severity == "warning") {
         text.push('\n');
-        text.push_str(&layout::wrap(&format!("warning: {}", problem.message), "  "));
+        let place = problem.source.as_ref().filter(|_| problem.device.is_none());
+        let place = place.map(|source| format!("{source}: ")).unwrap_or_default();
+        text.push_str(&layout::wrap(&format!("warning: {place}{}", problem.message), "  "));
     }
     text
 }

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What modprobe was told: its configuration (modprobe.d(5)), line by line.
+
+use super::problems::Problems;
+use super::{Origin, Words, files, words};
+use crate::door::Door;
+
+/// Where modprobe reads its configuration; a file hides those of the same name further down.
+const DIRECTORIES: &[&str] =
+    &["/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"];
+
+/// Passes on every line, in modprobe's order, with the place where it begins. Comments are lines as well.
+pub(super) fn lines(door: &dyn Door, warnings: &mut Problems, found: &mut dyn FnMut(Origin, Words<'_>)) {
+    for path in paths(door, warnings) {
+        match files::content(door, &path, true) {
+            Ok(content) => content.iter().for_each(|content| file(&path, content, found)),
+            Err(why) => warnings.add(&Origin::file(&path), why),
+        }
+    }
+}
+
+/// The paths of the files: by name, whatever the directory.
+fn paths(door: &dyn Door, warnings: &mut Problems) -> Vec<String> {
+    let mut found: Vec<(String, &str)> = Vec::new();
+    for directory in DIRECTORIES {
+        match files::names(door, directory) {
+            Ok(names) => {
+                for name in names {
+                    if let Err(place) = found.binary_search_by(|(other, _)| other.cmp(&name)) {
+                        found.insert(place, (name, directory));
+                    }
+                }
+            }
+            Err(why) => warnings.add(&Origin::file(directory), why),
+        }
+    }
+    found.into_iter().map(|(name, directory)| format!("{directory}/{name}")).collect()
+}
+
+/// The lines of one file; a backslash at the end of one joins it with the next.
+fn file(path: &str, content: &[u8], found: &mut dyn FnMut(Origin, Words<'_>)) {
+    let (mut line, mut first) = (Vec::new(), None);
+    for (piece, number) in content.split(|byte| *byte == b'\n').zip(1_usize..) {
+        let start = *first.get_or_insert(number);
+        if let Some(piece) = piece.strip_suffix(b"\\") {
+            line.extend_from_slice(piece);
+            continue;
+        }
+        line.extend_from_slice(piece);
+        found(Origin { place: path.to_owned(), line: Some(start) }, words(&line));
+        line.clear();
+        first = None;
+    }
+}
