@@ -65,6 +65,9 @@ pub(super) struct Status {
     /// every device, not only displays and what is in a group with them
     #[argh(switch)]
     pub(super) all: bool,
+    /// text, prometheus (a file for node_exporter's text collector), nfd (one for Node Feature Discovery)
+    #[argh(option, arg_name = "format")]
+    pub(super) format: Option<String>,
 }
 
 /// Hold the configuration against this machine and change nothing: what the image hooks run.

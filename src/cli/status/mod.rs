@@ -5,6 +5,8 @@ mod claims;
 mod devices;
 mod elsewhere;
 mod headline;
+mod nfd;
+mod prometheus;
 mod text;
 
 use crate::config::{self, Extent};
@@ -21,6 +23,38 @@ use super::{Exit, Failure, layout};
 
 /// Runs the command.
 pub(super) fn run(door: &dyn Door, options: &arguments::Status, output: &mut Output) -> Result<Exit, Failure> {
+    let format = options.format.as_deref().unwrap_or(if options.json { "json" } else { "text" });
+    let known = ["text", "prometheus", "nfd"].contains(&format);
+    if options.format.is_some() && (options.json || !known) {
+        let message = format!("--format {format}: expected text, prometheus or nfd, or --json in its place");
+        return Ok(output.fail(Exit::Usage, &[message]));
+    }
+    let looked = look(door, options.all, output);
+    let (status, exit) = match &looked {
+        Ok((_, status, exit)) => (Some(status), *exit),
+        Err(Failure::Config(_)) => (None, Exit::Usage),
+        Err(Failure::Door(_)) => (None, Exit::System),
+    };
+    // Whoever watches many machines has to see that one is broken.
+    match format {
+        "prometheus" => output.result(&prometheus::page(status, exit)),
+        "nfd" => output.result(&nfd::file(status, exit)),
+        _ => {}
+    }
+    let (plan, status, exit) = looked?;
+    match format {
+        "json" => output.result(&crate::json::to_string(&status)),
+        "text" => {
+            let colour = output.colour();
+            output.result(&text::text(&plan, &status, exit == Exit::Ok, colour));
+        }
+        _ => {}
+    }
+    Ok(exit)
+}
+
+/// Takes the picture, and says what there is to say about it.
+fn look(door: &dyn Door, all: bool, output: &mut Output) -> Result<(Plan, Status, Exit), Failure> {
     let loaded = config::load(door, Extent::Whole)?;
     for warning in &loaded.warnings {
         output.warn(&warning.to_string());
@@ -28,7 +62,7 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Status, output: &mut Out
     let config = loaded.config;
     let mut picture = Picture::survey(door, plan::needs_chains(&config))?;
     let mut wanted = plan::concerned(&config, &picture);
-    if options.all {
+    if all {
         wanted = picture.devices.iter().map(|device| device.address).collect();
     }
     picture.look_closer(door, &wanted);
@@ -36,7 +70,7 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Status, output: &mut Out
         picture.read_aliases(door);
     }
     let plan = plan::plan(&config, &picture, &[])?;
-    let shown = shown(&picture, &plan, options.all);
+    let shown = shown(&picture, &plan, all);
     let slots: Vec<Slot> = shown.iter().map(|address| address.slot()).collect();
     picture.look_at_functions(door, Some(&slots));
     // Once more, because what was decided may have to be warned of, now that isolation is known.
@@ -64,17 +98,12 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Status, output: &mut Out
     status.headline = headline::headline(&plan, &status);
 
     let held = status.claims.iter().all(|claim| claim.state == "claimed");
-    if options.json {
-        output.result(&crate::json::to_string(&status));
-    } else {
-        let colour = output.colour();
-        output.result(&text::text(&plan, &status, held, colour));
-    }
-    Ok(match (plan.unprotected, held) {
+    let exit = match (plan.unprotected, held) {
         (true, _) => Exit::Unprotected,
         (false, true) => Exit::Ok,
         (false, false) => Exit::NotHeld,
-    })
+    };
+    Ok((plan, status, exit))
 }
 
 /// The devices that are shown: displays, what is claimed, and everything in a group with either.

@@ -81,7 +81,7 @@ fn history(claim: &Claim) -> String {
         let unknown = claim.state == "claimed";
         return if unknown { "not on record: something else gave it to its driver" } else { "" }.to_owned();
     };
-    let mut line = format!("claimed in the {stage} stage at {}", seconds(time));
+    let mut line = format!("claimed in the {stage} stage at {} s", seconds(time));
     if let Some(driver) = claim.before.first() {
         let _ = write!(line, ", taken from {driver}");
     } else if stage != "initramfs" {
@@ -93,7 +93,7 @@ fn history(claim: &Claim) -> String {
 /// What the last claim did, and what of it failed.
 fn last_claim(text: &mut String, boot: &Boot) {
     let (time, took) = (seconds(boot.time_ms), boot.duration_ms);
-    let line = format!("Last claim: {} stage at {time}, took {took} ms, status {}", boot.stage, boot.status);
+    let line = format!("Last claim: {} stage at {time} s, took {took} ms, status {}", boot.stage, boot.status);
     text.push('\n');
     text.push_str(&layout::wrap(&line, "  "));
     for step in &boot.failed {
@@ -195,9 +195,9 @@ fn groups(text: &mut String, status: &Status) {
     }
 }
 
-/// Milliseconds since the kernel started, as the kernel log has them.
-fn seconds(milliseconds: u64) -> String {
-    format!("{}.{:03} s", milliseconds / 1000, milliseconds % 1000)
+/// Milliseconds as the seconds of the kernel log.
+pub(super) fn seconds(milliseconds: u64) -> String {
+    format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000)
 }
 
 /// Colours the states.
