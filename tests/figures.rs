@@ -38,6 +38,10 @@ const TINY: u64 = 384 * 1024;
 const MEMORY: u64 = 3 * 1024;
 /// For each device that no claim is about.
 const CALLS: usize = 4;
+/// Of `status`, for each device: attributes and links read, directories listed.
+const READS: usize = 5;
+/// Of `status` on 256 devices.
+const STATUS: Duration = Duration::from_millis(30);
 
 /// When the newest source was written.
 fn newest(directory: &Path) -> SystemTime {
@@ -184,6 +188,64 @@ fn a_device_that_no_claim_is_about_costs_four_system_calls() {
                 (large - small) % 192 * 100 / 192
             ));
             assert!(each <= most, "claim {selector} {place}: {each} system calls for each device, at most {most}");
+        }
+    }
+}
+
+/// How often a run of `status` reads: from files, links and directories, those that are not there included.
+fn reads(machine: &Machine, binary: &Path) -> usize {
+    fs::copy(binary, machine.at("/vfio-early")).unwrap();
+    let mut chroot = Command::new("unshare");
+    chroot.arg("--map-root-user").arg("chroot").arg(&machine.root).args(["/vfio-early", "status"]);
+    let log = machine.scratch.0.join("reads");
+    let line = format!("exec strace -f -qq -e trace=open,openat,readlink,readlinkat -o {} \"$@\"", log.display());
+    let ran = run(&mut by_shell(&line, &chroot));
+    assert!(ran.words().contains("0000:04:00.3 pending"), "{ran:?}");
+    let log = fs::read_to_string(log).unwrap();
+    // What is opened is read once; the program and its loader open what is no device.
+    log.lines().filter(|line| line.contains("\"/sys/") && !line.contains(" resumed>")).count()
+}
+
+#[test]
+fn a_status_of_256_devices_takes_30_milliseconds() {
+    const LIST: &str = "/usr/share/misc/pci.ids";
+    let builds = [("release build", release()), ("tiny build", tiny())];
+    for (name, binary) in builds.into_iter().filter_map(|(name, binary)| Some((name, binary?))) {
+        let machine = server(256, "claim 04:00.0\n");
+        if let Ok(list) = fs::read(LIST) {
+            fs::create_dir_all(machine.at("/usr/share/misc")).unwrap();
+            fs::write(machine.at(LIST), list).unwrap();
+        } else {
+            say(&format!("figures: {name}: status WITHOUT names, there is no {LIST}"));
+        }
+        let time = || {
+            let start = Instant::now();
+            let output = command(&binary, &machine.root, "status").output().unwrap();
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            start.elapsed()
+        };
+        // The best of some: what else runs here is not the program's.
+        let mut times: Vec<Duration> = std::iter::repeat_with(time).take(15).collect();
+        times.sort();
+        say(&format!(
+            "figures: {name}: status on 256 devices takes {:?} (usually {:?}), at most {STATUS:?}",
+            times[0], times[7]
+        ));
+        assert!(times[0] < STATUS, "{name}: {times:?}");
+        if have("strace", "how often status reads") {
+            let [small, large] = [64, 256].map(|devices| reads(&server(devices, "claim 04:00.0\n"), &binary));
+            let (each, all) = ((large - small).div_ceil(192), large.div_ceil(256));
+            say(&format!(
+                "figures: {name}: status reads {large} times in /sys with 256 devices ({}.{:02} a device), {small} with 64: {}.{:02} for each more",
+                large / 256,
+                large % 256 * 100 / 256,
+                (large - small) / 192,
+                (large - small) % 192 * 100 / 192
+            ));
+            assert!(
+                each <= READS && all <= READS,
+                "{name}: {all} reads a device, {each} for each more, at most {READS}"
+            );
         }
     }
 }

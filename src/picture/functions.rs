@@ -11,7 +11,7 @@ use super::{Firmware, PCI, Picture, device};
 impl Picture {
     /// Looks at every function and its bridges. Configuration space is read of the slots in `shown` and of every bridge,
     /// which is what their isolation depends on, or of everything where `shown` is `None`: on the hardware it is read in
-    /// many small accesses.
+    /// many small accesses. What is not shown has been looked at no closer, and its driver is not asked for.
     pub fn look_at_functions(&mut self, door: &dyn Door, shown: Option<&[Slot]>) {
         let bridges: Vec<Slot> = self
             .devices
@@ -22,11 +22,14 @@ impl Picture {
         let readable = |address: Address| {
             shown.is_none_or(|slots| slots.contains(&address.slot()) || bridges.contains(&address.slot()))
         };
-        self.functions = self.read_functions(door, &readable);
-        self.group_types = self.read_group_types(door);
+        self.functions = self.read_functions(door, &readable, shown.is_none());
+        self.group_types = match shown {
+            None => self.read_group_types(door),
+            Some(_) => self.groups.iter().filter_map(|group| Some((group.id, group.kind.clone()?))).collect(),
+        };
     }
 
-    fn read_functions(&self, door: &dyn Door, readable: &dyn Fn(Address) -> bool) -> Vec<Function> {
+    fn read_functions(&self, door: &dyn Door, readable: &dyn Fn(Address) -> bool, drivers: bool) -> Vec<Function> {
         let functions = self.devices.iter().map(|device| {
             let address = device.address;
             let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
@@ -39,7 +42,7 @@ impl Picture {
             let (driver, sys_group) = match &device.detail {
                 Some(detail) => (detail.driver.clone(), detail.group),
                 None => (
-                    device::driver(door, address).unwrap_or_default(),
+                    if drivers { device::driver(door, address).unwrap_or_default() } else { None },
                     door::link_name(door, &path("iommu_group")).ok().and_then(|name| name.parse().ok()),
                 ),
             };
