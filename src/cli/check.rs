@@ -5,7 +5,7 @@ use crate::config::{self, Config, ConfigError, Extent, Selector};
 use crate::door::Door;
 use crate::picture::{self, Picture};
 use crate::plan::{self, Plan, Problem, Severity, State};
-use crate::report::json;
+use crate::report::{self, json};
 
 use super::claim::take_picture;
 use super::output::Output;
@@ -28,6 +28,8 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Check, output: &mut Outp
     let mut problems = plan.problems.clone();
     problems.extend(advice(&config, &picture, &plan));
     problems.extend(drivers(door, &picture, &plan));
+    problems.extend(if options.image { None } else { other_image(door) });
+    add_remedies(&plan, &mut problems);
     let mut check =
         json::Check { problems: json::problems(&config, &problems), claims: json::claims(&config, &plan, None) };
     for warning in &loaded.warnings {
@@ -49,6 +51,40 @@ fn broken(errors: &[ConfigError], options: &arguments::Check, output: &mut Outpu
     Exit::Usage
 }
 
+/// What to do about a problem whose message does not say.
+const REMEDIES: &[(&str, &str)] = &[
+    ("missing", "vfio-early status --all lists what is there"),
+    ("id-mismatch", "correct the address or the id="),
+    ("along", "with=none claims without what goes along"),
+    ("no-iommu-group", "`set iommu optional` claims it all the same"),
+    ("not-viable", "vfio-early groups tells why they are one group, with=group claims all of it"),
+    ("no-driver", "install the package that has it"),
+    ("off", "take it off to claim"),
+];
+
+/// Says where a problem comes from and what to do about it, once where several are of one kind.
+fn add_remedies(plan: &Plan, problems: &mut [Problem]) {
+    let mut after = None;
+    for problem in problems.iter_mut().rev() {
+        let of_device = || plan.entries.iter().find(|entry| entry.device.is_some() && entry.device == problem.device);
+        problem.claim = problem.claim.or_else(|| Some(of_device()?.claim));
+        let kind = Some((problem.code, problem.claim, problem.device));
+        if let (Some((_, remedy)), true) = (REMEDIES.iter().find(|(code, _)| *code == problem.code), after != kind) {
+            problem.message.push_str("; ");
+            problem.message.push_str(remedy);
+        }
+        after = kind;
+    }
+}
+
+/// What the initramfs of this boot held, where it is not what is configured now.
+fn other_image(door: &dyn Door) -> Option<Problem> {
+    let held = report::load(door)?.image?;
+    let message = "the initramfs of this boot held another configuration: what is configured now holds at boot once the \
+                   image is made anew (update-initramfs -u, dracut --force or mkinitcpio -P)";
+    (held != config::digest(door)).then(|| Problem::warning("image", None, message.to_owned()))
+}
+
 /// What holds now and may not hold for ever, and what a person may not have meant.
 fn advice(config: &Config, picture: &Picture, plan: &Plan) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -59,7 +95,10 @@ fn advice(config: &Config, picture: &Picture, plan: &Plan) -> Vec<Problem> {
     for (index, claim) in config.claims.iter().enumerate() {
         let by_place = matches!(claim.selector, Selector::Address(_) | Selector::Slot(_));
         let first = plan.entries.iter().find(|entry| entry.claim == index && entry.along.is_none());
-        let found = first.and_then(|entry| entry.device).and_then(|address| picture.device(address));
+        let found = first
+            .filter(|entry| entry.decision.holds())
+            .and_then(|entry| entry.device)
+            .and_then(|address| picture.device(address));
         if let (true, None, Some(device)) = (by_place, claim.options.id, found) {
             let (selector, id) = (&claim.selector, device.identity.id());
             let message = format!("{selector} may be another device once a card is added or moved: say id={id}");
@@ -72,7 +111,9 @@ fn advice(config: &Config, picture: &Picture, plan: &Plan) -> Vec<Problem> {
     for entry in plan.entries.iter().filter(|entry| entry.decision.holds() && entry.along.is_none()) {
         let Some(address) = entry.device else { continue };
         let mut slot = picture.devices.iter().filter(|device| device.address.slot() == address.slot());
-        if let (Some(left), State::Enabled) = (slot.find(|device| !holds(device)), plan.verdict.state) {
+        // The functions of a chipset are no card.
+        let chipset = slot.clone().any(|device| device.identity.class.is_bridge());
+        if let (Some(left), State::Enabled, false) = (slot.find(|device| !holds(device)), plan.verdict.state, chipset) {
             let left = left.name();
             let message = format!(
                 "{address} is claimed and {left} of the same slot is not: one card for the host and a guest \
@@ -108,7 +149,10 @@ fn tell(check: &json::Check, options: &arguments::Check, output: &mut Output) {
         output.result(&layout::wrap(&format!("{place}{}: {}", problem.severity, problem.message), "  "));
     }
     if check.problems.is_empty() {
-        let count = check.claims.len();
-        output.result(&format!("no problems; {count} device{} claimed", if count == 1 { "" } else { "s" }));
+        output.result(&match check.claims.len() {
+            0 => "no problems; nothing is claimed".to_owned(),
+            1 => "no problems; 1 device claimed".to_owned(),
+            count => format!("no problems; {count} devices claimed"),
+        });
     }
 }

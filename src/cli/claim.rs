@@ -86,6 +86,7 @@ pub fn claim(
     let denied = outcome.as_ref().is_some_and(|outcome| outcome.denied);
     let mut exit = exit_of(&plan, &report, denied);
     report.status = exit.code();
+    report.image = picture.initramfs.then(|| config::digest(door));
     let mut unsaved = None;
     if !dry_run {
         say_in_kernel_log(door, &plan, &report);
@@ -167,6 +168,7 @@ fn describe(config: &Config, picture: &Picture, plan: &Plan, outcome: Option<&Ou
         steps: json::steps(plan, outcome),
         claims,
         problems,
+        image: None,
     }
 }
 

@@ -60,6 +60,19 @@ pub enum Extent {
     Files,
 }
 
+/// A short text that changes with the files of the configuration, their names included (FNV-1a, 64 bits): the same files
+/// make the same one in an image and on the system that the image was made on.
+pub fn digest(door: &dyn Door) -> String {
+    let mut digest: u64 = 0xcbf2_9ce4_8422_2325;
+    for path in files::read(door, &mut Reader::default()) {
+        let content = door.read(&path, files::MAX_FILE).unwrap_or_default();
+        for byte in path.bytes().chain([0]).chain(content).chain([0]) {
+            digest = (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+    format!("{digest:016x}")
+}
+
 /// Reads the configuration of a machine, or returns everything that is wrong with it, in the order of reading.
 pub fn load(door: &dyn Door, extent: Extent) -> Result<Loaded, Vec<ConfigError>> {
     const COMMAND_LINE: &str = "/proc/cmdline";

@@ -33,10 +33,38 @@ pub struct Report {
     pub claims: Vec<Claim>,
     /// What people should know.
     pub problems: Vec<ProblemEntry>,
+    /// The digest of the configuration files that the initramfs held, where it was an initramfs that claimed.
+    pub image: Option<String>,
 }
 
-fields!(Report { version, kernel, dry_run, stage, time_ms, duration_ms, status, iommu, steps, claims, problems });
-readable!(Report { version, kernel, dry_run, stage, time_ms, duration_ms, status, iommu, steps, claims, problems });
+fields!(Report {
+    version,
+    kernel,
+    dry_run,
+    stage,
+    time_ms,
+    duration_ms,
+    status,
+    iommu,
+    steps,
+    claims,
+    problems,
+    image
+});
+readable!(Report {
+    version,
+    kernel,
+    dry_run,
+    stage,
+    time_ms,
+    duration_ms,
+    status,
+    iommu,
+    steps,
+    claims,
+    problems,
+    image
+});
 
 /// The verdict on the IOMMU.
 #[derive(Clone, Debug, Default)]

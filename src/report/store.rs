@@ -44,7 +44,9 @@ pub fn merge(earlier: Option<Report>, mut new: Report, partial: bool) -> Report 
             claim.before = old.before.clone();
         }
     }
+    new.image = new.image.or(earlier.image.take());
     if partial {
+        earlier.image = new.image.take();
         earlier.claims.retain(|old| !new.claims.iter().any(|claim| is_same(claim, old)));
         earlier.claims.append(&mut new.claims);
         earlier.steps.append(&mut new.steps);

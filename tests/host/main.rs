@@ -17,6 +17,7 @@ mod arguments;
 mod configuration;
 mod hanging;
 mod hostile;
+mod image;
 mod links;
 mod saving;
 mod streams;
