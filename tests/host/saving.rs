@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::json;
-use crate::program::{Machine, by_shell, have, program, run, tree};
+use crate::program::{Machine, by_shell, have, may_unshare, program, run, tree};
 
 const REPORT: &str = "/run/vfio-early/report.json";
 
@@ -38,6 +38,9 @@ fn beside(machine: &Machine) -> Vec<String> {
 
 #[test]
 fn a_directory_that_cannot_be_written() {
+    if !may_unshare("a directory that cannot be written") {
+        return;
+    }
     let machine = claimed();
     let ran = claim_after("mount --bind $R/run $R/run && mount -o remount,bind,ro $R/run", &machine);
     assert_eq!(ran.status, 4, "{ran:?}");
@@ -55,6 +58,9 @@ fn a_directory_that_cannot_be_written() {
 
 #[test]
 fn a_disk_that_is_full() {
+    if !may_unshare("a disk that is full") {
+        return;
+    }
     // No room at all, then room for a part of the report alone: the earlier report stays as it is.
     for (size, most) in [("8k", 4096), ("12k", 8192)] {
         let machine = Machine::new(&tree("server-eight-gpus-running", "claim 10de:* match=all\nset on-failure keep\n"));

@@ -48,6 +48,16 @@ pub(crate) fn have(command: &str, otherwise: &str) -> bool {
     there
 }
 
+/// Whether a command can be run as somebody else (user_namespaces(7)); says aloud what is not tested where it cannot.
+pub(crate) fn may_unshare(otherwise: &str) -> bool {
+    let may = Command::new("unshare").args(["--user", "--map-root-user", "true"]).output();
+    let may = may.is_ok_and(|output| output.status.success());
+    if !may {
+        say(&format!("NOT RUN: {otherwise}: user namespaces are not allowed here"));
+    }
+    may
+}
+
 /// The program's command with an empty environment.
 pub(crate) fn program(root: &Path, arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vfio-early"));
