@@ -164,12 +164,16 @@ pub struct Process {
 
 fields!(Process { pid, name });
 
+/// A number as IDs are written.
+fn hex(number: u16) -> String {
+    format!("{number:04x}")
+}
+
 impl DeviceEntry {
     /// What there is to tell about a device.
     pub fn new(device: &Device, names: &Names, traits: &Traits, open_by: Option<Vec<Holder>>) -> Self {
         let detail = device.detail.clone().unwrap_or_default();
         let identity = device.identity;
-        let hex = |number: u16| format!("{number:04x}");
         let bar = |bar: &ResizableBar| {
             let mask = bar.sizes;
             // 2^44 MiB do not fit into a number of bytes.

@@ -201,7 +201,7 @@ impl Drawing {
         self.text(&at("enable"), if device.get("driver").is_some() { "1" } else { "0" });
         self.text(&at("driver_override"), device.get("override").unwrap_or("(null)"));
         self.text(&at("power_state"), device.get("power").unwrap_or("D0"));
-        self.text(&at("d3cold_allowed"), "1");
+        self.text(&at("d3cold_allowed"), device.get("d3cold").unwrap_or("1"));
         self.text(&at("power/control"), device.get("control").unwrap_or("on"));
         let suspended = device.get("power").is_some_and(|power| power != "D0");
         self.text(&at("power/runtime_status"), if suspended { "suspended" } else { "active" });

@@ -98,7 +98,8 @@ fn last_claim(text: &mut String, boot: &Boot) {
     text.push_str(&layout::wrap(&line, "  "));
     for step in &boot.failed {
         let device = step.device.as_deref().unwrap_or("-");
-        let line = format!("  failed: {device} {} {}: {}", step.op, step.value, step.result);
+        let op = format!("{} {}", step.op, step.value);
+        let line = format!("  failed: {device} {}: {}", op.trim_end(), step.result);
         text.push_str(&layout::wrap(&line, "      "));
     }
 }
