@@ -49,6 +49,9 @@ pub struct IommuFacts {
     pub processor: Processor,
     /// Whether interrupts are remapped; `None` where /proc/interrupts does not say.
     pub remapping: Option<bool>,
+    /// Whether VFIO lets a guest start where they are not: `allow_unsafe_interrupts` of vfio_iommu_type1, once it is
+    /// loaded.
+    pub unsafe_interrupts: bool,
 }
 
 impl IommuFacts {
@@ -58,12 +61,15 @@ impl IommuFacts {
 
     pub(super) fn read(door: &dyn Door) -> Self {
         let tables = door.list("/sys/firmware/acpi/tables").unwrap_or_default();
+        let remapping = door.head("/proc/interrupts", Self::INTERRUPTS).ok().and_then(|bytes| remapping(&bytes));
+        let allowed = || door::text(door, "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts");
         let known = [Firmware::Dmar, Firmware::Ivrs, Firmware::Iort];
         Self {
             units: door.list("/sys/class/iommu").unwrap_or_default(),
             firmware: known.into_iter().find(|table| tables.iter().any(|name| name == table.name())),
             processor: door.attribute("/proc/cpuinfo").map(|bytes| processor(&bytes)).unwrap_or_default(),
-            remapping: door.head("/proc/interrupts", Self::INTERRUPTS).ok().and_then(|bytes| remapping(&bytes)),
+            remapping,
+            unsafe_interrupts: remapping == Some(false) && allowed().is_ok_and(|text| text == "Y"),
         }
     }
 }

@@ -39,6 +39,8 @@ pub struct Verdict {
     pub firmware: Option<Firmware>,
     /// Whether interrupts are remapped; `None` where that is not known.
     pub remapping: Option<bool>,
+    /// A guest may start although they are not.
+    pub unsafe_interrupts: bool,
     /// What a person can do about what is missing.
     pub advice: Vec<String>,
 }
@@ -76,6 +78,7 @@ impl Verdict {
             units: facts.units.clone(),
             firmware: facts.firmware,
             remapping: facts.remapping,
+            unsafe_interrupts: facts.unsafe_interrupts,
             advice,
         }
     }
@@ -157,5 +160,10 @@ fn remapping_advice(picture: &Picture) -> String {
     } else {
         "look for x2APIC or interrupt remapping in the firmware setup"
     };
-    format!("interrupts are not remapped, so a guest could fake them and VFIO refuses to start one: {cause}")
+    let vfio = if picture.iommu.unsafe_interrupts {
+        "allow_unsafe_interrupts lets one start all the same"
+    } else {
+        "VFIO refuses to start one"
+    };
+    format!("interrupts are not remapped, so a guest could fake them and {vfio}: {cause}")
 }

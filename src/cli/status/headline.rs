@@ -18,7 +18,7 @@ pub(super) fn headline(plan: &Plan, status: &Status) -> String {
     }
     // On its driver is not yet in a guest's reach.
     let obstacle = match (plan.verdict.state, plan.verdict.remapping) {
-        (State::Enabled, Some(false)) => "interrupts are not remapped".to_owned(),
+        (State::Enabled, Some(false)) if !plan.verdict.unsafe_interrupts => "interrupts are not remapped".to_owned(),
         (State::Enabled, _) => String::new(),
         _ => plan.verdict.reason(),
     };
@@ -69,7 +69,7 @@ pub(super) fn count(status: &Status, state: &str) -> usize {
 }
 
 /// Whether a host driver keeps the group of a claimed device from every guest.
-fn is_blocked(status: &Status, claim: &Claim) -> bool {
+pub(super) fn is_blocked(status: &Status, claim: &Claim) -> bool {
     let device = status.devices.iter().find(|device| Some(&device.address) == claim.device.as_ref());
     let group = device.and_then(|device| device.iommu_group);
     status.groups.iter().any(|known| Some(known.id) == group && !known.viable)

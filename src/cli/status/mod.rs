@@ -97,7 +97,8 @@ fn look(door: &dyn Door, all: bool, output: &mut Output) -> Result<(Plan, Status
     status.problems.extend(elsewhere::disagreements(door, &config, &picture, &plan));
     status.headline = headline::headline(&plan, &status);
 
-    let held = status.claims.iter().all(|claim| claim.state == "claimed");
+    // On its driver and out of every guest's reach is not what anybody asks for.
+    let held = status.claims.iter().all(|claim| claim.state == "claimed" && !headline::is_blocked(&status, claim));
     let exit = match (plan.unprotected, held) {
         (true, _) => Exit::Unprotected,
         (false, true) => Exit::Ok,
