@@ -21,8 +21,16 @@ fn base() -> Tree {
 /// What holds for every output, whatever the machine: no panic, a status of the contract, whole documents, and nothing
 /// that a terminal would obey.
 fn examine(machine: &Machine) -> Vec<Ran> {
-    let commands =
-        ["status", "status --all --json", "claim --dry-run", "claim --dry-run --json", "claim", "status --all"];
+    let commands = [
+        "status",
+        "status --all --json",
+        "claim --dry-run",
+        "claim --dry-run --json",
+        "claim",
+        "status --all",
+        "status --format prometheus",
+        "status --format nfd",
+    ];
     let runs = commands.map(|arguments| {
         let ran = machine.run(arguments);
         assert!((0..=4).contains(&ran.status), "{arguments}: {ran:?}");
@@ -69,6 +77,11 @@ fn garbage_in_attributes() {
         "d3cold_allowed",
         "config",
         "resource",
+        "resource1_resize",
+        "sriov_numvfs",
+        "sriov_totalvfs",
+        "physfn",
+        "vfio-dev",
     ];
     for bytes in garbage {
         let mut tree = base();
@@ -84,7 +97,11 @@ fn garbage_in_attributes() {
         for name in ["type", "reserved_regions"] {
             tree.put(&format!("/sys/kernel/iommu_groups/2/{name}"), Node::File(bytes.to_vec()));
         }
-        tree.put("/proc/self/mountinfo", Node::File(bytes.to_vec()));
+        for path in ["/proc/self/mountinfo", "/usr/share/hwdata/pci.ids", "/etc/modprobe.d/x.conf", "/proc/1/comm"] {
+            tree.put(path, Node::File(bytes.to_vec()));
+        }
+        tree.put("/proc/1/fd/3", Node::Link("/dev/vfio/2".to_owned()));
+        tree.put("/sys/bus/pci/drivers/vfio-pci/module/refcnt", Node::File(bytes.to_vec()));
         examine(&Machine::new(&tree));
     }
 }

@@ -38,6 +38,7 @@ impl Page {
                 match letter {
                     '\\' | '"' => self.text.extend(['\\', letter]),
                     '\n' => self.text.push_str("\\n"),
+                    _ if letter.is_control() => self.text.push('?'),
                     _ => self.text.push(letter),
                 }
             }
