@@ -5,6 +5,7 @@
 //! so that no device is left without a driver by accident.
 
 mod restore;
+pub mod rom;
 mod step;
 
 use std::collections::BTreeMap;
@@ -55,6 +56,8 @@ pub struct Outcome {
     pub steps: Vec<Done>,
     /// How each entry of the plan ended, in the plan's order.
     pub endings: Vec<Ending>,
+    /// What people should know of the option ROMs that were to be saved.
+    pub roms: Vec<(Address, rom::Trouble)>,
     /// A write failed because the rights for it are missing.
     pub denied: bool,
 }
@@ -70,12 +73,21 @@ struct Run<'a> {
     stuck: Vec<Address>,
     hung: usize,
     denied: bool,
+    roms: Vec<(Address, rom::Trouble)>,
 }
 
 /// Carries out a plan.
 pub fn carry_out(door: &dyn Door, plan: &Plan) -> Outcome {
-    let mut run =
-        Run { door, plan, done: Vec::new(), failures: BTreeMap::new(), stuck: Vec::new(), hung: 0, denied: false };
+    let mut run = Run {
+        door,
+        plan,
+        done: Vec::new(),
+        failures: BTreeMap::new(),
+        stuck: Vec::new(),
+        hung: 0,
+        denied: false,
+        roms: Vec::new(),
+    };
     for step in &plan.steps {
         run.take(step);
     }
@@ -83,7 +95,7 @@ pub fn carry_out(door: &dyn Door, plan: &Plan) -> Outcome {
         restore::failed_slots(&mut run);
     }
     let endings = plan.entries.iter().map(|entry| run.ending(entry)).collect();
-    Outcome { steps: run.done, endings, denied: run.denied }
+    Outcome { steps: run.done, endings, roms: run.roms, denied: run.denied }
 }
 
 impl Run<'_> {
@@ -95,6 +107,8 @@ impl Run<'_> {
         }
         let result = if self.is_off(step) {
             StepResult::Skipped
+        } else if let (Op::SaveRom(path), Some(address)) = (&step.op, step.device) {
+            self.save_rom(address, path)
         } else {
             match self.attempt(step) {
                 Ok(()) => StepResult::Ok,
@@ -109,6 +123,25 @@ impl Run<'_> {
             }
         };
         self.done.push(Done { step: step.clone(), result });
+    }
+
+    /// Saves an option ROM. A claim never fails for that, and after a device that hangs no other is asked: it helps, and
+    /// the boot waits.
+    fn save_rom(&mut self, address: Address, path: &str) -> StepResult {
+        if self.roms.iter().any(|(_, trouble)| trouble.hangs) {
+            return StepResult::Skipped;
+        }
+        match rom::save(self.door, address, path) {
+            Ok(notes) => {
+                self.roms.extend(notes.into_iter().map(|note| (address, note)));
+                StepResult::Ok
+            }
+            Err(trouble) => {
+                let why = trouble.message.clone();
+                self.roms.push((address, trouble));
+                StepResult::Failed(why)
+            }
+        }
     }
 
     /// Takes a step, and records it as it ends.

@@ -17,6 +17,8 @@ pub(super) fn perform(door: &dyn Door, step: &Step, behind: bool) -> Result<(), 
     let Some(address) = step.device else { return load(door, step.op.value()) };
     let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
     match &step.op {
+        // Done by the caller, who is told more than whether it worked.
+        Op::SaveRom(_) => Ok(()),
         Op::PowerUp => wake(door, address),
         Op::Override(name) => write(&path("driver_override"), &format!("{}\n", registered(door, name))),
         Op::Load(name) => load(door, name),
@@ -76,7 +78,7 @@ fn detach(
 }
 
 /// Wakes a device.
-fn wake(door: &dyn Door, address: Address) -> Result<(), Error> {
+pub(super) fn wake(door: &dyn Door, address: Address) -> Result<(), Error> {
     let nap = Duration::from_millis(20);
     let state = format!("{PCI}/devices/{address}/power_state");
     door.write(&format!("{PCI}/devices/{address}/power/control"), "on")?;

@@ -37,6 +37,7 @@ pub(super) enum Command {
     Status(Status),
     Check(Check),
     Groups(Groups),
+    Rom(Rom),
     Modules(Modules),
 }
 
@@ -95,6 +96,112 @@ pub(super) struct Groups {
     /// only the groups of these devices
     #[argh(positional)]
     pub(super) address: Vec<crate::pci::Address>,
+}
+
+/// Read, explain, check, take apart and repair option ROMs.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "rom")]
+pub(super) struct Rom {
+    #[argh(subcommand)]
+    pub(super) command: RomCommand,
+}
+
+/// The commands for option ROMs.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub(super) enum RomCommand {
+    Dump(Dump),
+    Show(Show),
+    Verify(Verify),
+    Extract(Extract),
+    Repair(Repair),
+}
+
+/// Read the option ROM of a device.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "dump")]
+pub(super) struct Dump {
+    /// the device
+    #[argh(positional)]
+    pub(super) address: crate::pci::Address,
+    /// the new file; standard output without it
+    #[argh(option, short = 'o', arg_name = "file")]
+    pub(super) output: Option<String>,
+    /// replace the file
+    #[argh(switch)]
+    pub(super) force: bool,
+}
+
+/// Tell everything that a ROM says of itself.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "show")]
+pub(super) struct Show {
+    /// a file, or the address of a device
+    #[argh(positional)]
+    pub(super) rom: String,
+    /// print one JSON document
+    #[argh(switch)]
+    pub(super) json: bool,
+}
+
+/// Tell whether a ROM can be used, and by which guest.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "verify")]
+pub(super) struct Verify {
+    /// a file, or the address of a device
+    #[argh(positional)]
+    pub(super) rom: String,
+    /// whether it is the ROM of the device at this address
+    #[argh(option, arg_name = "address")]
+    pub(super) device: Option<crate::pci::Address>,
+    /// whether it is the ROM of a device with this ID
+    #[argh(option, arg_name = "vvvv:dddd")]
+    pub(super) id: Option<crate::pci::ExpectedId>,
+    /// print one JSON document
+    #[argh(switch)]
+    pub(super) json: bool,
+}
+
+/// Take one image, or the EFI driver, out of a ROM.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "extract")]
+pub(super) struct Extract {
+    /// the ROM
+    #[argh(positional)]
+    pub(super) file: String,
+    /// the image with this number, from 0
+    #[argh(option, arg_name = "n")]
+    pub(super) image: Option<usize>,
+    /// the EFI driver
+    #[argh(switch)]
+    pub(super) efi: bool,
+    /// decompress the driver
+    #[argh(switch)]
+    pub(super) raw: bool,
+    /// the new file
+    #[argh(option, short = 'o', arg_name = "file")]
+    pub(super) output: String,
+    /// replace the file
+    #[argh(switch)]
+    pub(super) force: bool,
+}
+
+/// Make a valid ROM of a repairable one, in a new file.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "repair")]
+pub(super) struct Repair {
+    /// the ROM
+    #[argh(positional)]
+    pub(super) file: String,
+    /// the new file
+    #[argh(option, short = 'o', arg_name = "file")]
+    pub(super) output: String,
+    /// give it to a device with this ID
+    #[argh(option, arg_name = "vvvv:dddd")]
+    pub(super) id: Option<crate::pci::ExpectedId>,
+    /// replace the file
+    #[argh(switch)]
+    pub(super) force: bool,
 }
 
 /// Print the kernel modules that an image needs for the claims: what the image hooks ask.

@@ -13,13 +13,13 @@ use crate::report::{self, Level, json};
 
 use super::arguments;
 use super::output::Output;
-use super::{Exit, Failure, Room, layout};
+use super::{Exit, Failure, Room, layout, roms};
 
 /// Where two claims at the same time are kept apart: udev runs one for each function of a card.
-const LOCK: &str = "/run/vfio-early/lock";
+pub(super) const LOCK: &str = "/run/vfio-early/lock";
 
 /// How long a claim waits for another.
-const LOCK_WAIT: Duration = Duration::from_secs(30);
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(30);
 
 /// Runs the command.
 pub(super) fn run(room: &mut Room, options: &arguments::Claim, output: &mut Output) -> Result<Exit, Failure> {
@@ -82,6 +82,7 @@ pub fn claim(
     let outcome = if dry_run { None } else { Some(act::carry_out(door, &plan)) };
 
     let mut report = describe(config, &picture, &plan, outcome.as_ref(), stage(&picture, devices));
+    roms::tell(door, config, &picture, &plan, outcome.as_ref(), &mut report);
     report.duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(0);
     let denied = outcome.as_ref().is_some_and(|outcome| outcome.denied);
     let mut exit = exit_of(&plan, &report, denied);
@@ -107,6 +108,9 @@ pub fn claim(
 /// The picture that a claim needs.
 pub(super) fn take_picture(door: &dyn Door, config: &Config) -> Result<Picture, Failure> {
     let mut picture = Picture::survey(door, plan::needs_chains(config))?;
+    if config.claims.iter().any(|claim| claim.options.save_rom) {
+        picture.look_for_saved_roms(door);
+    }
     let concerned = plan::concerned(config, &picture);
     picture.look_closer(door, &concerned);
     if plan::needs_aliases(config) {
@@ -195,6 +199,9 @@ fn say_in_kernel_log(door: &dyn Door, plan: &Plan, report: &json::Report) {
     }
     for claim in &report.claims {
         let device = claim.device.as_deref().unwrap_or("-");
+        if let Some(rom) = claim.rom.as_ref().filter(|rom| rom.path.is_some()) {
+            report::say(door, Level::Info, &format!("{device}: {}", rom.text()));
+        }
         match (claim.state.as_str(), claim.stage.is_some()) {
             ("claimed", true) => {
                 let before = claim.before.first().map(|driver| format!(", taken from {driver}")).unwrap_or_default();
@@ -243,6 +250,9 @@ fn text(plan: &Plan, report: &json::Report) -> String {
         let line = format!("  {device:12}  {:8} {:12} {reason}", claim.state, claim.target);
         text.push_str(&layout::wrap(&line, "                "));
         let _ = writeln!(text, "                {}", layout::plain(&format!("{} ({})", claim.selector, claim.source)));
+        if let Some(rom) = &claim.rom {
+            text.push_str(&layout::wrap(&format!("                {}", rom.text()), "                "));
+        }
     }
     let notes = report.problems.iter().filter(|problem| problem.severity == "warning" || problem.device.is_none());
     for problem in notes.filter(|problem| problem.code != "missing") {

@@ -26,10 +26,7 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Groups, output: &mut Out
     } else if options.tree {
         output.result(&examination.tree());
     } else {
-        for line in examination.text(&options.address).lines() {
-            let indent = line.len().saturating_sub(line.trim_start().len()).saturating_add(2);
-            output.result(&layout::wrap(line, &" ".repeat(indent)));
-        }
+        output.result(&layout::flow(&examination.text(&options.address)));
         if shown.is_empty() && lost.is_empty() {
             output.result("no IOMMU groups: the IOMMU is off or absent (vfio-early status tells which)");
         }

@@ -36,6 +36,12 @@ pub(super) fn wrap(line: &str, indent: &str) -> String {
     text
 }
 
+/// Breaks every line of a text that is too long; what follows is indented by two more than the line itself.
+pub(super) fn flow(text: &str) -> String {
+    let indent = |line: &str| line.len().saturating_sub(line.trim_start().len()).saturating_add(2);
+    text.lines().map(|line| wrap(line, &" ".repeat(indent(line)))).collect()
+}
+
 /// Rows in columns, each as wide as its widest cell, two blanks apart and two from the left. The last cell of a row may be
 /// long: it is wrapped. Returns the text of each row.
 pub(super) fn table(rows: &[Vec<String>]) -> Vec<String> {

@@ -8,12 +8,14 @@ mod groups;
 mod layout;
 mod modules;
 mod output;
+mod rom;
+mod roms;
 mod status;
 
 use std::ffi::OsString;
 
 use crate::config::ConfigError;
-use crate::door::{Door, Error, Host, Recorded, STEP_READ, STEP_WRITE, step_read, step_write};
+use crate::door::{Door, Error, Host, Recorded, STEP_READ, STEP_TAKE, STEP_WRITE, step_read, step_take, step_write};
 
 pub use claim::{Claimed, claim};
 
@@ -55,6 +57,8 @@ pub enum Failure {
     Config(Vec<ConfigError>),
     /// The machine failed us.
     Door(Error),
+    /// Something else, in so many words.
+    Said(Exit, String),
 }
 
 impl From<Error> for Failure {
@@ -77,6 +81,7 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
             return step_write(root, &path.to_string_lossy(), &value.to_string_lossy());
         }
         [_, command, root, paths @ ..] if command == STEP_READ => return step_read(root, paths),
+        [_, command, root, path] if command == STEP_TAKE => return step_take(root, &path.to_string_lossy()),
         _ => {}
     }
     let mut output = Output::new(arguments.iter().any(|argument| argument == "--json"));
@@ -109,6 +114,7 @@ fn dispatch(arguments: Vec<OsString>, output: &mut Output) -> Exit {
             output.fail(Exit::Usage, &errors.iter().map(ToString::to_string).collect::<Vec<_>>())
         }
         Err(Failure::Door(error)) => output.fail(Exit::System, &[error.to_string()]),
+        Err(Failure::Said(exit, message)) => output.fail(exit, &[message]),
     }
 }
 
@@ -118,6 +124,7 @@ fn perform(room: &mut Room, command: &Command, output: &mut Output) -> Result<Ex
         Command::Status(options) => status::run(room.door(), options, output),
         Command::Check(options) => check::run(room.door(), options, output),
         Command::Groups(options) => groups::run(room.door(), options, output),
+        Command::Rom(options) => rom::run(room, options, output),
         Command::Modules(options) => modules::run(room.door(), options, output),
     }
 }

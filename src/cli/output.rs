@@ -11,7 +11,7 @@ use super::{Exit, layout};
 /// What the program prints. Results are collected and written at the end, so that a document comes whole or not at all.
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    results: String,
+    results: Vec<u8>,
     /// `--json`: standard output is one document, however the command ends.
     json: bool,
     /// `--quiet`: only errors are noted.
@@ -30,18 +30,29 @@ impl Output {
             self.warn(message);
         }
         if self.json {
-            self.results = crate::json::to_string(&json::Failure::new(exit.code(), messages));
-            self.results.push('\n');
+            self.results.clear();
+            self.result(&crate::json::to_string(&json::Failure::new(exit.code(), messages)));
         }
         exit
     }
 
     /// Adds lines to the results.
     pub(super) fn result(&mut self, text: &str) {
-        self.results.push_str(text);
+        self.raw(text.as_bytes());
         if !text.ends_with('\n') {
-            self.results.push('\n');
+            self.raw(b"\n");
         }
+    }
+
+    /// Adds bytes to the results, as they are.
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        self.results.extend_from_slice(bytes);
+    }
+
+    /// Whether a person looks at the results.
+    #[expect(clippy::unused_self, reason = "both streams are reached through the one who owns them")]
+    pub(super) fn is_terminal(&self) -> bool {
+        std::io::stdout().is_terminal()
     }
 
     /// Says something beside the results. Where it cannot be said, there is nobody to tell.
@@ -51,15 +62,14 @@ impl Output {
     }
 
     /// Whether results may be coloured.
-    #[expect(clippy::unused_self, reason = "both streams are reached through the one who owns them")]
     pub(super) fn colour(&self) -> bool {
-        std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        self.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
     }
 
     /// Writes the results. A reader that went away has seen enough; any other failure is one of the system.
     pub(super) fn finish(self, exit: Exit) -> Exit {
         let mut stream = std::io::stdout().lock();
-        match stream.write_all(self.results.as_bytes()).and_then(|()| stream.flush()) {
+        match stream.write_all(&self.results).and_then(|()| stream.flush()) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 self.warn(&Error::new(Operation::Write, "to standard output", error).to_string());
                 Exit::System

@@ -73,6 +73,8 @@ pub struct Options {
     pub with: Option<With>,
     /// `driver=`.
     pub driver: Driver,
+    /// `rom=save`: the option ROM is saved first.
+    pub save_rom: bool,
     /// `allow=`: guards that are lifted, sorted.
     pub allow: Vec<Guard>,
 }

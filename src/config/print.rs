@@ -37,6 +37,9 @@ impl Display for Options {
             Driver::Auto => f.write_str(" driver=auto")?,
             Driver::Named(name) => write!(f, " driver={name}")?,
         }
+        if self.save_rom {
+            f.write_str(" rom=save")?;
+        }
         for (guard, before) in self.allow.iter().zip(std::iter::once(" allow=").chain(std::iter::repeat("+"))) {
             write!(f, "{before}{}", guard.name())?;
         }

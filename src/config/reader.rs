@@ -138,6 +138,8 @@ fn option(options: &mut Options, word: &str) -> Result<&'static Word, String> {
         ("with", "group") => options.with = Some(With::Group),
         ("with", "none") => options.with = Some(With::None),
         ("driver", _) => options.driver = driver(value).map_err(|error| wrong(&error))?,
+        ("rom", "save") => options.save_rom = true,
+        ("rom", "none") => options.save_rom = false,
         ("allow", _) => options.allow = guards(value).map_err(|error| wrong(&error))?,
         _ => return Err(wrong(&format!("expected {}", choices(row)))),
     }

@@ -24,6 +24,7 @@ pub const OPTIONS: &[Word] = &[
     Word { name: "match", values: "one|all", help: "whether an ID or a pattern may select several devices" },
     Word { name: "with", values: "functions|group|none", help: "what is claimed along with a selected device" },
     Word { name: "driver", values: "vfio-pci|auto|NAME", help: "the driver that the device shall end on" },
+    Word { name: "rom", values: "save|none", help: "whether the option ROM is saved before the device is touched" },
     Word { name: "allow", values: "GUARD[+GUARD...]", help: "guards that are lifted for this claim" },
 ];
 

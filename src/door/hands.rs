@@ -30,8 +30,11 @@ pub const STEP_READ: &str = "step-read";
 /// Where the program finds itself.
 pub(super) const ITSELF: &str = "/proc/self/exe";
 
+/// The hidden command for reading one file that a device makes: `vfio-early step-take ROOT PATH`.
+pub const STEP_TAKE: &str = "step-take";
+
 /// How much of what a program says is kept.
-const WORDS: usize = 1024 * 1024;
+pub(super) const WORDS: usize = 1024 * 1024;
 
 /// How a program ended within its time.
 pub(super) enum Ended {
@@ -65,12 +68,14 @@ fn start(program: &str, arguments: &[OsString], environment: &[CString]) -> nix:
     Ok((child, reader))
 }
 
-/// Runs a program and waits for it, at most `limit`. Returns how it ended and what it said until then.
+/// Runs a program and waits for it, at most `limit`. Returns how it ended and what it said until then: at least the first
+/// `most` bytes.
 pub(super) fn run(
     program: &str,
     arguments: &[OsString],
     environment: &[CString],
     limit: Duration,
+    most: usize,
 ) -> io::Result<(Ended, Vec<u8>)> {
     let end = Instant::now().checked_add(limit);
     let (child, reader) = start(program, arguments, environment)?;
@@ -105,7 +110,7 @@ pub(super) fn run(
             let mut buffer = [0; 4096];
             let count = reader.read(&mut buffer)?;
             open = count > 0;
-            if said.len() < WORDS {
+            if said.len() < most {
                 said.extend_from_slice(buffer.get(..count).unwrap_or_default());
             }
         }
@@ -123,19 +128,30 @@ pub(super) fn abandoned(limit: Duration) -> io::Error {
 }
 
 /// Runs the program itself for one step below `root`.
-fn itself(step: &str, root: &OsStr, words: &[&str], limit: Duration) -> io::Result<(Ended, Vec<u8>)> {
+fn itself(step: &str, root: &OsStr, words: &[&str], limit: Duration, most: usize) -> io::Result<(Ended, Vec<u8>)> {
     let mut arguments = vec![step.into(), root.to_owned()];
     arguments.extend(words.iter().map(OsString::from));
-    run(ITSELF, &arguments, &[], limit)
+    run(ITSELF, &arguments, &[], limit, most)
 }
 
 /// Writes an attribute below `root` in a child process, at most `limit`.
 pub(super) fn write(root: &OsStr, path: &str, value: &str, limit: Duration) -> io::Result<()> {
-    match itself(STEP_WRITE, root, &[path, value], limit)?.0 {
+    outcome(itself(STEP_WRITE, root, &[path, value], limit, WORDS)?.0, limit)
+}
+
+/// Reads at least `most` bytes of a file below `root` in a child process, or all of it, within `limit`.
+pub(super) fn take(root: &OsStr, path: &str, most: usize, limit: Duration) -> io::Result<Vec<u8>> {
+    let (ended, said) = itself(STEP_TAKE, root, &[path], limit, most)?;
+    outcome(ended, limit).map(|()| said)
+}
+
+/// What the child process said with its exit status.
+fn outcome(ended: Ended, limit: Duration) -> io::Result<()> {
+    match ended {
         Ended::NotInTime => Err(abandoned(limit)),
         Ended::With(0) => Ok(()),
         Ended::With(errno) => Err(io::Error::from_raw_os_error(errno)),
-        Ended::By(signal) => Err(io::Error::other(format!("the writing process died ({signal})"))),
+        Ended::By(signal) => Err(io::Error::other(format!("the process for it died ({signal})"))),
     }
 }
 
@@ -143,7 +159,7 @@ pub(super) fn write(root: &OsStr, path: &str, value: &str, limit: Duration) -> i
 /// end.
 pub(super) fn read(root: &OsStr, paths: &[String], limit: Duration) -> io::Result<Vec<io::Result<Vec<u8>>>> {
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-    let (_, said) = itself(STEP_READ, root, &paths, limit)?;
+    let (_, said) = itself(STEP_READ, root, &paths, limit, WORDS)?;
     let mut answers = Vec::new();
     let mut rest = said.as_slice();
     // Each answer: an error number, the length, the bytes.
@@ -163,10 +179,17 @@ pub(super) fn read(root: &OsStr, paths: &[String], limit: Duration) -> io::Resul
 /// What the child process does that writes: one write. Returns the exit status: 0, or the error number (they are all
 /// below 256).
 pub fn step_write(root: &OsStr, path: &str, value: &str) -> u8 {
-    match Host::open(root).and_then(|host| host.write_now(path, value).map_err(io::Error::from)) {
-        Ok(()) => 0,
-        Err(error) => number(&error),
-    }
+    status(Host::open(root).and_then(|host| host.write_now(path, value).map_err(io::Error::from)))
+}
+
+/// What the child process does that reads one file: its bytes as they come.
+pub fn step_take(root: &OsStr, path: &str) -> u8 {
+    status(Host::open(root).and_then(|host| host.copy(path, &mut io::stdout().lock())))
+}
+
+/// The exit status for a result.
+fn status(result: io::Result<()>) -> u8 {
+    result.map_or_else(|error| number(&error), |()| 0)
 }
 
 /// What the child process does that reads: an answer for each attribute, as soon as there is one.

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, OpenHow, ResolveFlag};
-use nix::sys::stat::Mode;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag};
+use nix::sys::stat::{Mode, SFlag};
 
 use super::{Door, Error, Operation, Result, hands};
 
@@ -143,21 +143,41 @@ impl Host {
     fn save_at(&self, path: &str, content: &[u8]) -> io::Result<()> {
         let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
         let directory = self.make_directory(directory)?;
-        let temporary = format!(".{name}.{}", std::process::id());
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        // Left by a run that was killed under the same process number: every boot counts from one.
-        let _ = nix::unistd::unlinkat(&directory, temporary.as_str(), nix::unistd::UnlinkatFlags::NoRemoveDir);
-        let mut file =
-            File::from(nix::fcntl::openat(&directory, temporary.as_str(), flags, Mode::from_bits_truncate(0o644))?);
-        let written = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| {
-            // The creation mode is cut by the umask; readers without root are promised 0644.
-            nix::sys::stat::fchmod(&file, Mode::from_bits_truncate(0o644))?;
-            Ok(nix::fcntl::renameat(&directory, temporary.as_str(), &directory, name)?)
-        });
-        if written.is_err() {
-            let _ = nix::unistd::unlinkat(&directory, temporary.as_str(), nix::unistd::UnlinkatFlags::NoRemoveDir);
+        // The creation mode is cut by the umask; readers without root are promised 0644.
+        let readable = |file: &File| Ok(nix::sys::stat::fchmod(file, Mode::from_bits_truncate(0o644))?);
+        replace(&directory, name, content, readable, true)
+    }
+
+    /// Puts a user's file in place: see [`Door::create`].
+    fn create_at(&self, path: &str, content: &[u8], force: bool, input: Option<&str>) -> io::Result<()> {
+        let (directory, name) = path.rsplit_once('/').unwrap_or((".", path));
+        let directory = self.open_at(if directory.is_empty() { "/" } else { directory }, OFlag::O_PATH)?;
+        let known = input.and_then(|input| nix::sys::stat::fstat(self.open_at(input, OFlag::O_PATH).ok()?).ok());
+        match nix::sys::stat::fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(there) if known.is_some_and(|known| (known.st_dev, known.st_ino) == (there.st_dev, there.st_ino)) => {
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is the input, which is never written"));
+            }
+            Ok(there) if SFlag::from_bits_truncate(there.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG => {
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is no plain file"));
+            }
+            Ok(_) if !force => return Err(Errno::EEXIST.into()),
+            Ok(_) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno.into()),
         }
-        written
+        replace(&directory, name, content, |_| Ok(()), force)
+    }
+
+    /// Writes what a file holds to a stream, page by page.
+    pub(super) fn copy(&self, path: &str, stream: &mut dyn Write) -> io::Result<()> {
+        let file = self.open_at(path, OFlag::O_RDONLY)?;
+        let mut page = [0; 4096];
+        loop {
+            let count = nix::unistd::read(&file, &mut page)?;
+            if count == 0 {
+                return stream.flush();
+            }
+            stream.write_all(page.get(..count).unwrap_or_default())?;
+        }
     }
 
     fn read_head(&self, path: &str, most: usize) -> io::Result<Vec<u8>> {
@@ -194,7 +214,7 @@ impl Host {
         let mut result = Err(io::Error::from(Errno::ENOENT));
         for directory in path.split(':') {
             let program = format!("{directory}/modprobe");
-            result = hands::run(&program, &[module.into()], &environment, self.limit);
+            result = hands::run(&program, &[module.into()], &environment, self.limit, hands::WORDS);
             // What is no program here may be one in the next directory.
             let none =
                 |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
@@ -216,6 +236,40 @@ impl Host {
     }
 }
 
+/// Writes a file beside its place and moves it there; over another one only when `over` is set.
+fn replace(
+    directory: &OwnedFd,
+    name: &str,
+    content: &[u8],
+    prepare: impl Fn(&File) -> io::Result<()>,
+    over: bool,
+) -> io::Result<()> {
+    let temporary = format!(".{name}.{}", std::process::id());
+    let temporary = temporary.as_str();
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let remove = || nix::unistd::unlinkat(directory, temporary, nix::unistd::UnlinkatFlags::NoRemoveDir);
+    // Left by a run that was killed under the same process number: every boot counts from one.
+    let _ = remove();
+    let mut file = File::from(nix::fcntl::openat(directory, temporary, flags, Mode::from_bits_truncate(0o644))?);
+    let written = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| prepare(&file)).and_then(|()| {
+        if !over {
+            // A link, unlike a move, never takes the place of another file; some file systems have none.
+            match nix::unistd::linkat(directory, temporary, directory, name, AtFlags::empty()) {
+                Err(Errno::EPERM | Errno::EOPNOTSUPP) => {}
+                result => {
+                    let _ = remove();
+                    return Ok(result?);
+                }
+            }
+        }
+        Ok(nix::fcntl::renameat(directory, temporary, directory, name)?)
+    });
+    if written.is_err() {
+        let _ = remove();
+    }
+    written
+}
+
 impl Door for Host {
     fn attribute(&self, path: &str) -> Result<Vec<u8>> {
         log::debug!("read {path}");
@@ -235,6 +289,16 @@ impl Door for Host {
     fn head(&self, path: &str, most: usize) -> Result<Vec<u8>> {
         log::debug!("read {path}");
         self.read_head(path, most).map_err(|error| Error::new(Operation::Read, path, error))
+    }
+
+    fn take(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
+        log::debug!("take {path}");
+        match hands::take(&self.root, path, limit.saturating_add(1), self.limit) {
+            // No /proc: better a look without a time limit than none.
+            Err(_) if !Path::new(hands::ITSELF).exists() => self.read(path, limit),
+            Ok(content) if content.len() > limit => Err(Error::os(Operation::Read, path, Errno::EFBIG)),
+            result => result.map_err(|error| Error::new(Operation::Read, path, error)),
+        }
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>> {
@@ -309,5 +373,10 @@ impl Door for Host {
     fn save(&self, path: &str, content: &[u8]) -> Result<()> {
         log::debug!("save {path}");
         self.save_at(path, content).map_err(|error| Error::new(Operation::Save, path, error))
+    }
+
+    fn create(&self, path: &str, content: &[u8], force: bool, input: Option<&str>) -> Result<()> {
+        log::debug!("create {path}");
+        self.create_at(path, content, force, input).map_err(|error| Error::new(Operation::Save, path, error))
     }
 }

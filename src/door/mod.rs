@@ -14,7 +14,7 @@ mod resolve;
 use std::time::Duration;
 
 pub use error::{Error, Operation};
-pub use hands::{STEP_READ, STEP_WRITE, step_read, step_write};
+pub use hands::{STEP_READ, STEP_TAKE, STEP_WRITE, step_read, step_take, step_write};
 pub use host::{Host, Lock};
 pub use recorded::{FormatError, Recorded};
 pub use resolve::{Node, Tree};
@@ -33,6 +33,11 @@ pub trait Door {
 
     /// The first `most` bytes of a file that may be longer.
     fn head(&self, path: &str, most: usize) -> Result<Vec<u8>>;
+
+    /// The content of a file of at most `limit` bytes that a device makes while it is read, and so may hang.
+    fn take(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
+        self.read(path, limit)
+    }
 
     /// The names in a directory, sorted.
     fn list(&self, path: &str) -> Result<Vec<String>>;
@@ -64,6 +69,12 @@ pub trait Door {
 
     /// Puts a new file in place, whole or not at all, mode 0644; makes the directories above it.
     fn save(&self, path: &str, content: &[u8]) -> Result<()>;
+
+    /// Puts a user's file in place, whole or not at all; makes no directory. A file that is there is replaced only when
+    /// `force` is set, and never when it is `input` or anything but a plain file.
+    fn create(&self, path: &str, _content: &[u8], _force: bool, _input: Option<&str>) -> Result<()> {
+        Err(Error::os(Operation::Save, path, nix::errno::Errno::EROFS))
+    }
 }
 
 /// Whether something exists at `path`: a directory, or something readable.

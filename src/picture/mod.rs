@@ -27,6 +27,14 @@ pub use traits::{ResizableBar, Traits};
 /// Where the PCI bus is.
 pub const PCI: &str = "/sys/bus/pci";
 
+/// Where saved option ROMs lie, each as ADDRESS.rom.
+pub const ROM_DIRECTORY: &str = "/run/vfio-early/rom";
+
+/// Where the option ROM of a device is saved.
+pub fn rom_path(address: Address) -> String {
+    format!("{ROM_DIRECTORY}/{address}.rom")
+}
+
 /// How much of the kernel command line is read; the kernel's own limit is 2048 bytes on x86, more elsewhere.
 const COMMAND_LINE: usize = 64 * 1024;
 
@@ -55,6 +63,8 @@ pub struct Picture {
     pub groups: Vec<Group>,
     /// The firmware's framebuffers that a driver holds.
     pub framebuffers: Vec<FirmwareFramebuffer>,
+    /// The files in which option ROMs have been saved, when they were asked for.
+    pub saved_roms: Vec<String>,
     /// modules.alias of the running kernel, when it was asked for.
     pub aliases: Vec<u8>,
     /// Every function as the examination of groups wants it, when it was asked for.
@@ -99,6 +109,7 @@ impl Picture {
             iommu: IommuFacts::read(door),
             groups: Vec::new(),
             framebuffers: Vec::new(),
+            saved_roms: Vec::new(),
             aliases: Vec::new(),
             functions: Vec::new(),
             group_types: Vec::new(),
@@ -125,6 +136,11 @@ impl Picture {
     /// Reads modules.alias, which names the modules that want a device.
     pub fn read_aliases(&mut self, door: &dyn Door) {
         self.aliases = Self::aliases_of(door, &self.kernel);
+    }
+
+    /// Looks which option ROMs have been saved.
+    pub fn look_for_saved_roms(&mut self, door: &dyn Door) {
+        self.saved_roms = door.list(ROM_DIRECTORY).unwrap_or_default();
     }
 
     /// modules.alias of a kernel; empty where there is none.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What was decided about one function.
 
-use crate::config::Guard;
+use crate::config::{Config, Guard};
 use crate::pci::Address;
+use crate::picture::Device;
 
 /// One function that a claim is about, or one claim that is about none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,15 @@ pub struct Entry {
     pub target: String,
     /// What is to become of it.
     pub decision: Decision,
+}
+
+impl Entry {
+    /// Whether the function's option ROM is to be saved. What comes along with the selected function of a card has none,
+    /// but for another display.
+    pub fn saves_rom(&self, config: &Config, device: &Device) -> bool {
+        let wanted = config.claims.get(self.claim).is_some_and(|claim| claim.options.save_rom);
+        wanted && (self.along.is_none() || device.identity.class.is_display())
+    }
 }
 
 /// What is to become of a function.

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From decisions to steps, in order.
 //!
-//! Overrides come first, for all devices: from then on no other driver binds them, whatever is loaded at the same time.
-//! Then each module, once. Only then, when it is sure that there is a driver to go to, wrong drivers are detached and the
-//! devices probed: where the module is missing from the image, nothing has been taken away from anybody.
+//! An option ROM is saved while nothing has touched its device. Overrides come next, for all devices: from then on no
+//! other driver binds them, whatever is loaded at the same time. Then each module, once. Only then, when it is sure that
+//! there is a driver to go to, wrong drivers are detached and the devices probed: where the module is missing from the
+//! image, nothing has been taken away from anybody.
 
 use crate::config::{Config, Framebuffer};
 use crate::pci::Address;
@@ -25,6 +26,8 @@ pub struct Step {
 pub enum Op {
     /// Wake the device: `on` to power/control, then wait until it is no longer in D3cold.
     PowerUp,
+    /// Read the option ROM and save it to this file.
+    SaveRom(String),
     /// Write this driver's name to driver_override.
     Override(String),
     /// Load the module of this driver.
@@ -55,6 +58,7 @@ impl Op {
     pub fn name(&self) -> &'static str {
         match self {
             Self::PowerUp => "power-up",
+            Self::SaveRom(_) => "save-rom",
             Self::Override(_) => "override",
             Self::Load(_) => "load",
             Self::ReleaseFramebuffer { .. } => "release-framebuffer",
@@ -70,7 +74,8 @@ impl Op {
     /// What it is done with: a driver, a module, a device.
     pub fn value(&self) -> &str {
         match self {
-            Self::Override(name)
+            Self::SaveRom(name)
+            | Self::Override(name)
             | Self::Load(name)
             | Self::Detach(name)
             | Self::Verify(name)
@@ -88,9 +93,15 @@ pub(super) fn steps(config: &Config, picture: &Picture, entries: &[Entry]) -> Ve
     let mut first = Vec::new();
     let mut modules: Vec<&str> = Vec::new();
     let mut then = Vec::new();
-    for entry in entries.iter().filter(|entry| entry.decision == Decision::Take) {
+    for entry in entries.iter().filter(|entry| entry.decision.holds()) {
         let Some(device) = entry.device.and_then(|address| picture.device(address)) else { continue };
         let step = |op: Op| Step { device: Some(device.address), op };
+        let save = entry.saves_rom(config, device).then(|| crate::picture::rom_path(device.address));
+        let save = save.filter(|path| !picture.saved_roms.iter().any(|name| path.ends_with(name)));
+        if entry.decision == Decision::Done {
+            first.extend(save.map(|path| step(Op::SaveRom(path))));
+            continue;
+        }
         let target = entry.target.as_str();
         let detail = device.detail.clone().unwrap_or_default();
 
@@ -99,6 +110,7 @@ pub(super) fn steps(config: &Config, picture: &Picture, entries: &[Entry]) -> Ve
         if asleep {
             first.push(step(Op::PowerUp));
         }
+        first.extend(save.map(|path| step(Op::SaveRom(path))));
         if !detail.driver_override.as_deref().is_some_and(|name| same_name(name, target)) {
             first.push(step(Op::Override(target.to_owned())));
         }

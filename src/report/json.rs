@@ -127,10 +127,39 @@ pub struct Claim {
     pub time_ms: Option<u64>,
     /// The drivers that had held it before.
     pub before: Vec<String>,
+    /// What became of its option ROM, where that was to be saved.
+    pub rom: Option<SavedRom>,
 }
 
-fields!(Claim { selector, source, device, state, driver, target, guard, reason, stage, time_ms, before });
-readable!(Claim { selector, source, device, state, driver, target, guard, reason, stage, time_ms, before });
+fields!(Claim { selector, source, device, state, driver, target, guard, reason, stage, time_ms, before, rom });
+readable!(Claim { selector, source, device, state, driver, target, guard, reason, stage, time_ms, before, rom });
+
+/// A saved option ROM.
+#[derive(Clone, Debug, Default)]
+pub struct SavedRom {
+    /// Where it is; `null` where it could not be saved.
+    pub path: Option<String>,
+    /// Its size in bytes.
+    pub size: u64,
+    /// `valid`, `repairable`, `invalid`.
+    pub verdict: Option<String>,
+    /// Why it was not saved, or the worst that is wrong with it.
+    pub problem: Option<String>,
+}
+
+fields!(SavedRom { path, size, verdict, problem });
+readable!(SavedRom { path, size, verdict, problem });
+
+impl SavedRom {
+    /// One line for people.
+    pub fn text(&self) -> String {
+        let problem = self.problem.as_deref();
+        match (&self.path, &self.verdict) {
+            (Some(path), Some(verdict)) => format!("option ROM in {path}: {} bytes, {verdict}", self.size),
+            _ => format!("option ROM not saved: {}", problem.unwrap_or("nobody tried")),
+        }
+    }
+}
 
 /// The document of `check`.
 #[derive(Clone, Debug, Default)]

@@ -7,4 +7,4 @@ pub mod status;
 mod store;
 
 pub use kernel_log::{Level, say};
-pub use store::{PATH, ROM_DIRECTORY, load, merge, save};
+pub use store::{PATH, load, merge, save};

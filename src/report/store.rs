@@ -9,9 +9,6 @@ use super::json::{Claim, Report};
 /// Where the report lies.
 pub const PATH: &str = "/run/vfio-early/report.json";
 
-/// Where saved option ROMs lie, each as ADDRESS.rom.
-pub const ROM_DIRECTORY: &str = "/run/vfio-early/rom";
-
 /// How large a report may be; one of 256 functions takes a tenth of that.
 const MOST: usize = 4 * 1024 * 1024;
 
@@ -42,6 +39,12 @@ pub fn merge(earlier: Option<Report>, mut new: Report, partial: bool) -> Report 
             claim.stage = old.stage.clone();
             claim.time_ms = old.time_ms;
             claim.before = old.before.clone();
+        }
+        // What was found while it was read cannot be seen in the file.
+        if let (Some(rom), Some(Some(before))) = (&mut claim.rom, old.map(|old| &old.rom)) {
+            if rom.problem.is_none() && rom.path == before.path {
+                rom.problem = before.problem.clone();
+            }
         }
     }
     new.image = new.image.or(earlier.image.take());

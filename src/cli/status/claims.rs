@@ -18,6 +18,7 @@ pub(super) fn now(config: &Config, plan: &Plan, before: Option<&Report>) -> Vec<
             claim.state = "claimed".to_owned();
         }
         let Some(old) = old else { continue };
+        claim.rom = old.rom.clone();
         match (claim.state.as_str(), old.state.as_str()) {
             ("claimed", _) => {
                 claim.stage = old.stage.clone();

@@ -34,6 +34,7 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Status, output: &mut Out
         Ok((_, status, exit)) => (Some(status), *exit),
         Err(Failure::Config(_)) => (None, Exit::Usage),
         Err(Failure::Door(_)) => (None, Exit::System),
+        Err(Failure::Said(exit, _)) => (None, *exit),
     };
     // Whoever watches many machines has to see that one is broken.
     match format {

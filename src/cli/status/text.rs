@@ -64,6 +64,7 @@ fn claims(status: &Status) -> String {
         text.push_str(&row);
         note(&mut text, &history(claim));
         note(&mut text, claim.reason.as_deref().unwrap_or_default());
+        note(&mut text, &claim.rom.as_ref().map(crate::report::json::SavedRom::text).unwrap_or_default());
     }
     text
 }
