@@ -211,13 +211,16 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("claim pci:v[", "`pci:v[`: expected a modalias pattern such as pci:v000010DEd*bc03* (invalid range pattern)"),
     ("claim pci:\u{1b}*", "`pci:?*`: expected a modalias pattern such as pci:v000010DEd*bc03*"),
     ("claim pci:é", "`pci:é`: expected a modalias pattern such as pci:v000010DEd*bc03*"),
-    ("claim 01:00.0 01:00.1", "`01:00.1`: expected an option, NAME=VALUE with one of id, match, with, driver or allow"),
+    (
+        "claim 01:00.0 01:00.1",
+        "`01:00.1`: expected an option, NAME=VALUE with one of id, match, with, driver, rom or allow",
+    ),
     (
         "claim 01:00.0 wiht=group",
-        "unknown option `wiht` (did you mean `with`?); expected id, match, with, driver or allow",
+        "unknown option `wiht` (did you mean `with`?); expected id, match, with, driver, rom or allow",
     ),
-    ("claim 01:00.0 colour=red", "unknown option `colour`; expected id, match, with, driver or allow"),
-    ("claim 01:00.0 =", "unknown option ``; expected id, match, with, driver or allow"),
+    ("claim 01:00.0 colour=red", "unknown option `colour`; expected id, match, with, driver, rom or allow"),
+    ("claim 01:00.0 =", "unknown option ``; expected id, match, with, driver, rom or allow"),
     ("claim 01:00.0 with=all", "`with=all`: expected functions, group or none"),
     ("claim 01:00.0 with=", "`with=`: expected functions, group or none"),
     ("claim 10de:1e04 match=two", "`match=two`: expected one or all"),
@@ -662,12 +665,13 @@ fn the_tables_say_what_the_parser_takes() {
             all: true,
             with: Some(With::Group),
             driver: Driver::Auto,
+            save_rom: true,
             allow: vec![Guard::InUse, Guard::Rmrr],
         },
         adopted: false,
     };
     let printed = claim.to_string();
-    assert_eq!(printed, "claim 10de:1e04 id=10de:1e04 match=all with=group driver=auto allow=in-use+rmrr");
+    assert_eq!(printed, "claim 10de:1e04 id=10de:1e04 match=all with=group driver=auto rom=save allow=in-use+rmrr");
     let names: Vec<_> = printed.split(' ').filter_map(|word| word.split_once('=')).map(|(name, _)| name).collect();
     assert_eq!(names, OPTIONS.iter().map(|word| word.name).collect::<Vec<_>>(), "an option that is not printed");
 }

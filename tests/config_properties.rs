@@ -132,9 +132,10 @@ fn options() -> impl Strategy<Value = Options> {
         any::<bool>(),
         proptest::option::of(select(vec![With::Functions, With::Group, With::None])),
         driver,
+        any::<bool>(),
         proptest::sample::subsequence(guards, 0..=count),
     )
-        .prop_map(|(id, all, with, driver, allow)| Options {
+        .prop_map(|(id, all, with, driver, save_rom, allow)| Options {
             id: id.map(|(one, other, subsystem)| {
                 let id = format!("{one}:{other}");
                 if subsystem { format!("{id}:{other}:{one}") } else { id }.parse().unwrap()
@@ -142,6 +143,7 @@ fn options() -> impl Strategy<Value = Options> {
             all,
             with,
             driver,
+            save_rom,
             allow,
         })
 }

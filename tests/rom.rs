@@ -13,6 +13,8 @@
 
 #[path = "rom/build.rs"]
 mod build;
+#[path = "rom/cli.rs"]
+mod cli;
 #[path = "rom/properties.rs"]
 mod properties;
 #[path = "rom/real.rs"]

@@ -58,8 +58,7 @@ impl Trouble {
 /// What a device says it is.
 pub fn identify(door: &dyn Door, address: Address) -> Result<ExpectedId, Trouble> {
     let modalias = door.attribute(&format!("{PCI}/devices/{address}/modalias")).unwrap_or_default();
-    let identity = parse_modalias(&modalias)
-        .ok_or_else(|| Trouble::new("no-device", format!("there is no device at {address}")))?;
+    let identity = parse_modalias(&modalias).ok_or_else(|| Trouble::new("no-device", "there is no such device"))?;
     Ok(ExpectedId { vendor: identity.vendor, device: identity.device, subsystem: None })
 }
 
@@ -94,7 +93,7 @@ pub fn dump(door: &dyn Door, address: Address) -> Result<Dump, Trouble> {
             "empty" | "all-ff" | "all-00" => {
                 return Err(Trouble::new("rom-blank", format!("{}: {}", problem.message, problem.remedy)));
             }
-            "truncated" if bytes.len() == window.size => {
+            "truncated" if bytes.len() == window.size && notes.iter().all(|note| note.code != "rom-window") => {
                 let message = format!("the ROM is longer than the {} bytes that its BAR shows of it", window.size);
                 notes.push(Trouble::new("rom-window", message));
             }
@@ -177,19 +176,29 @@ impl Work<'_> {
             // That it fails shows soon enough.
             let _ = self.change("enable", "1", "0");
         }
-        self.change("rom", "1\n", "0\n").map_err(|error| self.trouble(&error))?;
         if self.hangs {
-            return Err(Trouble { hangs: true, ..Trouble::new("rom-unreadable", "it does not answer") });
+            return Err(Trouble { hangs: true, ..Trouble::new("rom-unreadable", "the device does not answer") });
         }
-        match self.door.take(&self.path("rom"), MOST) {
+        let path = self.path("rom");
+        let fail = |error: &Error| Trouble::with("rom-unreadable", error);
+        let number = |error: &Error| error.source.raw_os_error();
+        let mut read = self.door.take(&path, MOST);
+        // What can be read as it is needs no switching: somebody left it on, or it is a record of a machine.
+        if read.as_ref().is_err_and(|error| number(error) == Some(nix::libc::EINVAL)) {
+            self.change("rom", "1\n", "0\n").map_err(|error| fail(&error))?;
+            read = self.door.take(&path, MOST);
+        }
+        match read {
             Ok(bytes) if !bytes.is_empty() => Ok(bytes),
-            Err(error) if error.source.raw_os_error() != Some(nix::libc::EIO) => Err(self.trouble(&error)),
+            Err(error) if number(&error) == Some(nix::libc::EINVAL) => {
+                Err(Trouble::new("rom-unreadable", "its ROM is switched off, and cannot be switched on here"))
+            }
+            Err(error) if number(&error) != Some(nix::libc::EIO) => {
+                self.hangs |= error.is_timeout();
+                Err(fail(&error))
+            }
             _ => Err(Trouble::new("rom-unreadable", unreadable(driver, window, asleep.as_ref()))),
         }
-    }
-
-    fn trouble(&self, error: &Error) -> Trouble {
-        Trouble { hangs: self.hangs || error.is_timeout(), ..Trouble::with("rom-unreadable", error) }
     }
 
     fn word(&self, name: &str) -> String {
@@ -217,7 +226,7 @@ impl Work<'_> {
         self.undo.push((path, back.to_owned(), result.is_ok()));
         self.note(&result);
         match result {
-            // A machine that takes no changes is a recorded one: it shows what it has.
+            // A machine that takes no changes is a record: it shows what it has.
             Err(error) if error.source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => Ok(()),
             result => result,
         }

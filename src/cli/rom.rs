@@ -16,21 +16,23 @@ pub(super) fn run(room: &Room, options: &arguments::Rom, output: &mut Output) ->
         RomCommand::Dump(options) => dump(room, options, output),
         RomCommand::Show(options) => {
             let input = Input::open(room, &options.rom, output)?;
-            let (rom, judgement) = input.judge(None);
-            let text = if options.json { String::new() } else { show::show(&options.rom, &rom, &judgement) };
-            tell(&text, &rom, &judgement, output);
+            let (parsed, judgement) = input.judge(None);
+            let text = if options.json { String::new() } else { show::show(&options.rom, &parsed, &judgement) };
+            tell(&text, &parsed, &judgement, output);
             Ok(if judgement.verdict == Verdict::Invalid { Exit::NotHeld } else { Exit::Ok })
         }
         RomCommand::Verify(options) => {
             let device = match (options.device, options.id) {
                 (Some(_), Some(_)) => return Err(usage("give --device or --id, not both")),
-                (Some(address), None) => Some(act::identify(room.door(), address)?),
+                (Some(address), None) => {
+                    Some(act::identify(room.door(), address).map_err(|why| trouble(address, &why))?)
+                }
                 (None, id) => id,
             };
             let input = Input::open(room, &options.rom, output)?;
-            let (rom, judgement) = input.judge(device);
-            let text = if options.json { String::new() } else { show::verify(&options.rom, &rom, &judgement) };
-            tell(&text, &rom, &judgement, output);
+            let (parsed, judgement) = input.judge(device);
+            let text = if options.json { String::new() } else { show::verify(&options.rom, &parsed, &judgement) };
+            tell(&text, &parsed, &judgement, output);
             Ok(if judgement.verdict == Verdict::Valid { Exit::Ok } else { Exit::NotHeld })
         }
         RomCommand::Extract(options) => {
@@ -63,11 +65,11 @@ fn dump(room: &Room, options: &arguments::Dump, output: &mut Output) -> Result<E
     }
     let name = options.address.to_string();
     let input = Input::open(room, &name, output)?;
-    let (rom, judgement) = input.judge(None);
+    let (parsed, judgement) = input.judge(None);
     match &options.output {
         Some(file) => {
             create(room.door(), file, &input.bytes, options.force, None)?;
-            output.result(&layout::flow(&show::verify(file, &rom, &judgement)));
+            output.result(&layout::flow(&show::verify(file, &parsed, &judgement)));
         }
         None => output.raw(&input.bytes),
     }
@@ -92,7 +94,7 @@ impl Input {
             Room::Host(host) => host.lock(claim::LOCK, claim::LOCK_WAIT),
             Room::Recorded(_) => None,
         };
-        let dump = act::dump(room.door(), address)?;
+        let dump = act::dump(room.door(), address).map_err(|why| trouble(address, &why))?;
         drop(lock);
         for note in dump.notes.iter().filter(|note| note.code != "rom-doubtful") {
             output.warn(&format!("{address}: {}", note.message));
@@ -101,9 +103,9 @@ impl Input {
     }
 
     fn judge(&self, device: Option<ExpectedId>) -> (Rom, Judgement) {
-        let rom = rom::parse(&self.bytes);
-        let judgement = rom::judge(&rom, device.or(self.device).as_ref());
-        (rom, judgement)
+        let parsed = rom::parse(&self.bytes);
+        let judgement = rom::judge(&parsed, device.or(self.device).as_ref());
+        (parsed, judgement)
     }
 }
 
@@ -133,8 +135,8 @@ fn not_held(name: &str, why: &str) -> Failure {
     Failure::Said(Exit::NotHeld, format!("{name}: {why}"))
 }
 
-impl From<Trouble> for Failure {
-    fn from(trouble: Trouble) -> Self {
-        Self::Said(if trouble.denied || trouble.hangs { Exit::System } else { Exit::NotHeld }, trouble.message)
-    }
+/// Why nothing came of a device.
+fn trouble(address: Address, trouble: &Trouble) -> Failure {
+    let exit = if trouble.denied || trouble.hangs { Exit::System } else { Exit::NotHeld };
+    Failure::Said(exit, format!("{address}: {}", trouble.message))
 }

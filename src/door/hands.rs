@@ -136,21 +136,21 @@ fn itself(step: &str, root: &OsStr, words: &[&str], limit: Duration, most: usize
 
 /// Writes an attribute below `root` in a child process, at most `limit`.
 pub(super) fn write(root: &OsStr, path: &str, value: &str, limit: Duration) -> io::Result<()> {
-    outcome(itself(STEP_WRITE, root, &[path, value], limit, WORDS)?.0, limit)
+    outcome(&itself(STEP_WRITE, root, &[path, value], limit, WORDS)?.0, limit)
 }
 
 /// Reads at least `most` bytes of a file below `root` in a child process, or all of it, within `limit`.
 pub(super) fn take(root: &OsStr, path: &str, most: usize, limit: Duration) -> io::Result<Vec<u8>> {
     let (ended, said) = itself(STEP_TAKE, root, &[path], limit, most)?;
-    outcome(ended, limit).map(|()| said)
+    outcome(&ended, limit).map(|()| said)
 }
 
 /// What the child process said with its exit status.
-fn outcome(ended: Ended, limit: Duration) -> io::Result<()> {
+fn outcome(ended: &Ended, limit: Duration) -> io::Result<()> {
     match ended {
         Ended::NotInTime => Err(abandoned(limit)),
         Ended::With(0) => Ok(()),
-        Ended::With(errno) => Err(io::Error::from_raw_os_error(errno)),
+        Ended::With(errno) => Err(io::Error::from_raw_os_error(*errno)),
         Ended::By(signal) => Err(io::Error::other(format!("the process for it died ({signal})"))),
     }
 }
