@@ -31,9 +31,9 @@ mod elf;
 mod program;
 
 /// The floor of std and glibc is 1.08 MiB.
-const SIZE: u64 = 1_468_006;
+const SIZE: u64 = 1_703_936;
 /// What `make tiny` builds.
-const TINY: u64 = 384 * 1024;
+const TINY: u64 = 655_360;
 /// In KiB: of the program, and of each child that it starts.
 const MEMORY: u64 = 3 * 1024;
 /// For each device that no claim is about.

@@ -11,12 +11,12 @@ small() {
 	echo "$1: $bytes bytes, at most $2"
 	[ "$bytes" -le "$2" ]
 }
-small "$VFIO_EARLY" 1468006
+small "$VFIO_EARLY" 1703936
 status=0
 tiny=$(packaging/tiny) || status=$?
 case $status in
 0)
-	small "$tiny" 393216
+	small "$tiny" 655360
 	VFIO_EARLY=$tiny boots
 	boots gpu-slot twins amd
 	;;

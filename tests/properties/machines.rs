@@ -33,6 +33,15 @@ pub(super) fn taken(mut builder: Builder) -> Builder {
     builder
 }
 
+/// The cards have option ROMs. One is asleep, the memory of the other is switched off.
+fn with_roms(mut builder: Builder) -> Builder {
+    for address in ["0000:01:00.0", "0000:02:00.0"] {
+        builder.attribute(address, "rom", "not much of a ROM").attribute(address, "enable", "0");
+    }
+    builder.attribute("0000:01:00.0", "power/control", "auto");
+    builder
+}
+
 const BOTH: &str = "claim 01:00.0\nclaim 02:00.0\n";
 
 /// All of them.
@@ -65,6 +74,9 @@ pub(super) fn all() -> Vec<Case> {
         case("without an IOMMU", taken(desktop(BOTH)).with(|state| state.tree.remove("/sys/class/iommu/dmar0"))),
         case("off", taken(desktop(BOTH)).file("/proc/cmdline", "vfio_early=off\n")),
     ];
+    let roms = BOTH.replace('\n', " rom=save\n");
+    cases.push(case("with option ROMs", &with_roms(desktop(&roms))));
+    cases.push(case("with option ROMs, and every host driver first", &with_roms(taken(desktop(&roms)))));
     let missing = |state: &mut crate::simulated::State| state.module("vfio_pci").place = Place::RealRoot;
     cases.push(case("the image has no vfio-pci", taken(desktop(BOTH)).with(missing)));
     cases.push(case("the image has no vfio-pci, and no driver was first", desktop(BOTH).with(missing)));

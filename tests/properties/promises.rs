@@ -12,8 +12,8 @@ use super::case::{Case, Drivers, Run, drivers};
 use super::excuse::{Hurt, beyond_help, blind};
 use crate::simulated::{Entry, Fault, Kind, Lasts, Machine};
 
-/// How often a run may wait for as long as a step may take: three steps, the module, the look before.
-pub(super) const MOST_WAITS: usize = 5;
+/// How often a run may wait for as long as a step may take: an option ROM, three steps, the module, the look before.
+pub(super) const MOST_WAITS: usize = 6;
 
 /// What was broken in a run.
 pub(super) type Broken = Vec<String>;
@@ -25,6 +25,7 @@ pub(super) fn broken(case: &Case, run: &Run, fault: Option<&Fault>) -> Broken {
     the_report_is_true(run, fault, &mut broken);
     nothing_hangs_for_ever(run, &mut broken);
     no_device_is_lost(case, run, fault, &mut broken);
+    roms_are_switched_off(run, fault, &mut broken);
     if let Some(fault) = fault {
         one_does_not_stop_the_others(case, run, fault, &mut broken);
         a_fault_that_passes_does_no_harm(case, run, fault, &mut broken);
@@ -105,7 +106,13 @@ fn only_what_is_planned_is_written(case: &Case, run: &Run, broken: &mut Broken) 
         let parts: Vec<&str> = entry.object.split('/').skip(1).collect();
         match (entry.operation, parts.as_slice()) {
             (Operation::Load, _) => planned.iter().any(|(_, target)| *target == entry.object),
+            (Operation::Save, ["run", "vfio-early", "rom", file]) => file.strip_suffix(".rom").is_some_and(is_planned),
             (Operation::Save, _) => entry.object == "/run/vfio-early/report.json",
+            (
+                _,
+                ["sys", "bus", "pci", "devices", device, "rom" | "enable"]
+                | ["sys", "bus", "pci", "devices", device, "power", "control"],
+            ) => is_planned(device),
             (_, ["dev", "kmsg"]) => true,
             (_, ["sys", "bus", "pci", "devices", device, "driver_override"]) => {
                 let name = value.trim_end();
@@ -113,7 +120,6 @@ fn only_what_is_planned_is_written(case: &Case, run: &Run, broken: &mut Broken) 
                 let known = planned.iter().any(|(_, target)| same_name(target, name)) || Some(name) == had.as_deref();
                 is_planned(device) && (name.is_empty() || known) && value.ends_with('\n')
             }
-            (_, ["sys", "bus", "pci", "devices", device, "power", "control"]) => is_planned(device),
             (_, ["sys", "bus", "pci", "drivers_probe"] | ["sys", "bus", "pci", "drivers", _, "bind" | "unbind"]) => {
                 is_planned(value)
             }
@@ -227,6 +233,7 @@ fn belongs(entry: &Entry, step: &json::Step) -> bool {
     match step.op.as_str() {
         "override" | "restore-override" => own("driver_override") && same_name(value, &step.value),
         "power-up" => own("power/control") && value == "on",
+        "save-rom" => ["rom", "enable", "power/control"].into_iter().any(own) || entry.object == step.value,
         "power-control" => own("power/control") && value == step.value,
         "probe" => entry.object == "/sys/bus/pci/drivers_probe" && value == device,
         "detach" => of_driver("/unbind"),
@@ -251,6 +258,18 @@ fn steps_are_true(run: &Run, report: &json::Report, broken: &mut Broken) {
         if !done {
             broken.push(format!("told to be done, and was not: {step:?}"));
         }
+    }
+}
+
+/// What was changed to read an option ROM is as it was before, unless nobody could change it back.
+fn roms_are_switched_off(run: &Run, fault: Option<&Fault>, broken: &mut Broken) {
+    if fault.is_some_and(|fault| fault.lasts != Lasts::Once || matches!(fault.kind, Kind::Vanish(_))) {
+        return;
+    }
+    let settled = run.machine.clone();
+    settled.settle();
+    for device in settled.change(|state| state.roms.clone()) {
+        broken.push(format!("the ROM of {device} is still switched on"));
     }
 }
 

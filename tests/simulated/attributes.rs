@@ -32,6 +32,10 @@ impl State {
         if name == "driver_override" && self.is_locked(split(directory).1) {
             return Err(Stop::Hung);
         }
+        if sysfs && name == "rom" && !self.roms.iter().any(|device| device == directory) {
+            // `pci_read_rom`
+            return Err(Errno::EINVAL.into());
+        }
         let content = self.tree.file(&real)?.to_vec();
         if name == "config" && sysfs && !self.root {
             return Ok(content.into_iter().take(64).collect());
@@ -82,6 +86,15 @@ impl State {
             ["sys", "bus", "pci", "drivers", driver, "new_id"] => self.new_id(driver, value),
             ["sys", "devices", .., "driver_override"] => self.store_override(real, value),
             ["sys", "devices", .., "power", "control"] => self.store_control(directory, device),
+            ["sys", "devices", .., "enable"] => self.enable(directory, device),
+            ["sys", "devices", .., "rom"] => {
+                // `pci_write_rom`: only this, to the letter, switches it off.
+                self.roms.retain(|known| known != directory);
+                if value != "0\n" {
+                    self.roms.push(directory.to_owned());
+                }
+                Ok(())
+            }
             ["sys", "devices", .., "reset_method"] => {
                 put_line(&mut self.tree, real, device);
                 Ok(())
@@ -108,7 +121,7 @@ impl State {
         let (directory, name) = split(&real);
         match name {
             "drivers_probe" | "bind" | "unbind" => Some(value.strip_suffix('\n').unwrap_or(value).to_owned()),
-            "driver_override" => Some(split(directory).1.to_owned()),
+            "driver_override" | "enable" => Some(split(directory).1.to_owned()),
             "control" => Some(split(split(directory).0).1.to_owned()),
             _ => None,
         }
@@ -133,6 +146,19 @@ impl State {
             _ => return Err(Errno::EINVAL.into()),
         }
         put_line(&mut self.tree, &format!("{power}/control"), value);
+        Ok(())
+    }
+
+    /// `enable_store`: only what has no driver is switched on and off.
+    fn enable(&mut self, directory: &str, value: &str) -> Result<(), Stop> {
+        let path = format!("{directory}/enable");
+        let enabled = self.tree.file(&path)?.starts_with(b"1");
+        match value {
+            _ if self.driver_of("pci", split(directory).1).is_some() => return Err(Errno::EBUSY.into()),
+            "0" if !enabled => return Err(Errno::EIO.into()),
+            "0" | "1" => put_line(&mut self.tree, &path, value),
+            _ => return Err(Errno::EINVAL.into()),
+        }
         Ok(())
     }
 

@@ -51,6 +51,8 @@ pub(crate) struct State {
     pub(crate) sleep: BTreeMap<String, &'static str>,
     /// Every probe that happened.
     pub(crate) probes: Vec<(String, String, Outcome)>,
+    /// Devices whose option ROM is switched on for readers.
+    pub(crate) roms: Vec<String>,
     /// What hangs.
     pub(crate) held: Held,
     /// Reads that would have hung for ever.

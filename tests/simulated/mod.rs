@@ -255,6 +255,13 @@ impl Door for Machine {
         })
     }
 
+    fn take(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
+        self.operate(Operation::Read, path, None, Patience::Limit, |state| {
+            let content = state.show(path)?;
+            if content.len() > limit { Err(Errno::EFBIG.into()) } else { Ok(content) }
+        })
+    }
+
     fn list(&self, path: &str) -> Result<Vec<String>> {
         self.operate(Operation::List, path, None, Patience::Endless, |state| Ok(state.tree.list(path)?))
     }
