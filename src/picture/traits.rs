@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a device can do, as far as people ask and no claim does (Documentation/ABI/testing/sysfs-bus-pci).
 
+use super::{Device, PCI};
 use crate::door::{self, Door};
-use crate::pci::Address;
-
-use super::PCI;
 
 /// A BAR that can be resized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +34,16 @@ pub struct Traits {
 
 impl Traits {
     /// Looks at a device: one listing tells what is worth reading.
-    pub fn read(door: &dyn Door, address: Address) -> Self {
+    pub fn read(door: &dyn Door, device: &Device) -> Self {
+        let address = device.address;
         let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
         let word = |name: &str| door::text(door, &path(name)).ok();
         let Ok(names) = door.list(&path("")) else { return Self::default() };
         let has = |name: &str| names.iter().any(|known| known == name);
-        let mut traits = Self { resets: Some(has("reset") || has("reset_method")), ..Self::default() };
+        // Somebody may have forbidden every method that there is; before Linux 5.15, none was named.
+        let methods = device.detail.as_ref().map(|detail| !detail.reset_methods.is_empty());
+        let resets = if has("reset_method") { methods } else { Some(has("reset")) };
+        let mut traits = Self { resets, ..Self::default() };
         if has("d3cold_allowed") {
             traits.d3cold_allowed = word("d3cold_allowed").map(|text| text != "0");
         }

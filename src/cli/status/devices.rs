@@ -23,7 +23,7 @@ pub(super) fn entries(door: &dyn Door, picture: &Picture, shown: &[Address]) -> 
     let mut holders = None;
     let mut entries = Vec::with_capacity(names.len());
     for (device, names) in devices().zip(&names) {
-        let traits = Traits::read(door, device.address);
+        let traits = Traits::read(door, device);
         let group = device.detail.as_ref().and_then(|detail| detail.group);
         let open_by = match device.driver().filter(|driver| is_vfio_driver(driver)) {
             Some(driver) => {
