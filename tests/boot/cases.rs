@@ -46,6 +46,10 @@ pub struct Picture {
     pub status: u8,
     /// What the kernel log must say.
     pub says: &'static [&'static str],
+    /// What sections of the evidence must say.
+    pub told: &'static [(&'static str, &'static str)],
+    /// Sections that must hold the SHA-256 sum of QEMU's ROM file.
+    pub sums: &'static [&'static str],
 }
 
 pub const GPU: &[&str] = &["0000:01:00.0", "0000:01:00.1", "0000:01:00.2"];
@@ -75,6 +79,19 @@ pub fn all() -> Vec<Case> {
     cases.extend(generators::faults());
     cases
 }
+
+/// Asked of a guest whose option ROMs are known.
+const ROMS: &str = "\
+ask rom-at-boot sha256sum /run/vfio-early/rom/0000:02:00.0.rom
+ask rom-dump vfio-early rom dump 02:00.0 -o /run/now.rom
+ask rom-on-demand sha256sum /run/now.rom
+ask rom-verify vfio-early rom verify /run/now.rom --device 02:00.0
+ask rom-none vfio-early rom dump 03:00.0 -o /run/none.rom
+ask rom-shadow vfio-early rom dump 00:02.0 -o /run/shadow.rom
+# Switched off again, the kernel gives nothing.
+ask rom-off cat /sys/bus/pci/devices/0000:02:00.0/rom
+ask rom-enable cat /sys/bus/pci/devices/0000:02:00.0/enable
+";
 
 /// Devices that must end on vfio-pci.
 fn claims() -> Vec<Case> {
@@ -130,6 +147,27 @@ fn claims() -> Vec<Case> {
             machine: Machine::Amd,
             configuration: "claim 01:00.0\n",
             expect: Expect::Boot(Picture { claimed: GPU, ..Picture::default() }),
+            ..usual()
+        },
+        Case {
+            name: "roms",
+            about: "option ROMs: saved at boot and on demand, one without a BAR, one that is a shadow",
+            machine: Machine::Roms,
+            configuration: "claim 02:00.0 rom=save\nclaim 03:00.0 rom=save\n",
+            overlay: &[("lab/more", ROMS)],
+            expect: Expect::Boot(Picture {
+                claimed: &["0000:02:00.0", "0000:03:00.0"],
+                sums: &["rom-at-boot", "rom-on-demand"],
+                told: &[
+                    ("rom-dump-exit", "0"),
+                    ("rom-verify-exit", "0"),
+                    ("rom-none", "no ROM BAR"),
+                    ("rom-none-exit", "1"),
+                    ("rom-shadow", "0xc0000"),
+                    ("rom-off", "Invalid argument"),
+                ],
+                ..Picture::default()
+            }),
             ..usual()
         },
         Case {

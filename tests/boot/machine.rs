@@ -24,10 +24,15 @@ pub enum Machine {
     Bare,
     /// AMD, with an IOMMU.
     Amd,
+    /// Intel, with option ROMs that are known: the first network card has [`ROM`], the second has no ROM BAR.
+    Roms,
     /// Intel, and a real root on an NVMe disk, which has an identical twin. A network card is plugged in, and virtual
     /// functions appear, after the boot.
     Disk,
 }
+
+/// A ROM file of QEMU's own packages, smaller than its BAR.
+pub const ROM: &str = "pxe-e1000e.rom";
 
 /// What QEMU's monitor is told when the guest asks for it.
 pub const LATER: &[&str] = &[
@@ -43,6 +48,7 @@ impl Machine {
             Machine::IntelOff => "intel-off",
             Machine::Bare => "bare",
             Machine::Amd => "amd",
+            Machine::Roms => "roms",
             Machine::Disk => "disk",
         }
     }
@@ -50,7 +56,7 @@ impl Machine {
     /// What the kernel command line says about the IOMMU.
     pub fn cmdline(self) -> &'static str {
         match self {
-            Machine::Intel => "intel_iommu=on",
+            Machine::Intel | Machine::Roms => "intel_iommu=on",
             Machine::Disk => "intel_iommu=on root=LABEL=lab rw lab.later",
             Machine::IntelOff => "intel_iommu=off",
             Machine::Bare | Machine::Amd => "",
@@ -65,12 +71,14 @@ impl Machine {
     /// QEMU's arguments, separated by blanks.
     pub fn arguments(self) -> String {
         let iommu = match self {
-            Machine::Intel | Machine::IntelOff | Machine::Disk => {
+            Machine::Intel | Machine::IntelOff | Machine::Roms | Machine::Disk => {
                 "-cpu max -device intel-iommu,intremap=on,caching-mode=on"
             }
             Machine::Bare => "-cpu max",
             Machine::Amd => "-cpu EPYC -device amd-iommu",
         };
+        let (first, second) =
+            if self == Machine::Roms { (format!(",romfile={ROM}"), ",rombar=0") } else { (String::new(), "") };
         let disks = if self == Machine::Disk {
             "-m 1024 -device pcie-root-port,id=port4,chassis=4,addr=1c.3 \
              -device pcie-root-port,id=port5,chassis=5,addr=1c.4 -device pcie-root-port,id=port6,chassis=6,addr=1c.5 \
@@ -93,7 +101,7 @@ sriov_vq_flexible=4,sriov_vi_flexible=2"
              -device bochs-display,bus=port1,addr=0.0,multifunction=on \
              -device intel-hda,bus=port1,addr=0.1,id=audio -device hda-output,bus=audio.0,audiodev=silence \
              -device qemu-xhci,bus=port1,addr=0.2 \
-             -device e1000e,bus=port2,netdev=net1 -device e1000e,bus=port3,netdev=net2 {disks}"
+             -device e1000e,bus=port2,netdev=net1{first} -device e1000e,bus=port3,netdev=net2{second} {disks}"
         )
     }
 }

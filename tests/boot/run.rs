@@ -2,6 +2,8 @@
 //! Runs cases, a few at a time, and judges them.
 
 use std::collections::VecDeque;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
@@ -10,7 +12,7 @@ use crate::boot::{Boot, Outcome};
 use crate::cases::{Case, Expect, Picture};
 use crate::evidence::{Device, Evidence};
 use crate::lab::{self, Contents, Generator, Lab, Suite};
-use crate::machine::Machine;
+use crate::machine::{Machine, ROM};
 
 /// A control boot: what the machine does when nothing is configured.
 struct Control {
@@ -173,8 +175,28 @@ impl Picture {
                 fault(format!("the kernel log has no line of vfio-early with '{text}'"));
             }
         }
+        for (section, text) in self.told {
+            if !boot.section(section).contains(text) {
+                fault(format!("{section} says '{}' and not '{text}'", boot.section(section).trim()));
+            }
+        }
+        for section in self.sums {
+            let wanted = rom_sum();
+            if wanted.is_empty() || !boot.section(section).contains(&wanted) {
+                fault(format!("{section} says '{}' and not '{wanted}'", boot.section(section).trim()));
+            }
+        }
         faults
     }
+}
+
+/// The SHA-256 sum of the ROM file that QEMU is given; empty where the file is not found.
+fn rom_sum() -> String {
+    let folders = ["/usr/lib/ipxe/qemu", "/usr/share/qemu", "/usr/share/seabios"];
+    let file = folders.iter().map(|folder| Path::new(folder).join(ROM)).find(|path| path.exists());
+    let output = file.and_then(|file| Command::new("sha256sum").arg(file).output().ok());
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
 }
 
 fn describe(device: &Device) -> String {
