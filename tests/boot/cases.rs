@@ -93,6 +93,14 @@ ask rom-off cat /sys/bus/pci/devices/0000:02:00.0/rom
 ask rom-enable cat /sys/bus/pci/devices/0000:02:00.0/enable
 ";
 
+/// A group that somebody has open.
+const STATUS: &str = "\
+exec 7<>/dev/vfio/$(basename \"$(readlink /sys/bus/pci/devices/0000:01:00.0/iommu_group)\")
+ask held vfio-early status
+exec 7>&-
+ask engines vfio-early status --format prometheus
+";
+
 /// Devices that must end on vfio-pci.
 fn claims() -> Vec<Case> {
     vec![
@@ -100,7 +108,18 @@ fn claims() -> Vec<Case> {
             name: "gpu-slot",
             about: "a display device with its audio and USB functions, configuration packed by the hook",
             contents: Contents { files: &[(CONF, "claim 01:00.0 id=1234:1111\n")], ..Contents::default() },
-            expect: Expect::Boot(Picture { claimed: GPU, ..Picture::default() }),
+            overlay: &[("lab/more", STATUS)],
+            expect: Expect::Boot(Picture {
+                claimed: GPU,
+                told: &[
+                    ("status", "all 3 claimed devices are ready for a guest, the GPU at 0000:01:00.0 among them\n"),
+                    ("status", "isolated by ACS"),
+                    ("held", "in use by "),
+                    ("held", "open in "),
+                    ("engines", "vfio_early_claims{state=\"claimed\"} 3"),
+                ],
+                ..Picture::default()
+            }),
             ..usual()
         },
         Case {
