@@ -38,6 +38,8 @@ pub(super) enum Command {
     Check(Check),
     Groups(Groups),
     Rom(Rom),
+    Detect(Detect),
+    Libvirt(Libvirt),
     Modules(Modules),
 }
 
@@ -202,6 +204,20 @@ pub(super) struct Repair {
     /// replace the file
     #[argh(switch)]
     pub(super) force: bool,
+}
+
+/// Propose a configuration for this machine, as a file ready to save.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "detect")]
+pub(super) struct Detect {}
+
+/// Print what a libvirt domain needs for these devices: their whole slots, pinned CPUs, memory near by.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "libvirt")]
+pub(super) struct Libvirt {
+    /// a function of each card
+    #[argh(positional)]
+    pub(super) address: Vec<crate::pci::Address>,
 }
 
 /// Print the kernel modules that an image needs for the claims: what the image hooks ask.

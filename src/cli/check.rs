@@ -17,15 +17,19 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Check, output: &mut Outp
         Ok(loaded) => loaded,
         Err(errors) => return Ok(broken(&errors, options, output)),
     };
-    let config = loaded.config;
+    let mut config = loaded.config;
     let picture = take_picture(door, &config)?;
     // What is switched off is checked all the same.
-    let heeded = Config { off: false, ..config.clone() };
-    let plan = match plan::plan(&heeded, &picture, &[]) {
+    let off = std::mem::take(&mut config.off);
+    let mut plan = match plan::plan(&config, &picture, &[]) {
         Ok(plan) => plan,
         Err(errors) => return Ok(broken(&errors, options, output)),
     };
-    let mut problems = plan.problems.clone();
+    let mut problems = std::mem::take(&mut plan.problems);
+    if off {
+        let message = "vfio_early=off is on the kernel command line: nothing is claimed at boot";
+        problems.push(Problem::warning("off", None, message.to_owned()));
+    }
     problems.extend(advice(&config, &picture, &plan));
     problems.extend(drivers(door, &picture, &plan));
     problems.extend(if options.image { None } else { other_image(door) });
@@ -88,10 +92,6 @@ fn other_image(door: &dyn Door) -> Option<Problem> {
 /// What holds now and may not hold for ever, and what a person may not have meant.
 fn advice(config: &Config, picture: &Picture, plan: &Plan) -> Vec<Problem> {
     let mut problems = Vec::new();
-    if config.off {
-        let message = "vfio_early=off is on the kernel command line: nothing is claimed at boot";
-        problems.push(Problem::warning("off", None, message.to_owned()));
-    }
     for (index, claim) in config.claims.iter().enumerate() {
         let by_place = matches!(claim.selector, Selector::Address(_) | Selector::Slot(_));
         let first = plan.entries.iter().find(|entry| entry.claim == index && entry.along.is_none());

@@ -4,8 +4,10 @@
 mod arguments;
 mod check;
 mod claim;
+mod detect;
 mod groups;
 mod layout;
+mod libvirt;
 mod modules;
 mod output;
 mod rom;
@@ -125,6 +127,8 @@ fn perform(room: &mut Room, command: &Command, output: &mut Output) -> Result<Ex
         Command::Check(options) => check::run(room.door(), options, output),
         Command::Groups(options) => groups::run(room.door(), options, output),
         Command::Rom(options) => rom::run(room, options, output),
+        Command::Detect(_) => detect::run(room.door(), output),
+        Command::Libvirt(options) => libvirt::run(room.door(), &options.address, output),
         Command::Modules(options) => modules::run(room.door(), options, output),
     }
 }

@@ -4,6 +4,7 @@
 //! Two looks: [`Picture::survey`] learns what every device is, with one read each; [`Picture::look_closer`] learns more of
 //! the devices that matter. What matters is decided in between, by others.
 
+mod cores;
 mod device;
 mod functions;
 mod holders;
@@ -16,6 +17,7 @@ use crate::door::{self, Door, Error};
 use crate::groups::Function;
 use crate::pci::{Address, parse_modalias};
 
+pub use cores::{cpus, of_node};
 pub(crate) use device::driver;
 pub use device::{Detail, Device};
 pub use holders::{Holder, Holders};

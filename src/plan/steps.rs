@@ -8,7 +8,7 @@
 
 use crate::config::{Config, Framebuffer};
 use crate::pci::Address;
-use crate::picture::Picture;
+use crate::picture::{Detail, Picture};
 
 use super::{Decision, Entry, same_name};
 
@@ -103,7 +103,8 @@ pub(super) fn steps(config: &Config, picture: &Picture, entries: &[Entry]) -> Ve
             continue;
         }
         let target = entry.target.as_str();
-        let detail = device.detail.clone().unwrap_or_default();
+        let nothing = Detail::default();
+        let detail = device.detail.as_ref().unwrap_or(&nothing);
 
         let bound = detail.driver.as_deref().is_some_and(|driver| same_name(driver, target));
         let asleep = !bound && detail.power_state.as_deref() == Some("D3cold");
@@ -126,13 +127,13 @@ pub(super) fn steps(config: &Config, picture: &Picture, entries: &[Entry]) -> Ve
                 step(Op::ReleaseFramebuffer { device: framebuffer.device.clone(), driver: framebuffer.driver.clone() })
             }));
         }
-        if let Some(driver) = detail.driver {
-            then.push(step(Op::Detach(driver)));
+        if let Some(driver) = &detail.driver {
+            then.push(step(Op::Detach(driver.clone())));
         }
         then.push(step(Op::Probe));
         then.push(step(Op::Verify(target.to_owned())));
-        if let (true, Some(control)) = (asleep, detail.power_control.filter(|control| control != "on")) {
-            then.push(step(Op::PowerControl(control)));
+        if let (true, Some(control)) = (asleep, detail.power_control.as_ref().filter(|control| *control != "on")) {
+            then.push(step(Op::PowerControl(control.clone())));
         }
     }
     let loads = modules.into_iter().map(|module| Step { device: None, op: Op::Load(module.to_owned()) });

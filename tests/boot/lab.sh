@@ -49,6 +49,8 @@ missing() {
 		shellcheck shellcheck
 		mandoc mandoc
 		strace strace
+		virt-xml-validate libvirt-clients
+		xmllint libxml2-utils
 		cc gcc
 		/usr/bin/musl-gcc musl-tools
 		$([ "$(id -u)" = 0 ] || echo newuidmap uidmap)

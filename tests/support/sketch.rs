@@ -16,6 +16,7 @@
 //! type 2 identity                     the domain type of an IOMMU group, if it is not the usual one
 //! region 2 0x... 0x... direct         a reserved region of a group, beside those that every group has
 //! framebuffer efi-framebuffer 0000:00:02.0      the firmware framebuffer, below that device, or below `platform`
+//! cores 0 0,8 1,9 2,10 3,11           the cores of NUMA node 0, each with its threads
 //! block 0000:01:00.0/nvme/nvme0/nvme0n1/nvme0n1p2 259:2    a block device, below a device or below `virtual`;
 //!     `dm=vg0-root` a device-mapper volume's name, `on=sda1+sdb1` what it is made of
 //! net virtual/net/bond0 on=eno1+eno2  a network interface, and what it is made of
@@ -142,6 +143,7 @@ impl Drawing {
             "without" => self.without_vfio = true,
             "type" => drop(self.types.insert(words[1].to_owned(), words[2].to_owned())),
             "region" => self.regions.entry(words[1].to_owned()).or_default().push(words[2..].join(" ")),
+            "cores" => self.cores(words),
             "block" | "net" => self.layer(words),
             "framebuffer" => self.framebuffers.push((words[1].to_owned(), words[2].to_owned())),
             "root" => {
@@ -297,6 +299,25 @@ impl Drawing {
             let unit = device.get("unit").map(ToOwned::to_owned);
             self.members.push((device.directory.clone(), address.clone(), group.to_owned(), unit));
         }
+    }
+
+    fn cores(&mut self, words: &[&str]) {
+        let mut online: Vec<u16> = Vec::new();
+        for core in &words[2..] {
+            for thread in core.split(',') {
+                self.text(&format!("/sys/devices/system/cpu/cpu{thread}/topology/thread_siblings_list"), core);
+                online.push(thread.parse().unwrap());
+            }
+        }
+        let list = |mut numbers: Vec<u16>| {
+            numbers.sort_unstable();
+            numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        };
+        self.text(&format!("/sys/devices/system/node/node{}/cpulist", words[1]), &list(online.clone()));
+        let known = self.tree.file("/sys/devices/system/cpu/online").unwrap_or_default().to_vec();
+        let known = String::from_utf8(known).unwrap();
+        online.extend(known.trim().split(',').filter_map(|number| number.parse::<u16>().ok()));
+        self.text("/sys/devices/system/cpu/online", &list(online));
     }
 
     /// A block device or a network interface, and the links between it and what it is made of.

@@ -2,7 +2,8 @@
 //! The devices that are shown, with what no claim asks for: names, abilities, and who has them open.
 
 use crate::door::Door;
-use crate::pci::{Address, Identity, names};
+use crate::pci::names::{self, Names};
+use crate::pci::{Address, Identity};
 use crate::picture::{Holders, Picture, Traits};
 use crate::plan::{Plan, Problem, is_vfio_driver};
 use crate::report::status::DeviceEntry;
@@ -13,12 +14,17 @@ const LISTS: &[&str] = &["/usr/share/hwdata/pci.ids", "/usr/share/misc/pci.ids",
 /// How large it may be: five times what it is.
 const MOST: usize = 8 * 1024 * 1024;
 
+/// What these functions are called, where the list of that is there.
+pub(in crate::cli) fn names(door: &dyn Door, identities: &[Identity]) -> Vec<Names> {
+    let list = LISTS.iter().find_map(|path| door.read(path, MOST).ok()).unwrap_or_default();
+    names::look_up(&list, identities)
+}
+
 /// Looks at the devices that are shown.
 pub(super) fn entries(door: &dyn Door, picture: &Picture, shown: &[Address]) -> Vec<DeviceEntry> {
     let devices = || shown.iter().filter_map(|address| picture.device(*address));
     let identities: Vec<Identity> = devices().map(|device| device.identity).collect();
-    let list = LISTS.iter().find_map(|path| door.read(path, MOST).ok()).unwrap_or_default();
-    let names = names::look_up(&list, &identities);
+    let names = names(door, &identities);
     // Nobody can have open what no VFIO driver holds.
     let mut holders = None;
     let mut entries = Vec::with_capacity(names.len());

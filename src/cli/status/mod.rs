@@ -9,6 +9,8 @@ mod nfd;
 mod prometheus;
 mod text;
 
+pub(super) use devices::names;
+
 use crate::config::{self, Extent};
 use crate::door::Door;
 use crate::pci::{Address, Slot};

@@ -139,8 +139,10 @@ impl Search<'_> {
         let below = path.strip_prefix("/dev/")?;
         // In sysfs, no name has a slash: cciss!c0d0p1.
         let is = |name: &&String| name.replace('!', "/") == below || self.volume(name).as_deref() == Some(path);
-        let known = self.names.iter().find(is).cloned();
-        known.or_else(|| door::link_name(self.door, path).ok().filter(|name| self.names.contains(name)))
+        match self.names.iter().find(is) {
+            Some(name) => Some(name.clone()),
+            None => door::link_name(self.door, path).ok().filter(|name| self.names.contains(name)),
+        }
     }
 
     /// The path of a device-mapper volume, by the name that people gave it.
@@ -216,14 +218,14 @@ impl Search<'_> {
         let how = format!("{what} (through {})", way.join(", "));
         // A mirror of two disks on one controller is one use of it.
         let same = format!("{what} (through {}", way.first().map_or("", String::as_str));
-        for address in target.split('/').filter_map(|part| part.parse::<Address>().ok()) {
-            let physical = door::link_name(self.door, &format!("{PCI}/devices/{address}/physfn"));
-            let physical = physical.ok().and_then(|name| name.parse().ok());
-            for device in [Some(address), physical].into_iter().flatten() {
-                if !self.uses.iter().any(|known| known.device == device && known.how.starts_with(&same)) {
-                    self.uses.push(Use { device, how: how.clone() });
-                }
+        let mut parts: Vec<String> = target.split('/').map(ToOwned::to_owned).collect();
+        while let Some(part) = parts.pop() {
+            let Ok(device) = part.parse::<Address>() else { continue };
+            if self.uses.iter().any(|known| known.device == device && known.how.starts_with(&same)) {
+                continue;
             }
+            self.uses.push(Use { device, how: how.clone() });
+            parts.extend(door::link_name(self.door, &format!("{PCI}/devices/{device}/physfn")));
         }
     }
 }
