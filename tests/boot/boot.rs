@@ -101,6 +101,11 @@ impl Boot<'_> {
             qemu.args(["-drive", &format!("if=none,id=root,format=raw,snapshot=on,file={}", disk.display())]);
             qemu.args(["-qmp", &format!("unix:{},server=on,wait=off", socket(folder).display())]);
         }
+        if self.machine == Machine::Layers {
+            let scratch = folder.join("scratch");
+            fs::File::create(&scratch).and_then(|file| file.set_len(64 * 1024 * 1024)).map_err(trouble)?;
+            qemu.args(["-drive", &format!("if=none,id=scratch,format=raw,file={}", scratch.display())]);
+        }
         let serial =
             if stay { "mon:stdio".to_owned() } else { format!("file:{}", folder.join("serial.log").display()) };
         qemu.args(["-serial", &serial, "-serial", &format!("file:{}", folder.join("evidence.txt").display())]);

@@ -200,9 +200,66 @@ fn claims() -> Vec<Case> {
     ]
 }
 
+/// Makes the guest stand on a disk and a network card: the file system on dm-linear on dm-crypt, as LVM and LUKS set them
+/// up, on an NVMe namespace that two controllers reach; the default route on a bridge on a bond. The initramfs itself stands
+/// on nothing, so the program runs in a root of its own.
+const IN_USE: &[(&str, &str)] = &[
+    (
+        "lab/initramfs-tools/hooks/in-use",
+        "#!/bin/sh\n[ \"$1\" = prereqs ] && exit 0\n. /usr/share/initramfs-tools/hook-functions\n\
+         manual_add_modules dm_crypt xts ecb bonding bridge ext4\ncopy_exec /sbin/dmsetup\ncopy_file script /lab/more\n",
+    ),
+    (
+        "lab/more",
+        "{ modprobe -a dm_crypt xts ecb bonding bridge ext4\n\
+         disk=$(grep -lx 131072 /sys/class/block/nvme[0-9]n*/size | head -n 1)\n\
+         disk=${disk%/size} disk=${disk##*/} key=0123456789abcdef0123456789abcdef\n\
+         readlink /sys/class/block/$disk\n\
+         dm='dmsetup create --noudevsync --noudevrules'\n\
+         $dm crypt --table \"0 131072 crypt aes-xts-plain64 $key$key 0 /dev/$disk 0\"\n\
+         $dm root --table '0 131072 linear /dev/dm-0 0'\n\
+         busybox mke2fs /dev/dm-1\n\
+         mkdir /new && mount -t ext4 /dev/dm-1 /new\n\
+         mkdir /new/proc /new/sys /new/etc /new/run && cp /usr/bin/vfio-early /new/\n\
+         mount -t proc proc /new/proc && mount -t sysfs sysfs /new/sys\n\
+         nic=$(ls /sys/bus/pci/devices/0000:02:00.0/net)\n\
+         busybox ip link set \"$nic\" down\n\
+         echo +bond0 >/sys/class/net/bonding_masters\n\
+         echo \"+$nic\" >/sys/class/net/bond0/bonding/slaves\n\
+         busybox brctl addbr br0 && busybox brctl addif br0 bond0\n\
+         for name in bond0 br0; do busybox ip link set $name up; done\n\
+         busybox ip addr add 10.0.2.15/24 dev br0 && busybox ip route add default via 10.0.2.2\n\
+         for claim in '04:00.0 id=1b36:0010' '05:00.0 id=1b36:0010' '06:00.0 id=1b36:0010' '02:00.0 id=8086:10d3' \
+         '03:00.0 id=8086:10d3'; do echo \"claim $claim\"; done >/new/etc/vfio-early.conf\n\
+         } >/lab/setup 2>&1\necho @@ setup\ncat /lab/setup /new/proc/self/mountinfo /proc/net/route\n\
+         ask in-use busybox chroot /new /vfio-early check --json\n\
+         ask in-use-claim busybox chroot /new /vfio-early claim --device 0000:04:00.0 --device 0000:02:00.0\n",
+    ),
+];
+
 /// Claims that must not be carried out.
 fn refusals() -> Vec<Case> {
     vec![
+        Case {
+            name: "in-use",
+            about: "what the running system stands on is refused, what it does not stand on is not",
+            machine: Machine::Layers,
+            contents: Contents { files: IN_USE, ..Contents::default() },
+            expect: Expect::Boot(Picture {
+                told: &[
+                    ("setup", "virtual/nvme-subsystem/nvme-subsys"),
+                    ("in-use-exit", "1"),
+                    ("in-use", "0000:04:00.0 (1b36:0010) is in use: mounted at / (through root, crypt, nvme"),
+                    ("in-use", "0000:05:00.0 (1b36:0010) is in use: mounted at / (through root, crypt, nvme"),
+                    ("in-use", "\"device\":\"0000:06:00.0\",\"state\":\"pending\""),
+                    ("in-use", "0000:02:00.0 (8086:10d3) is in use: default route (through br0, bond0, e"),
+                    ("in-use", "\"device\":\"0000:03:00.0\",\"state\":\"pending\""),
+                    ("in-use-claim-exit", "1"),
+                ],
+                ..Picture::default()
+            }),
+            ..usual()
+        },
         Case {
             name: "ambiguous",
             about: "an ID that two devices have",

@@ -29,6 +29,8 @@ pub enum Machine {
     /// Intel, and a real root on an NVMe disk, which has an identical twin. A network card is plugged in, and virtual
     /// functions appear, after the boot.
     Disk,
+    /// Intel, and an NVMe namespace that two controllers of one subsystem reach, beside a third controller.
+    Layers,
 }
 
 /// A ROM file of QEMU's own packages, smaller than its BAR.
@@ -50,13 +52,14 @@ impl Machine {
             Machine::Amd => "amd",
             Machine::Roms => "roms",
             Machine::Disk => "disk",
+            Machine::Layers => "layers",
         }
     }
 
     /// What the kernel command line says about the IOMMU.
     pub fn cmdline(self) -> &'static str {
         match self {
-            Machine::Intel | Machine::Roms => "intel_iommu=on",
+            Machine::Intel | Machine::Roms | Machine::Layers => "intel_iommu=on",
             Machine::Disk => "intel_iommu=on root=LABEL=lab rw lab.later",
             Machine::IntelOff => "intel_iommu=off",
             Machine::Bare | Machine::Amd => "",
@@ -71,7 +74,7 @@ impl Machine {
     /// QEMU's arguments, separated by blanks.
     pub fn arguments(self) -> String {
         let iommu = match self {
-            Machine::Intel | Machine::IntelOff | Machine::Roms | Machine::Disk => {
+            Machine::Intel | Machine::IntelOff | Machine::Roms | Machine::Disk | Machine::Layers => {
                 "-cpu max -device intel-iommu,intremap=on,caching-mode=on"
             }
             Machine::Bare => "-cpu max",
@@ -88,6 +91,12 @@ impl Machine {
              -device nvme-subsys,id=subsystem \
              -device nvme,bus=port7,serial=many,subsys=subsystem,sriov_max_vfs=2,max_ioqpairs=8,msix_qsize=9,\
 sriov_vq_flexible=4,sriov_vi_flexible=2"
+        } else if self == Machine::Layers {
+            "-m 512 -device pcie-root-port,id=port4,chassis=4,addr=1c.3 \
+             -device pcie-root-port,id=port5,chassis=5,addr=1c.4 -device pcie-root-port,id=port6,chassis=6,addr=1c.5 \
+             -device nvme-subsys,id=shared -device nvme,id=one,bus=port4,serial=lab,subsys=shared \
+             -device nvme,bus=port5,serial=lab,subsys=shared -device nvme-ns,bus=one,drive=scratch,nsid=1 \
+             -device nvme,bus=port6,serial=free,drive=twin -drive if=none,id=twin,driver=null-co,size=16M"
         } else {
             "-m 512"
         };
