@@ -40,6 +40,8 @@ pub struct Picture {
     pub claimed: &'static [&'static str],
     /// On vfio-pci, taken from a driver that is built into the kernel.
     pub detached: &'static [&'static str],
+    /// On vfio-pci, claimed when it appeared in the running system, where its host driver was loaded already.
+    pub later: &'static [&'static str],
     /// On the driver of the control boot, after an attempt that failed.
     pub given_back: &'static [&'static str],
     /// How the claim ends when it is run again, which must change nothing.

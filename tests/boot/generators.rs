@@ -7,7 +7,7 @@ use crate::machine::Machine;
 
 const GPU_BY_ID: (&str, &str) = (CONF, "claim 01:00.0 id=1234:1111\n");
 const NO_FAULT: Picture =
-    Picture { claimed: &[], detached: &[], given_back: &[], status: 0, says: &[], told: &[], sums: &[] };
+    Picture { claimed: &[], detached: &[], later: &[], given_back: &[], status: 0, says: &[], told: &[], sums: &[] };
 
 /// Loaded before everything else: without systemd as rd.driver.pre= in dracut's hook cmdline/01.
 const FORCED: (&str, &str) = ("etc/dracut.conf.d/force.conf", "force_drivers+=\" bochs xhci_pci \"\n");
@@ -66,7 +66,14 @@ pub fn generators() -> Vec<Case> {
             },
             expect: Expect::Boot(Picture {
                 claimed: &["0000:01:00.0", "0000:01:00.1", "0000:01:00.2", "0000:06:00.0"],
-                detached: &["0000:04:00.0", "0000:07:00.1"],
+                later: &["0000:04:00.0", "0000:07:00.1"],
+                told: &[
+                    ("stage", "root"),
+                    ("status", "all 6 claimed devices are ready"),
+                    ("status", "initramfs stage"),
+                    ("status", "udev stage"),
+                    ("status-exit", "0"),
+                ],
                 ..NO_FAULT
             }),
             ..usual()

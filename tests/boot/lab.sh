@@ -211,7 +211,8 @@ image() {
 			;;
 		*) die "unknown generator $generator" ;;
 		esac
-		enter "$scratch" "$@" >&2 9>&- || die "$1 failed"
+		# mkinitcpio misses here what other distributions have, and makes its image all the same.
+		enter "$scratch" "$@" >&2 9>&- || { [ "$1" = mkinitcpio ] && [ -f "$scratch/lab.out/image" ]; } || die "$1 failed"
 		[ -f "$scratch/lab.out/image" ] || die "$1 made no image"
 		mv "$scratch/lab.out/image" "$result"
 		rm -rf "$scratch"
@@ -232,7 +233,7 @@ with_mkinitcpio() {
 	find "$library" "$scratch/usr/bin/mkinitcpio" -type f -exec sed -i \
 		-e 's!@SYSCONFDIR@!/etc!g' -e 's!@INITCPIO_SYSCONFDIR@!/etc/initcpio!g' -e 's!@INITCPIO_LIBDIR@!/usr/lib/initcpio!g' \
 		-e 's!@UDEVD_PATH@!/usr/lib/systemd/systemd-udevd!g' -e 's!@TMPFILES_PATH@!/usr/bin/systemd-tmpfiles!g' \
-		-e 's!@VERSION@!checkout!g' {} +
+		-e 's!@BINDIR@!/usr/bin:/usr/sbin!g' -e 's!@VERSION@!checkout!g' {} +
 	chmod +x "$library"/* "$scratch/usr/bin/mkinitcpio"
 	# What its distribution has elsewhere.
 	cp "$scratch/usr/bin/busybox" "$library/busybox"

@@ -86,8 +86,8 @@ impl Machine {
             "-m 1024 -device pcie-root-port,id=port4,chassis=4,addr=1c.3 \
              -device pcie-root-port,id=port5,chassis=5,addr=1c.4 -device pcie-root-port,id=port6,chassis=6,addr=1c.5 \
              -device pcie-root-port,id=port7,chassis=7,addr=1c.6 \
-             -device nvme,bus=port5,serial=lab,drive=root \
-             -device nvme,bus=port6,serial=lab,drive=twin -drive if=none,id=twin,driver=null-co,size=16M \
+             -device nvme,bus=port5,serial=root,drive=root \
+             -device nvme,bus=port6,serial=twin,drive=twin -drive if=none,id=twin,driver=null-co,size=16M \
              -device nvme-subsys,id=subsystem \
              -device nvme,bus=port7,serial=many,subsys=subsystem,sriov_max_vfs=2,max_ioqpairs=8,msix_qsize=9,\
 sriov_vq_flexible=4,sriov_vi_flexible=2"
