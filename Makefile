@@ -11,7 +11,7 @@ export VFIO_EARLY
 
 BOOT = $(CARGO) test -q --target $(TARGET) --test boot --
 
-.PHONY: all build tiny tools lint check test demo boot install uninstall clean
+.PHONY: all build tiny deb rpm arch tools lint check test demo boot install uninstall clean
 
 all: build
 
@@ -23,6 +23,10 @@ TINY = target/tiny/$(shell uname -m)-unknown-linux-musl/release/vfio-early
 tiny:
 	packaging/tiny
 
+# A package of the tiny binary, in target/packages.
+deb rpm arch:
+	packaging/package $@
+
 # What the tests need of this machine.
 tools:
 	tests/boot/lab.sh tools
@@ -32,8 +36,12 @@ lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy -q --target $(TARGET) --all-targets -- -D warnings
 	shellcheck $(SCRIPTS)
+	tests/licenses.sh
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc -q --no-deps --target $(TARGET)
 
-SCRIPTS = .ci/run packaging/tiny packaging/musl-ld tests/boot/lab.sh tests/boot/all.sh tests/boot/groups.sh \
+SCRIPTS = .ci/run packaging/tiny packaging/musl-ld packaging/package \
+	packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm packaging/arch/PKGBUILD \
+	tests/packages.sh tests/licenses.sh tests/boot/lab.sh tests/boot/all.sh tests/boot/groups.sh \
 	tests/boot/groups/init tests/groups/from-lspci.sh \
 	initramfs-tools/hooks/vfio-early initramfs-tools/scripts/init-top/00-vfio-early \
 	dracut/50vfio-early/module-setup.sh dracut/50vfio-early/vfio-early.sh \

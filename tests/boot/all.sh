@@ -4,6 +4,7 @@
 # build; every one with that where the other cannot be built here.
 set -eu
 tests/boot/groups.sh
+tests/packages.sh
 boots() { cargo test -q --target "$(rustc -vV | sed -n 's/^host: //p')" --test boot -- "$@"; }
 # As large as the initramfs may bear, in bytes.
 small() {

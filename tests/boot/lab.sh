@@ -51,6 +51,8 @@ missing() {
 		strace strace
 		virt-xml-validate libvirt-clients
 		xmllint libxml2-utils
+		lintian lintian
+		rpmbuild rpm
 		cc gcc
 		/usr/bin/musl-gcc musl-tools
 		$([ "$(id -u)" = 0 ] || echo newuidmap uidmap)

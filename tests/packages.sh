@@ -1,0 +1,173 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# The packages: `make install` and `make uninstall` undo each other; the .deb is installed, upgraded, removed and purged in a
+# Debian 13 root, where the image that its trigger made again is looked into; the .rpm's files are listed; the PKGBUILD is
+# read by bash. BINARY= names the program to pack.
+set -eu
+cd "$(dirname "$0")/.."
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+fail() { echo "packages: $*" >&2; exit 1; }
+said() { echo "packages: $*"; }
+
+if [ -z "${BINARY:-}" ]; then
+	status=0
+	BINARY=$(packaging/tiny) || status=$?
+	[ "$status" != 77 ] || {
+		said "NOT RUN with the tiny binary, whose toolchain is missing here: the default build instead"
+		make -s build
+		BINARY=$VFIO_EARLY
+	}
+fi
+export BINARY
+
+# --- make install, make uninstall ------------------------------------------------------------------------------------
+
+for prefix in /usr /usr/local; do
+	mkdir -p "$work/tree$prefix/bin" "$work/tree/etc"
+	: >"$work/tree$prefix/bin/other"
+	(cd "$work/tree" && find . | sort) >"$work/before"
+	make -s install DESTDIR="$work/tree" PREFIX="$prefix" VFIO_EARLY="$BINARY" >/dev/null
+	[ -x "$work/tree$prefix/bin/vfio-early" ] || fail "make install PREFIX=$prefix installs no program"
+	make -s uninstall DESTDIR="$work/tree" PREFIX="$prefix" VFIO_EARLY="$BINARY" >/dev/null
+	(cd "$work/tree" && find . | sort) | diff "$work/before" - || fail "make uninstall PREFIX=$prefix does not undo make install"
+done
+said "make uninstall undoes make install"
+
+# --- Debian ------------------------------------------------------------------------------------------------------------
+
+one=$(packaging/package deb)
+two=$(REVISION=2 packaging/package deb)
+if command -v lintian >/dev/null; then
+	# Who publishes the package says who maintains it (MAINTAINER=).
+	lintian --allow-root --fail-on error --suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog "$one" || fail "lintian finds errors"
+	said "lintian finds no errors"
+else
+	said "NOT RUN: lintian, which is missing here"
+fi
+
+# Another package with a configuration of its own.
+mkdir -p "$work/other/DEBIAN" "$work/other/usr/lib/vfio-early.d"
+printf 'Package: other\nVersion: 1\nArchitecture: all\nMaintainer: nobody <nobody@localhost>\nDescription: other\n' >"$work/other/DEBIAN/control"
+echo '# of another package' >"$work/other/usr/lib/vfio-early.d/other.conf"
+dpkg-deb --root-owner-group -b "$work/other" "$work/other.deb" >/dev/null
+
+cat >"$work/inside" <<'INSIDE'
+set -eu
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive
+fail() { echo "packages, in the root: $*" >&2; cat /lab.log >&2; exit 1; }
+quietly() { "$@" >/lab.log 2>&1 || fail "$* failed"; }
+# Everything but what dpkg and the generator keep for themselves.
+everything() { find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /lab -o -path /var/lib/dpkg -o -path /var/log \
+	-o -path /var/cache -o -path /tmp \) -prune -o -print | grep -v -x -e /lab.log -e /boot/initrd.img.*bak | sort; }
+holds() { lsinitramfs "$image" | grep -x "$1" >/dev/null; }
+rm -f /etc/dpkg/dpkg.cfg.d/99mmdebstrap
+printf 'MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n' >/etc/initramfs-tools/conf.d/lab
+version=$(basename /lib/modules/*)
+image=/boot/initrd.img-$version
+quietly update-initramfs -c -k "$version"
+everything >/tmp/before
+
+quietly dpkg -i /lab/one.deb
+holds usr/bin/vfio-early || fail "the image after the installation does not hold the program"
+holds scripts/init-top/00-vfio-early || fail "the image does not hold the script"
+holds etc/vfio-early.conf || fail "the image does not hold the configuration"
+vfio-early --version | grep -q '^vfio-early 0' || fail "the program does not run"
+dpkg --verify vfio-early | grep . && fail "dpkg --verify finds fault"
+[ -e /usr/share/doc/vfio-early/copyright ] || fail "no copyright"
+
+echo '# mine' >>/etc/vfio-early.conf
+echo 'claim 0000:fe:1f.7 id=10de:1e04' >/etc/vfio-early.d/gpu.conf
+quietly dpkg -i /lab/two.deb
+[ "$(dpkg-query -W -f '${Version}' vfio-early)" != "$(dpkg-deb -f /lab/one.deb Version)" ] || fail "it was not upgraded"
+grep -q '^# mine' /etc/vfio-early.conf || fail "the upgrade took what somebody had written"
+holds etc/vfio-early.d/gpu.conf || fail "the image after the upgrade does not hold the new configuration"
+
+quietly dpkg -i /lab/other.deb
+holds usr/lib/vfio-early.d/other.conf || fail "another package's configuration did not come into the image"
+quietly dpkg -P other
+! holds usr/lib/vfio-early.d/other.conf || fail "another package's configuration did not leave the image"
+
+# A mistake stops the making of the image, and the last one stays.
+echo 'clam 01:00.0' >/etc/vfio-early.d/mistake.conf
+sum=$(sha256sum <"$image")
+! update-initramfs -u >/lab.log 2>&1 || fail "a broken configuration went into an image"
+grep -q 'mistake.conf:1' /lab.log || fail "nobody said where the mistake is"
+[ "$sum" = "$(sha256sum <"$image")" ] || fail "a broken configuration harmed the image that was there"
+rm /etc/vfio-early.d/mistake.conf
+
+quietly systemctl enable vfio-early-status.timer
+quietly dpkg -r vfio-early
+! holds usr/bin/vfio-early || fail "the image after the removal still holds the program"
+[ -e /etc/vfio-early.d/gpu.conf ] && grep -q '^# mine' /etc/vfio-early.conf || fail "the removal took the configuration"
+mkdir -p /run/vfio-early
+quietly dpkg -P vfio-early
+everything >/tmp/after
+diff /tmp/before /tmp/after || fail "something is left after the purge, or missing"
+INSIDE
+
+root=$(tests/boot/lab.sh root trixie)
+mkdir -p "$work/upper" "$work/work" "$work/root" "$work/packages"
+cp "$one" "$work/packages/one.deb"
+cp "$two" "$work/packages/two.deb"
+cp "$work/other.deb" "$work/packages/other.deb"
+cp "$work/inside" "$work/packages/inside"
+# A root of its own over the lab's, which nothing may write into; gone with the mount namespace.
+cat >"$work/enter" <<'ENTER'
+set -eu
+mount -t tmpfs tmpfs "$2"
+mkdir "$2/upper" "$2/work" "$2/root"
+mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
+mkdir -p "$2/root/lab"
+mount --bind "$3" "$2/root/lab"
+for tree in dev proc sys; do mount --rbind "/$tree" "$2/root/$tree"; done
+exec chroot "$2/root" sh /lab/inside
+ENTER
+namespaces="--mount"
+[ "$(id -u)" = 0 ] || namespaces="--map-root-user --mount"
+# shellcheck disable=SC2086 # words
+if unshare $namespaces true 2>/dev/null; then
+	unshare $namespaces sh "$work/enter" "$root" "$work/root" "$work/packages" || fail "the .deb does not keep what it promises"
+	said "the .deb was installed, upgraded, removed and purged in Debian 13"
+else
+	said "NOT RUN: the .deb in Debian 13, because this machine allows no mount namespaces"
+fi
+
+# --- RPM ---------------------------------------------------------------------------------------------------------------
+
+status=0
+rpm=$(packaging/package rpm) || status=$?
+case $status in
+0)
+	rpm -qlp "$rpm" >"$work/files"
+	for file in /usr/bin/vfio-early /usr/lib/dracut/modules.d/50vfio-early/module-setup.sh /usr/lib/udev/rules.d/60-vfio-early.rules \
+		/usr/lib/systemd/system/vfio-early.service /etc/vfio-early.conf /etc/vfio-early.d; do
+		grep -qx "$file" "$work/files" || fail "the .rpm lacks $file"
+	done
+	! grep -e /initcpio/ -e /initramfs-tools/ "$work/files" || fail "the .rpm holds what belongs to other distributions"
+	! grep -qx -e /usr -e /usr/bin -e /etc -e /usr/share "$work/files" || fail "the .rpm owns what belongs to others"
+	[ "$(rpm -qcp "$rpm")" = /etc/vfio-early.conf ] || fail "the .rpm does not know its configuration"
+	rpm -qp --scripts "$rpm" | grep -A 1 '^posttrans' | grep -q 'dracut --regenerate-all --force' || fail "no image is made again"
+	said "the .rpm holds what it should"
+	;;
+77) said "NOT RUN: the .rpm, because rpmbuild is missing here" ;;
+*) fail "the .rpm cannot be built" ;;
+esac
+
+# --- Arch --------------------------------------------------------------------------------------------------------------
+
+bash -n packaging/arch/PKGBUILD
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+grep -qx "pkgver=$version" packaging/arch/PKGBUILD || fail "the PKGBUILD is of another version than Cargo.toml"
+# What makepkg would call, with its variables: the files land where they should.
+mkdir -p "$work/arch/src"
+ln -s "$PWD" "$work/arch/src/vfio-early-$version"
+cp packaging/arch/vfio-early.hook "$work/arch/src/"
+srcdir=$work/arch/src pkgdir=$work/arch/pkg VFIO_EARLY=$BINARY MAKEFLAGS=-se bash -euc \
+	'cd "$srcdir"; . "$OLDPWD/packaging/arch/PKGBUILD"; package' >/dev/null || fail "the PKGBUILD's package() fails"
+for file in usr/bin/vfio-early usr/lib/initcpio/install/vfio-early usr/share/libalpm/hooks/vfio-early.hook etc/vfio-early.conf; do
+	[ -f "$work/arch/pkg/$file" ] || fail "the PKGBUILD installs no $file"
+done
+said "the PKGBUILD installs what it should"
+command -v makepkg >/dev/null || said "NOT RUN: makepkg, which is missing here"
