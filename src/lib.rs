@@ -12,3 +12,4 @@ pub mod picture;
 pub mod plan;
 pub mod report;
 pub mod rom;
+pub mod snapshot;

@@ -40,6 +40,7 @@ pub(super) enum Command {
     Rom(Rom),
     Detect(Detect),
     Libvirt(Libvirt),
+    Snapshot(Snapshot),
     Modules(Modules),
 }
 
@@ -218,6 +219,18 @@ pub(super) struct Libvirt {
     /// a function of each card
     #[argh(positional)]
     pub(super) address: Vec<crate::pci::Address>,
+}
+
+/// Write what the program reads of this machine into one text file, to attach to a bug report; --root FILE reads it back.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "snapshot")]
+pub(super) struct Snapshot {
+    /// the new file; standard output where it is left out
+    #[argh(option, short = 'o', arg_name = "file")]
+    pub(super) output: Option<String>,
+    /// replace the file if it is there
+    #[argh(switch)]
+    pub(super) force: bool,
 }
 
 /// Print the kernel modules that an image needs for the claims: what the image hooks ask.

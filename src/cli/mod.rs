@@ -12,6 +12,7 @@ mod modules;
 mod output;
 mod rom;
 mod roms;
+mod snapshot;
 mod status;
 
 use std::ffi::OsString;
@@ -129,6 +130,7 @@ fn perform(room: &mut Room, command: &Command, output: &mut Output) -> Result<Ex
         Command::Rom(options) => rom::run(room, options, output),
         Command::Detect(_) => detect::run(room.door(), output),
         Command::Libvirt(options) => libvirt::run(room.door(), &options.address, output),
+        Command::Snapshot(options) => snapshot::run(room.door(), options, output),
         Command::Modules(options) => modules::run(room.door(), options, output),
     }
 }

@@ -14,6 +14,8 @@ pub(super) struct Output {
     results: Vec<u8>,
     /// `--json`: standard output is one document, however the command ends.
     json: bool,
+    /// Nothing is noted: somebody wants to know only what a command reads.
+    silent: bool,
     /// `--quiet`: only errors are noted.
     pub(super) quiet: bool,
 }
@@ -22,6 +24,11 @@ impl Output {
     /// Nothing printed yet; `json` where one document is asked for.
     pub(super) fn new(json: bool) -> Self {
         Self { json, ..Self::default() }
+    }
+
+    /// For somebody who wants to know only what a command reads.
+    pub(super) fn silent() -> Self {
+        Self { silent: true, ..Self::default() }
     }
 
     /// Says why the command could not be carried out, in the document too where one is asked for.
@@ -56,8 +63,10 @@ impl Output {
     }
 
     /// Says something beside the results. Where it cannot be said, there is nobody to tell.
-    #[expect(clippy::unused_self, reason = "both streams are reached through the one who owns them")]
     pub(super) fn warn(&self, message: &str) {
+        if self.silent {
+            return;
+        }
         let _ = writeln!(std::io::stderr(), "vfio-early: {}", layout::plain(message.trim_end()));
     }
 

@@ -119,7 +119,13 @@ fn tell(text: &str, rom: &Rom, judgement: &Judgement, output: &mut Output) {
 }
 
 /// Puts a file in place.
-fn create(door: &dyn Door, path: &str, content: &[u8], force: bool, input: Option<&str>) -> Result<(), Failure> {
+pub(super) fn create(
+    door: &dyn Door,
+    path: &str,
+    content: &[u8],
+    force: bool,
+    input: Option<&str>,
+) -> Result<(), Failure> {
     door.create(path, content, force, input).map_err(|error| match error.source.kind() {
         std::io::ErrorKind::AlreadyExists if !force => usage(&format!("{error}; --force replaces a file")),
         std::io::ErrorKind::AlreadyExists => usage(&error.to_string()),

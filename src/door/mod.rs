@@ -8,7 +8,9 @@
 mod error;
 mod hands;
 mod host;
+mod print;
 mod recorded;
+mod recorder;
 mod resolve;
 
 use std::time::Duration;
@@ -16,7 +18,9 @@ use std::time::Duration;
 pub use error::{Error, Operation};
 pub use hands::{STEP_READ, STEP_TAKE, STEP_WRITE, step_read, step_take, step_write};
 pub use host::{Host, Lock};
+pub use print::print;
 pub use recorded::{FormatError, Recorded};
+pub use recorder::{Recorder, Seen, tree};
 pub use resolve::{Node, Tree};
 
 /// What went wrong at the door, or what came through it.

@@ -28,7 +28,7 @@ use nix::errno::Errno;
 use super::{Door, Error, Node, Operation, Result, Tree};
 
 /// The first line of every recorded machine.
-const MAGIC: &str = "vfio-early machine 1";
+pub(super) const MAGIC: &str = "vfio-early machine 1";
 
 /// A recorded machine: it can be read, and every attempt to change it fails.
 #[derive(Clone, Debug, Default)]
@@ -158,7 +158,7 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
 }
 
 /// The errors that reading an attribute ends in.
-const ERRNOS: &[(&str, Errno)] = &[
+pub(super) const ERRNOS: &[(&str, Errno)] = &[
     ("EACCES", Errno::EACCES),
     ("EINVAL", Errno::EINVAL),
     ("EIO", Errno::EIO),

@@ -84,6 +84,42 @@ impl Tree {
         Ok(done)
     }
 
+    /// The path that comes next.
+    pub fn after(&self, path: &str) -> Option<&str> {
+        let from = (std::ops::Bound::Excluded(path), std::ops::Bound::Unbounded);
+        self.0.range::<str, _>(from).next().map(|(path, _)| path.as_str())
+    }
+
+    /// Whether something was put at exactly this path.
+    pub fn holds(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+
+    /// Where a path would lie: the links that are known on the way to its last part are followed, and nothing need be there.
+    pub fn place(&self, path: &str) -> String {
+        let mut links = 0_usize;
+        let mut done = String::new();
+        let mut todo = parts(path);
+        while let Some(part) = todo.pop() {
+            if part == ".." {
+                done.truncate(done.rfind('/').unwrap_or(0));
+                continue;
+            }
+            let next = format!("{done}/{part}");
+            match self.0.get(&next) {
+                Some(Node::Link(target)) if !todo.is_empty() && links < MAX_LINKS => {
+                    links = links.saturating_add(1);
+                    if target.starts_with('/') {
+                        done.clear();
+                    }
+                    todo.extend(parts(target));
+                }
+                _ => done = next,
+            }
+        }
+        done
+    }
+
     /// The node at a path, links followed.
     pub fn get(&self, path: &str) -> Result<&Node, Errno> {
         let path = self.resolve(path, true)?;

@@ -103,6 +103,17 @@ exec 7>&-
 ask engines vfio-early status --format prometheus
 ";
 
+/// Whether a snapshot of the guest says what the guest says.
+const SNAPSHOT: &str = "\
+echo '@@ snapshot'
+vfio-early -q snapshot -o /run/machine.txt
+for command in 'status --all' 'status --json' check groups 'groups --tree' 'claim --dry-run' detect 'modules'; do
+	vfio-early $command >/run/live 2>&1
+	vfio-early --root /run/machine.txt $command >/run/over 2>&1
+	if cmp -s /run/live /run/over; then echo \"same $command\"; else echo \"other $command\"; cat /run/live /run/over; fi
+done
+";
+
 /// Devices that must end on vfio-pci.
 fn claims() -> Vec<Case> {
     vec![
@@ -135,7 +146,21 @@ fn claims() -> Vec<Case> {
             name: "by-path",
             about: "a device below a bridge, by path",
             configuration: "claim 00:1c.1/00.0\n",
-            expect: Expect::Boot(Picture { claimed: &["0000:02:00.0"], ..Picture::default() }),
+            overlay: &[("lab/more", SNAPSHOT)],
+            expect: Expect::Boot(Picture {
+                claimed: &["0000:02:00.0"],
+                told: &[
+                    ("snapshot", "same status --all"),
+                    ("snapshot", "same status --json"),
+                    ("snapshot", "same check"),
+                    ("snapshot", "same groups\n"),
+                    ("snapshot", "same groups --tree"),
+                    ("snapshot", "same claim --dry-run"),
+                    ("snapshot", "same detect"),
+                    ("snapshot", "same modules"),
+                ],
+                ..Picture::default()
+            }),
             ..usual()
         },
         Case {
