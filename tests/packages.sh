@@ -20,7 +20,7 @@ if [ -z "${BINARY:-}" ]; then
 		BINARY=$VFIO_EARLY
 	}
 fi
-export BINARY
+export BINARY OUT="$work/out"
 
 # --- make install, make uninstall ------------------------------------------------------------------------------------
 
