@@ -109,7 +109,7 @@ impl Boot<'_> {
         let serial =
             if stay { "mon:stdio".to_owned() } else { format!("file:{}", folder.join("serial.log").display()) };
         qemu.args(["-serial", &serial, "-serial", &format!("file:{}", folder.join("evidence.txt").display())]);
-        qemu.arg("-kernel").arg(Lab::root(self.suite)?.join("boot/vmlinux")).arg("-initrd").arg(&initrd);
+        qemu.arg("-kernel").arg(self.kernel()?).arg("-initrd").arg(&initrd);
         // The kernel checks at its start that the timer ticks in time, which fails on a busy machine.
         let cmdline = format!(
             "console=ttyS0 loglevel=4 panic=-1 no_timer_check rd.shell=0 rd.emergency=reboot log_buf_len=4M dyndbg=\"file drivers/base/dd.c +p\" {} {}{}",
@@ -148,6 +148,19 @@ impl Boot<'_> {
             let _ = fs::remove_file(initrd);
         }
         Ok(status)
+    }
+
+    /// The kernel proper; whole with the code that runs before it where that has to set a graphics mode.
+    fn kernel(&self) -> Result<PathBuf, String> {
+        let folder = Lab::root(self.suite)?.join("boot");
+        if !self.cmdline.contains("vga=") {
+            return Ok(folder.join("vmlinux"));
+        }
+        let files = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let mut paths = files.filter_map(Result::ok).map(|entry| entry.path());
+        paths
+            .find(|path| path.to_string_lossy().contains("/vmlinuz-"))
+            .ok_or_else(|| "the root has no kernel".to_owned())
     }
 
     /// Whether the guest died as the emulator sometimes makes it die: on a breakpoint of the kernel's own patching,

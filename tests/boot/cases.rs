@@ -181,6 +181,29 @@ fn claims() -> Vec<Case> {
             ..usual()
         },
         Case {
+            name: "framebuffer",
+            about: "the boot display, from below the firmware's framebuffer",
+            configuration: "set framebuffer release\nclaim 00:02.0\n",
+            cmdline: "vga=0x317",
+            overlay: &[
+                (
+                    "lab/before",
+                    "[ ! -e /sys/bus/platform/drivers/vesa-framebuffer/vesa-framebuffer.0 ] || echo lab: framebuffer >/dev/kmsg\n",
+                ),
+                ("lab/more", "ask framebuffer test -e /sys/bus/platform/drivers/vesa-framebuffer/vesa-framebuffer.0\n"),
+            ],
+            expect: Expect::Boot(Picture {
+                claimed: &["0000:00:02.0"],
+                told: &[
+                    ("log", "lab: framebuffer"),
+                    ("report", "\"op\":\"release-framebuffer\",\"value\":\"vesa-framebuffer.0"),
+                    ("framebuffer-exit", "1"),
+                ],
+                ..Picture::default()
+            }),
+            ..usual()
+        },
+        Case {
             name: "built-in",
             about: "a device whose driver is built into the kernel",
             configuration: "claim 00:05.0\n",

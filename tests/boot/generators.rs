@@ -36,7 +36,16 @@ pub fn generators() -> Vec<Case> {
                 ..Contents::default()
             },
             cmdline: "vfio_early.claim=01:00.0,id=1234:1111,driver=vfio-pci",
-            expect: gpu(),
+            overlay: &[("lab/more", "ask files ls -d /etc/vfio-early.conf /etc/vfio-early.d /usr/lib/vfio-early.d\n")],
+            expect: Expect::Boot(Picture {
+                claimed: GPU,
+                told: &[
+                    ("files", "'/etc/vfio-early.conf': No such file"),
+                    ("files", "'/etc/vfio-early.d': No such file"),
+                    ("files", "'/usr/lib/vfio-early.d': No such file"),
+                ],
+                ..NO_FAULT
+            }),
             ..usual()
         },
         Case {
@@ -209,7 +218,7 @@ pub fn faults() -> Vec<Case> {
                  PATH=/lab/bin:$PATH vfio-early claim\n\
                  echo \"lab: killed: $?\" >/dev/kmsg\n",
             )],
-            expect: Expect::Boot(Picture { claimed: GPU, says: &[], ..NO_FAULT }),
+            expect: Expect::Boot(Picture { claimed: GPU, told: &[("log", "lab: killed: 137")], ..NO_FAULT }),
             ..usual()
         },
     ]

@@ -26,8 +26,8 @@ pub enum Machine {
     Amd,
     /// Intel, with option ROMs that are known: the first network card has [`ROM`], the second has no ROM BAR.
     Roms,
-    /// Intel, and a real root on an NVMe disk, which has an identical twin. A network card is plugged in, and virtual
-    /// functions appear, after the boot.
+    /// Intel, and a real root on an NVMe disk, which has an identical twin. Two network cards are plugged in,
+    /// and virtual functions appear, after the boot.
     Disk,
     /// Intel, and an NVMe namespace that two controllers of one subsystem reach, beside a third controller.
     Layers,
@@ -40,6 +40,7 @@ pub const ROM: &str = "pxe-e1000e.rom";
 pub const LATER: &[&str] = &[
     r#"{"execute":"qmp_capabilities"}"#,
     r#"{"execute":"device_add","arguments":{"driver":"e1000e","id":"late","bus":"port4"}}"#,
+    r#"{"execute":"device_add","arguments":{"driver":"e1000e","id":"host","bus":"port8"}}"#,
 ];
 
 impl Machine {
@@ -85,7 +86,7 @@ impl Machine {
         let disks = if self == Machine::Disk {
             "-m 1024 -device pcie-root-port,id=port4,chassis=4,addr=1c.3 \
              -device pcie-root-port,id=port5,chassis=5,addr=1c.4 -device pcie-root-port,id=port6,chassis=6,addr=1c.5 \
-             -device pcie-root-port,id=port7,chassis=7,addr=1c.6 \
+             -device pcie-root-port,id=port7,chassis=7,addr=1c.6 -device pcie-root-port,id=port8,chassis=8,addr=1c.7 \
              -device nvme,bus=port5,serial=root,drive=root \
              -device nvme,bus=port6,serial=twin,drive=twin -drive if=none,id=twin,driver=null-co,size=16M \
              -device nvme-subsys,id=subsystem \

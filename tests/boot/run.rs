@@ -93,7 +93,11 @@ fn claim(lab: &Lab, case: &Case, picture: &Picture, control: &Result<Outcome, St
         let folder = lab::place().join(case.name);
         return Err(format!("see {}\n     {}", folder.display(), faults.join("\n     ")));
     }
-    let share = outcome.evidence.share().map_or(String::new(), |seconds| format!(" program={seconds:.3}s"));
+    let mut share = outcome.evidence.share().map_or(String::new(), |seconds| format!(" program={seconds:.3}s"));
+    // By its own clock, as the report of the claim in the initramfs has it.
+    if let Some((_, rest)) = outcome.evidence.section("report").split_once("\"duration_ms\":") {
+        share += &format!(" of which it counts {} ms", rest.split(',').next().unwrap_or_default());
+    }
     Ok(format!("control={:.1}s claim={:.1}s{share}", control.seconds, outcome.seconds))
 }
 
@@ -154,6 +158,10 @@ impl Picture {
                 }
                 if claimed && probes != ["vfio-pci"] {
                     fault(format!("{address}: probed by {probes:?}"));
+                }
+                // A loaded driver sees a new device before udev does: the claim must take it away from there.
+                if later && (probes.is_empty() || probes.last() != Some(&"vfio-pci") || !probes.starts_with(&tried)) {
+                    fault(format!("{address}: probed by {probes:?}, not by {tried:?} and then by vfio-pci"));
                 }
             } else {
                 if device != *host {
