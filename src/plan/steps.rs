@@ -122,8 +122,9 @@ pub(super) fn steps(config: &Config, picture: &Picture, entries: &[Entry]) -> Ve
         if !modules.contains(&target) && !picture.drivers.iter().any(|driver| same_name(driver, target)) {
             modules.push(target);
         }
+        // Before the module is loaded: it takes the device as soon as it is there.
         if config.settings.framebuffer == Framebuffer::Release && detail.boot_vga == Some(true) {
-            then.extend(picture.framebuffers.iter().map(|framebuffer| {
+            first.extend(picture.framebuffers.iter().map(|framebuffer| {
                 step(Op::ReleaseFramebuffer { device: framebuffer.device.clone(), driver: framebuffer.driver.clone() })
             }));
         }
