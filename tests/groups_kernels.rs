@@ -469,7 +469,7 @@ fn judge(topology: &Topology, recorded: &[u8]) -> Outcome {
         if examination.groups.is_empty() {
             outcome.failure = Some("the guest has no groups".to_owned());
         } else if !examination.agrees() {
-            outcome.failure = Some(format!("DIFFERENT\n{}{}", examination.text(&[]), examination.tree()));
+            outcome.failure = Some(format!("DIFFERENT\n{}{}", examination.text(&[]), examination.tree(&[])));
         }
         let settings: Vec<&str> = examination
             .groups

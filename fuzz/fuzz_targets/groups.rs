@@ -67,6 +67,6 @@ fuzz_target!(|bytes: &[u8]| {
     told.sort_unstable();
     told.dedup();
     assert_eq!(told.len(), count);
-    assert!(examination.tree().lines().all(|line| line.chars().count() <= 80));
+    assert!(examination.tree(&[]).lines().all(|line| line.chars().count() <= 80));
     let _ = examination.text(&[]);
 });

@@ -2,37 +2,36 @@
 //! `vfio-early groups`: every IOMMU group, and why it is as big as it is.
 
 use crate::door::Door;
-use crate::groups;
+use crate::groups::Group;
 use crate::pci::Address;
 use crate::picture::Picture;
 
 use super::output::Output;
 use super::{Exit, Failure, arguments, layout};
 
-/// Runs the command. Where addresses are named, a group of theirs that is not viable is what did not hold.
+/// Runs the command. Where addresses are named, a group of theirs that is not viable is what did not hold. Without an IOMMU
+/// there are no groups to tell of.
 pub(super) fn run(door: &dyn Door, options: &arguments::Groups, output: &mut Output) -> Result<Exit, Failure> {
     let mut picture = Picture::survey(door, true)?;
     picture.look_at_functions(door, None);
     let examination = picture.examine();
 
-    let wanted = |group: &groups::Group| {
-        options.address.is_empty() || group.devices.iter().any(|device| options.address.contains(device))
-    };
-    let shown: Vec<&groups::Group> = examination.groups.iter().filter(|group| wanted(group)).collect();
+    let shown: Vec<&Group> = examination.groups.iter().filter(|group| group.is_wanted(&options.address)).collect();
     let lost: Vec<&Address> =
         options.address.iter().filter(|address| !shown.iter().any(|group| group.devices.contains(address))).collect();
     if options.json {
         output.result(&crate::json::to_string(&shown));
     } else if options.tree {
-        output.result(&examination.tree());
+        output.result(&examination.tree(&options.address));
     } else {
         output.result(&layout::flow(&examination.text(&options.address)));
-        if shown.is_empty() && lost.is_empty() {
-            output.result("no IOMMU groups: the IOMMU is off or absent (vfio-early status tells which)");
-        }
     }
     for address in &lost {
         output.warn(&without_group(&picture, **address));
+    }
+    if examination.groups.is_empty() && !picture.devices.is_empty() {
+        output.warn("no IOMMU groups: the IOMMU is off or absent (vfio-early status tells which)");
+        return Ok(Exit::Unprotected);
     }
     let viable = options.address.is_empty() || shown.iter().all(|group| group.viable);
     Ok(if viable && lost.is_empty() { Exit::Ok } else { Exit::NotHeld })

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::json::Json;
 use crate::pci::capability::{ACCESS_CONTROL, ConfigSpace, Unreadable};
 
 /// A set of ACS controls, as the capability and control registers hold them (PCI Express Base Specification, ACS
@@ -29,41 +30,43 @@ impl Controls {
         Self(self.0 & !other.0)
     }
 
-    /// The controls in either set.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
     /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The short names, in the order of the bits: SV TB RR CR UF EC DT.
-    pub fn names(self) -> impl Iterator<Item = &'static str> {
-        let bits = self.0;
-        NAMES
-            .into_iter()
-            .zip(0_u32..)
-            .filter(move |(_, bit)| bits.checked_shr(*bit).unwrap_or(0) & 1 != 0)
-            .map(|(name, _)| name)
+    /// Whether control number `bit` is in the set.
+    fn has(self, bit: u32) -> bool {
+        self.0.wrapping_shr(bit) & 1 != 0
     }
 
     /// The flags that make `pci=config_acs=` switch these controls on and leave the others alone: one character for each
     /// bit, the highest first (drivers/pci/pci.c, `__pci_config_acs`).
     pub fn switch_on(self) -> String {
-        let bit = |bit: u32| if self.0.checked_shr(bit).unwrap_or(0) & 1 == 0 { 'x' } else { '1' };
-        let flags: String = (0..7).rev().map(bit).collect();
-        flags
+        (0..7).rev().map(|bit| if self.has(bit) { '1' } else { 'x' }).collect()
     }
 }
 
+/// The short names, in the order of the bits.
 impl fmt::Display for Controls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut names = self.names();
-        f.write_str(names.next().unwrap_or("none"))?;
-        names.try_for_each(|name| write!(f, " {name}"))
+        let mut before = "";
+        for (name, bit) in NAMES.iter().zip(0..) {
+            if self.has(bit) {
+                f.write_str(before)?;
+                f.write_str(name)?;
+                before = " ";
+            }
+        }
+        if before.is_empty() { f.write_str("none") } else { Ok(()) }
+    }
+}
+
+impl Json for Controls {
+    fn json(&self, out: &mut String) {
+        let names = self.to_string();
+        let list: Vec<&str> = if self.is_empty() { Vec::new() } else { names.split(' ').collect() };
+        list.json(out);
     }
 }
 

@@ -5,250 +5,173 @@ use std::fmt::Write as _;
 
 use crate::pci::Address;
 
+use super::acs::Controls;
 use super::isolation::{Isolation, Lack, Why};
-use super::machine::{Machine, Node};
+use super::machine::{Machine, Node, Port};
 use super::order::{self, Pair};
-use super::regroup::{Regrouping, share_an_id};
-use super::report::Reason;
+use super::regroup::share_an_id;
+use super::report::{Group, Reason, addresses};
+use super::verdict::inside;
 
-/// What there is to say about one group.
-#[derive(Default)]
-pub(super) struct Explained {
-    pub reasons: Vec<Reason>,
-    pub parameter: Option<String>,
-    /// A bridge is the reason, so that another slot may help.
-    pub wants_slot: bool,
-}
+/// The parameter that switches controls on; the kernel takes it once, its parts apart by `;`.
+pub(super) const CONFIG_ACS: &str = "pci=config_acs=";
+
+// The kinds of reasons, in the order in which they are told.
+/// Something could not be read.
+const UNREAD: u64 = 0;
+/// A controller hides a domain of its own.
+const CONTROLLER: u64 = 1;
+/// A bridge does not isolate.
+const BRIDGE: u64 = 2;
+/// Nothing keeps the functions of a slot apart.
+const SLOT: u64 = 3;
+/// A function uses the requester ID of others.
+const ALIAS: u64 = 4;
 
 /// The first ports with a slot whose way to the root isolates all along: enough to choose one.
-pub(super) fn isolated_slots(machine: &Machine<'_>, regrouping: &Regrouping) -> Vec<Address> {
-    let all = machine.nodes.iter().zip(&regrouping.path);
-    let isolated = all.filter(|(node, path)| node.has_slot && **path == Some(true));
-    isolated.map(|(node, _)| node.function.address).take(16).collect()
+pub(super) fn isolated_slots(machine: &Machine<'_>) -> Vec<Address> {
+    let isolated = machine.nodes.iter().filter(|node| node.has_slot && node.path == Some(true));
+    isolated.map(|node| node.function.address).take(16).collect()
 }
 
-/// Explains why these functions (sorted) are in one group; nothing for a function that is alone.
-pub(super) fn explain(machine: &Machine<'_>, regrouping: &Regrouping, members: &[usize]) -> Explained {
-    let (out, settings, carried) = (Explained::default(), Vec::new(), carried(machine, members));
-    let mut story = Story { machine, regrouping, members, carried, out, settings };
+/// Adds to `group` why these functions (sorted) are together; nothing for a function that is alone.
+pub(super) fn explain(machine: &Machine<'_>, members: &[Pair], slots: &[Address], group: &mut Group) {
     if members.len() < 2 {
-        return story.out;
+        return;
     }
-    let unread = members.iter().filter(|index| regrouping.unknown.get(**index).copied().unwrap_or(true));
-    if unread.count() > 0 {
-        let text = "unknown (needs root): configuration space was not readable".to_owned();
-        story.out.reasons.push(Reason {
-            bridge: None,
-            missing: Vec::new(),
-            off: Vec::new(),
-            devices: Vec::new(),
-            text,
-        });
+    let mut settings: Vec<Pair> = Vec::new();
+    let pairs = order::sort(reasons(machine, members));
+    for devices in pairs.chunk_by(|one, other| one.0 == other.0) {
+        let Some((number, first)) = devices.first().copied() else { continue };
+        let kind = number.wrapping_shr(48);
+        let subject = match kind {
+            SLOT if devices.len() < 2 => continue,
+            SLOT => first,
+            _ => usize::try_from(number & 0xffff_ffff).unwrap_or(usize::MAX),
+        };
+        let lack = if matches!(kind, BRIDGE | SLOT) { lack(machine.at(subject)) } else { None };
+        if kind == BRIDGE {
+            settings.push((0, subject));
+            // Behind a conventional bus the card itself is the reason: no slot helps.
+            if group.isolated_slots.is_empty() && !machine.at(subject).port.shares_an_id() {
+                group.isolated_slots = slots.to_vec();
+            }
+        } else if kind == SLOT {
+            settings.extend(devices.iter().map(|(_, device)| (0, *device)));
+        }
+        group.explanation.push(reason(machine, kind, subject, lack, devices));
     }
-    story.controllers();
-    for (hop, lack) in story.lacking_hops() {
-        story.hop(hop, lack);
+    for (_, index) in order::sort(settings) {
+        let Some(lack) = lack(machine.at(index)).filter(|lack| !lack.settable.is_empty()) else { continue };
+        let parameter = group.parameter.get_or_insert_default();
+        parameter.push_str(if parameter.is_empty() { CONFIG_ACS } else { ";" });
+        let _ = write!(parameter, "{}@{}", lack.settable.switch_on(), machine.address(index));
     }
-    story.slots();
-    story.aliases();
-    story.parameter();
-    story.out
 }
 
-/// Each bridge of the group with each member below it that is no bridge itself.
-fn carried(machine: &Machine<'_>, members: &[usize]) -> Vec<Pair> {
+/// The members that share the group for one reason or other, each with a number: the kind of the reason, its place in the
+/// order, and the index of the function that it is about.
+fn reasons(machine: &Machine<'_>, members: &[Pair]) -> Vec<Pair> {
     let mut pairs = Vec::new();
-    for index in members {
-        if machine.nodes.get(*index).is_none_or(Node::is_bridge) {
-            continue;
+    let mut add = |kind: u64, place: usize, subject: usize, device: usize| {
+        let place = order::number(place.min(0xffff)).wrapping_shl(32);
+        pairs.push((kind.wrapping_shl(48) | place | order::number(subject), device));
+    };
+    for (_, index) in members {
+        let (index, node) = (*index, machine.at(*index));
+        if node.unknown {
+            add(UNREAD, 0, 0, index);
         }
-        let inside = machine.hops(*index).filter(|(hop, _)| members.binary_search(hop).is_ok());
-        pairs.extend(inside.map(|(hop, _)| (order::number(hop), *index)));
-    }
-    order::sort(pairs)
-}
-
-struct Story<'m, 'a> {
-    machine: &'m Machine<'a>,
-    regrouping: &'m Regrouping,
-    members: &'m [usize],
-    /// Bridges of the group with the members that they carry, sorted.
-    carried: Vec<Pair>,
-    out: Explained,
-    /// `FLAGS@ADDRESS` of each function with controls to be switched on.
-    settings: Vec<String>,
-}
-
-impl<'m, 'a> Story<'m, 'a> {
-    fn lack(&self, index: usize) -> Option<Lack> {
-        match self.regrouping.isolation.get(index)? {
-            Isolation::No(lack) => Some(*lack),
-            _ => None,
+        if let Some(controller) = node.stands_for {
+            add(CONTROLLER, 0, controller, index);
         }
-    }
-
-    fn nodes(&self) -> impl Iterator<Item = (usize, &'m Node<'a>)> {
-        let machine = self.machine;
-        self.members.iter().filter_map(move |index| machine.nodes.get(*index).map(|node| (*index, node)))
-    }
-
-    /// The bridges inside the group that do not isolate, nearest to the root first.
-    fn lacking_hops(&self) -> Vec<(usize, Lack)> {
-        let mut hops: Vec<Pair> = Vec::new();
-        for (_, node) in self.nodes() {
-            // What is above a hop has been seen from the hop itself, which is a member too.
-            let Some(parent) = node.parent.filter(|parent| self.members.binary_search(parent).is_ok()) else {
-                continue;
+        let mut above = node.parent;
+        while let Some(hop) = above {
+            let bridge = machine.at(hop);
+            // A conventional bus below another one is no reason of its own.
+            let is_reason = if bridge.port == Port::Conventional {
+                !bridge.on_shared_bus
+            } else {
+                bridge.port.shares_an_id() || lack(bridge).is_some()
             };
-            let Some(lack) = self.lack(parent) else { continue };
-            let below_conventional = self.machine.hops(parent).any(|(hop, _)| {
-                self.members.binary_search(&hop).is_ok()
-                    && self
-                        .lack(hop)
-                        .is_some_and(|lack| matches!(lack.why, Why::Conventional | Why::ConventionalBridge))
-            });
-            if lack.why == Why::Conventional && below_conventional {
-                continue;
+            if is_reason && inside(members, hop) {
+                add(BRIDGE, bridge.function.parents.len(), hop, index);
             }
-            let depth = self.machine.nodes.get(parent).map_or(0, |above| above.function.parents.len());
-            hops.push((order::number(depth), parent));
+            above = bridge.parent;
         }
-        order::sort(hops).into_iter().filter_map(|(_, hop)| Some((hop, self.lack(hop)?))).collect()
-    }
-
-    /// The members below a bridge that are no bridges themselves.
-    fn below(&self, bridge: usize) -> Vec<Address> {
-        self.addresses(order::with(&self.carried, order::number(bridge)))
-    }
-
-    fn addresses(&self, pairs: &[Pair]) -> Vec<Address> {
-        let nodes = pairs.iter().filter_map(|(_, index)| self.machine.nodes.get(*index));
-        nodes.map(|node| node.function.address).collect()
-    }
-
-    fn hop(&mut self, hop: usize, lack: Lack) {
-        let Some(node) = self.machine.nodes.get(hop) else { return };
-        let address = node.function.address;
-        let devices = self.below(hop);
-        let mut text = format!("{} {address} ", node.kind());
-        match lack.why {
-            Why::Conventional => text.push_str("leads to a conventional bus, which its devices share"),
-            Why::ConventionalBridge => text.push_str("lends its requester ID to everything behind it"),
-            Why::NoCapability => text.push_str("has no ACS capability (SV RR CR UF missing in hardware)"),
-            Why::KnownBad => text.push_str("is known not to isolate (SV RR CR UF missing in hardware)"),
-            Why::Off => {
-                let _ = write!(text, "has ACS, but {} switched off", lack.off);
-            }
-            Why::PchOff => text.push_str("has controls of its own that the firmware does not let the kernel switch on"),
+        if node.multifunction && !node.on_shared_bus && lack(node).is_some() {
+            add(SLOT, 0, machine.slot(index).start, index);
         }
-        append(&mut text, ": it shares a group with ", &devices);
-        self.out.wants_slot = true;
-        self.setting(address, lack);
-        self.push(address, lack, devices, text);
-    }
-
-    /// Slots with several functions in the group that nothing keeps apart.
-    fn slots(&mut self) {
-        let members: Vec<(usize, &Node<'a>)> = self.nodes().collect();
-        for chunk in
-            members.chunk_by(|(_, one), (_, other)| one.function.address.slot() == other.function.address.slot())
-        {
-            let lacking: Vec<(Address, Lack)> = chunk
-                .iter()
-                .filter(|(_, node)| node.multifunction)
-                .filter_map(|(index, node)| Some((node.function.address, self.lack(*index)?)))
-                .collect();
-            let (Some((first, lack)), true) = (lacking.first().copied(), lacking.len() > 1) else { continue };
-            // What sits on a conventional bus shares the group whatever its functions are.
-            let shared_bus = chunk.iter().any(|(index, _)| {
-                self.machine.hops(*index).any(|(hop, _)| {
-                    self.lack(hop).is_some_and(|lack| matches!(lack.why, Why::Conventional | Why::ConventionalBridge))
-                })
-            });
-            if shared_bus {
-                continue;
-            }
-            let devices: Vec<Address> = lacking.iter().map(|(address, _)| *address).collect();
-            let mut text = format!("the functions of slot {} can reach each other, ", first.slot());
-            match lack.why {
-                Why::Off => {
-                    let _ = write!(text, "with ACS, but {} switched off", lack.off);
+        if node.alias.is_some() {
+            for other in machine.bus(index) {
+                if share_an_id(machine, index, other) && inside(members, other) {
+                    add(ALIAS, 0, index, other);
                 }
-                Why::Conventional => text.push_str("being conventional PCI"),
-                _ => text.push_str("having no ACS capability"),
-            }
-            append(&mut text, ": ", &devices);
-            for (address, lack) in &lacking {
-                self.setting(*address, *lack);
-            }
-            self.push(first, lack, devices, text);
-        }
-    }
-
-    /// Functions that use each other's requester ID.
-    fn aliases(&mut self) {
-        let mut pairs: Vec<(Address, Address)> = Vec::new();
-        for (index, node) in self.nodes().filter(|(_, node)| node.alias.is_some()) {
-            let inside = |other: usize| self.members.binary_search(&other).is_ok();
-            let others = self.machine.neighbours(index).filter(|(other, _)| inside(*other));
-            let sharing = others.filter(|(other, _)| share_an_id(self.machine, index, *other));
-            pairs.extend(sharing.map(|(_, other)| (node.function.address, other.function.address)));
-        }
-        for pair in pairs.chunk_by(|one, other| one.0 == other.0) {
-            let Some((owner, _)) = pair.first() else { continue };
-            let devices: Vec<Address> = pair.iter().map(|(_, other)| *other).collect();
-            let mut text = format!("{owner} is known to use the requester ID of its neighbours");
-            append(&mut text, ": ", &devices);
-            self.out.reasons.push(Reason { bridge: Some(*owner), missing: Vec::new(), off: Vec::new(), devices, text });
-        }
-    }
-
-    /// Controllers that hide a domain of their own.
-    fn controllers(&mut self) {
-        let below = self.nodes().filter_map(|(index, node)| Some((order::number(node.stands_for?), index)));
-        let below = order::sort(below.collect());
-        for chunk in below.chunk_by(|one, other| one.0 == other.0) {
-            let first = chunk.first().and_then(|(_, index)| self.machine.nodes.get(*index)?.stands_for);
-            let controller = first.and_then(|controller| self.machine.nodes.get(controller));
-            let Some(controller) = controller.map(|node| node.function.address) else { continue };
-            let devices = self.addresses(chunk);
-            let mut text = format!("{controller} lends its requester ID to the domain behind it");
-            append(&mut text, ": ", &devices);
-            let (missing, off) = (Vec::new(), Vec::new());
-            self.out.reasons.push(Reason { bridge: Some(controller), missing, off, devices, text });
-        }
-    }
-
-    fn push(&mut self, bridge: Address, lack: Lack, devices: Vec<Address>, text: String) {
-        let missing = lack.missing().names().collect();
-        let off = lack.off.names().collect();
-        self.out.reasons.push(Reason { bridge: Some(bridge), missing, off, devices, text });
-    }
-
-    fn setting(&mut self, address: Address, lack: Lack) {
-        if !lack.settable.is_empty() {
-            let setting = format!("{}@{address}", lack.settable.switch_on());
-            if !self.settings.contains(&setting) {
-                self.settings.push(setting);
             }
         }
     }
+    pairs
+}
 
-    /// The parameter for everything that is merely off. The kernel takes one `config_acs=`, its parts apart by `;`.
-    fn parameter(&mut self) {
-        if !self.settings.is_empty() {
-            self.out.parameter = Some(format!("pci=config_acs={}", self.settings.join(";")));
-        }
+/// What a function lacks, if it does not isolate.
+fn lack(node: &Node<'_>) -> Option<Lack> {
+    match node.isolation {
+        Isolation::No(lack) => Some(lack),
+        _ => None,
     }
 }
 
-/// Adds the first few addresses and how many more there are.
-fn append(text: &mut String, before: &str, devices: &[Address]) {
-    const SHOWN: usize = 4;
-    for (index, device) in devices.iter().take(SHOWN).enumerate() {
-        let _ = write!(text, "{}{device}", if index == 0 { before } else { ", " });
+/// One reason: `subject` is what it is about, `devices` what shares the group because of it.
+fn reason(machine: &Machine<'_>, kind: u64, subject: usize, lack: Option<Lack>, devices: &[Pair]) -> Reason {
+    let node = machine.at(subject);
+    let address = node.function.address;
+    let (missing, off) = lack.map_or((Controls(0), Controls(0)), |lack| (lack.missing(), lack.off));
+    let mut text = String::new();
+    if kind == UNREAD {
+        text.push_str("unknown (needs root): configuration space was not readable");
+        return Reason { bridge: None, missing, off, devices: Vec::new(), text };
     }
-    if let Some(more @ 1..) = devices.len().checked_sub(SHOWN) {
+    // Of what is below a bridge, the bridges are told only if there is nothing else.
+    let ends: Vec<Pair> = devices.iter().filter(|pair| !machine.at(pair.1).is_bridge()).copied().collect();
+    let devices = addresses(machine, if kind == BRIDGE && !ends.is_empty() { &ends } else { devices });
+    let slot = kind == SLOT;
+    let _ = match kind {
+        BRIDGE => write!(text, "{} {address} ", node.kind()),
+        SLOT => write!(text, "the functions of slot {} can reach each other, ", address.slot()),
+        _ => write!(text, "{address} "),
+    };
+    text.push_str(match (lack.map(|lack| lack.why), node.port) {
+        _ if kind == CONTROLLER => "lends its requester ID to the domain behind it",
+        _ if kind == ALIAS => "uses the requester ID of a neighbour",
+        (_, Port::Conventional) if slot => "being conventional PCI",
+        (_, Port::Conventional) => "leads to a conventional bus, which its devices share",
+        (_, Port::ToConventional | Port::FromConventional) => "lends its requester ID to everything behind it",
+        (Some(Why::Off), _) => {
+            if slot {
+                "with ACS, but "
+            } else {
+                "has ACS, but "
+            }
+        }
+        (Some(Why::PchOff), _) => "has controls of its own that the firmware does not let the kernel switch on",
+        _ if slot => "having no ACS capability",
+        (Some(Why::KnownBad), _) => "is known not to isolate (SV RR CR UF missing in hardware)",
+        _ => "has no ACS capability (SV RR CR UF missing in hardware)",
+    });
+    if !off.is_empty() && matches!(lack, Some(Lack { why: Why::Off, .. })) {
+        let _ = write!(text, "{off} switched off");
+    }
+    text.push_str(if kind == BRIDGE { ": it shares a group with " } else { ": " });
+    list(&mut text, &devices, ", ", 4);
+    Reason { bridge: Some(address), missing, off, devices, text }
+}
+
+/// Adds the first addresses, at most so many, and how many more there are.
+pub(super) fn list(text: &mut String, devices: &[Address], between: &str, most: usize) {
+    for (index, device) in devices.iter().take(most).enumerate() {
+        let _ = write!(text, "{}{device}", if index == 0 { "" } else { between });
+    }
+    if let Some(more @ 1..) = devices.len().checked_sub(most) {
         let _ = write!(text, " and {more} more");
     }
 }

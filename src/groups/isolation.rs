@@ -2,10 +2,11 @@
 //! Whether one function keeps what it carries apart: the kernel's `pci_acs_enabled` (drivers/pci/pci.c, the same in Linux
 //! 6.1, 6.12), with the reason kept.
 
+use crate::pci::Address;
 use crate::pci::capability::Unreadable;
 
 use super::acs::{Acs, Controls};
-use super::machine::{Machine, Node, PortType};
+use super::machine::{Machine, Node, Port};
 use super::quirks::{self, AcsKind, AcsQuirk, Traits};
 
 /// Whether and why a function isolates.
@@ -41,8 +42,6 @@ pub(super) struct Lack {
     pub(super) why: Why,
     /// Controls that the hardware has and that are switched off.
     pub(super) off: Controls,
-    /// Controls that the hardware does not have.
-    pub(super) absent: Controls,
     /// Controls that `pci=config_acs=` has to name to switch all of it on; none where that parameter cannot.
     pub(super) settable: Controls,
 }
@@ -65,53 +64,51 @@ pub(super) enum Why {
 }
 
 impl Lack {
-    fn absent(why: Why) -> Self {
-        Self { why, off: Controls(0), absent: Controls::REQUIRED, settable: Controls(0) }
+    const fn absent(why: Why) -> Isolation {
+        Isolation::No(Self { why, off: Controls(0), settable: Controls(0) })
     }
 
-    /// All that is missing.
+    /// All that is missing, switched off or not there at all.
     pub(super) fn missing(self) -> Controls {
-        self.off.or(self.absent)
+        if self.off.is_empty() { Controls::REQUIRED } else { self.off }
     }
 }
 
-/// Whether function `index` isolates. `amd_iommu`: the machine has an IVRS table.
-pub(super) fn isolation(machine: &Machine<'_>, index: usize, amd_iommu: bool) -> Isolation {
-    let Some(node) = machine.nodes.get(index) else { return Isolation::Unknown };
+/// Whether a function isolates. `amd_iommu`: the machine has an IVRS table.
+pub(super) fn isolation(machine: &Machine<'_>, node: &Node<'_>, amd_iommu: bool) -> Isolation {
     judge(machine, node, amd_iommu).unwrap_or(Isolation::Unknown)
 }
 
 fn judge(machine: &Machine<'_>, node: &Node<'_>, amd_iommu: bool) -> Result<Isolation, Unreadable> {
-    let port = node.port?;
+    let (port, multifunction) = (node.port, node.multifunction);
+    if port == Port::Unread {
+        return Err(Unreadable);
+    }
     let on_root_bus = node.parent.is_none() && !node.orphan;
-    let traits = Traits { port, multifunction: node.multifunction, on_root_bus, amd_iommu };
+    let traits = Traits { port, multifunction, on_root_bus, amd_iommu };
     if let Some(quirk) = quirks::acs_quirk(node.function.vendor, node.function.device, traits)
         && let Some(verdict) = by_quirk(machine, node, quirk)?
     {
         return Ok(verdict);
     }
-    Ok(match port {
-        None => Isolation::No(Lack::absent(Why::Conventional)),
-        Some(PortType::FromConventional | PortType::ToConventional) => {
-            Isolation::No(Lack::absent(Why::ConventionalBridge))
-        }
-        Some(PortType::EventCollector) => Isolation::No(Lack::absent(Why::NoCapability)),
-        Some(PortType::Downstream | PortType::RootPort) => by_capability(node, false)?,
-        Some(PortType::Endpoint | PortType::Upstream | PortType::IntegratedEndpoint) if node.multifunction => {
-            by_capability(node, false)?
-        }
-        Some(_) => Isolation::NotNeeded,
-    })
+    match port {
+        Port::Conventional => Ok(Lack::absent(Why::Conventional)),
+        Port::FromConventional | Port::ToConventional => Ok(Lack::absent(Why::ConventionalBridge)),
+        Port::EventCollector => Ok(Lack::absent(Why::NoCapability)),
+        Port::Downstream | Port::Root => by_capability(node, false),
+        Port::Endpoint | Port::Upstream | Port::IntegratedEndpoint if multifunction => by_capability(node, false),
+        _ => Ok(Isolation::NotNeeded),
+    }
 }
 
 fn by_capability(node: &Node<'_>, wide: bool) -> Result<Isolation, Unreadable> {
     Ok(match Acs::read(node.config(), wide)? {
-        None => Isolation::No(Lack::absent(Why::NoCapability)),
+        None => Lack::absent(Why::NoCapability),
         Some(acs) if acs.off().is_empty() => Isolation::Acs,
         Some(acs) => {
             // Controls that the parameter leaves out may go back to what the firmware had, so it names all of them.
             let settable = if wide { Controls(0) } else { Controls::REQUIRED.and(acs.implemented) };
-            Isolation::No(Lack { why: Why::Off, off: acs.off(), absent: Controls(0), settable })
+            Isolation::No(Lack { why: Why::Off, off: acs.off(), settable })
         }
     })
 }
@@ -119,10 +116,9 @@ fn by_capability(node: &Node<'_>, wide: bool) -> Result<Isolation, Unreadable> {
 /// What a quirk says; `None` when it leaves the answer to configuration space.
 fn by_quirk(machine: &Machine<'_>, node: &Node<'_>, quirk: &'static AcsQuirk) -> Result<Option<Isolation>, Unreadable> {
     Ok(match quirk.kind {
-        AcsKind::Never | AcsKind::NeverPort => Some(Isolation::No(Lack::absent(Why::KnownBad))),
+        AcsKind::Never | AcsKind::NeverPort => Some(Lack::absent(Why::KnownBad)),
         AcsKind::IntelPch if !pch_is_on(machine, node)? => {
-            let nothing = Controls(0);
-            Some(Isolation::No(Lack { why: Why::PchOff, off: Controls::REQUIRED, absent: nothing, settable: nothing }))
+            Some(Isolation::No(Lack { why: Why::PchOff, off: Controls::REQUIRED, settable: Controls(0) }))
         }
         AcsKind::IntelWide => match by_capability(node, true)? {
             // Without the capability the kernel goes on as for any root port, which then finds none either.
@@ -139,12 +135,11 @@ fn by_quirk(machine: &Machine<'_>, node: &Node<'_>, quirk: &'static AcsQuirk) ->
 fn pch_is_on(machine: &Machine<'_>, node: &Node<'_>) -> Result<bool, Unreadable> {
     const MPC: usize = 0xd8;
     const LPC_RCBA: usize = 0xf0;
-    let lpc = node.function.address;
-    let lpc = crate::pci::Address { device: 0x1f, function: 0, ..lpc };
-    let reachable = match machine.nodes.binary_search_by_key(&lpc, |node| node.function.address) {
-        Ok(index) => machine.nodes.get(index).map_or(Ok(0), |lpc| lpc.config().u32(LPC_RCBA))? & 1 != 0,
+    let lpc = Address { device: 0x1f, function: 0, ..node.function.address };
+    let reachable = match machine.find(lpc) {
+        Some(lpc) => machine.at(lpc).config().u32(LPC_RCBA)? & 1 != 0,
         // Hidden by the firmware; the kernel asks it all the same.
-        Err(_) => true,
+        None => true,
     };
     Ok(reachable && node.config().u32(MPC)? & (1 << 26) != 0)
 }

@@ -1,19 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The functions of a machine, indexed: who sits above whom, on which bus, and as what kind of port.
 
-use crate::pci::Address;
+use std::ops::Range;
+
 use crate::pci::capability::{ConfigSpace, PCI_EXPRESS, Unreadable};
+use crate::pci::{Address, Class};
 
+use super::isolation::{Isolation, isolation};
+use super::order::{self, Pair};
 use super::quirks::{self, Alias};
-use super::{Function, order};
+use super::{Function, Host};
 
-/// What a PCI Express function is (PCI Express Base Specification, Device/Port Type).
+/// What a function is (PCI Express Base Specification, Device/Port Type).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PortType {
+pub(super) enum Port {
+    /// Not known: its configuration space was not readable.
+    Unread,
+    /// Not a PCI Express function.
+    Conventional,
     /// An endpoint, of the native or the legacy kind.
     Endpoint,
     /// A port of the root complex.
-    RootPort,
+    Root,
     /// The port of a switch that points to the root.
     Upstream,
     /// A port of a switch that points away from the root.
@@ -30,11 +38,11 @@ pub(super) enum PortType {
     Other,
 }
 
-impl PortType {
+impl Port {
     fn from_flags(flags: u16) -> Self {
         match (flags >> 4) & 0xf {
             0 | 1 => Self::Endpoint,
-            4 => Self::RootPort,
+            4 => Self::Root,
             5 => Self::Upstream,
             6 => Self::Downstream,
             7 => Self::ToConventional,
@@ -46,49 +54,72 @@ impl PortType {
     }
 
     fn points_down(self) -> bool {
-        matches!(self, Self::RootPort | Self::Downstream)
+        matches!(self, Self::Root | Self::Downstream)
     }
 
-    /// The field's name for it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Endpoint => "endpoint",
-            Self::RootPort => "root port",
-            Self::Upstream => "switch upstream port",
-            Self::Downstream => "switch downstream port",
-            Self::ToConventional => "PCIe-to-PCI bridge",
-            Self::FromConventional => "PCI-to-PCIe bridge",
-            Self::IntegratedEndpoint => "integrated endpoint",
-            Self::EventCollector => "event collector",
-            Self::Other => "PCIe function",
-        }
+    /// Whether everything behind a bridge of this kind has one requester ID.
+    pub(super) fn shares_an_id(self) -> bool {
+        matches!(self, Self::ToConventional | Self::FromConventional | Self::Conventional)
     }
 }
 
 /// One function with what its place in the machine says about it. Numbers are indices into [`Machine::nodes`].
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "these are facts of hardware, each on its own")]
 pub(super) struct Node<'a> {
     /// What was read.
     pub(super) function: &'a Function,
+    /// Its address as a number; see [`key`].
+    key: u64,
     /// The bridge above; `None` on a root bus.
     pub(super) parent: Option<usize>,
-    /// A bridge above is named but was not read.
+    /// A bridge above it, at whatever height, is named but was not read.
     pub(super) orphan: bool,
     /// The function of another domain whose requester ID this one uses (Intel VMD).
     pub(super) stands_for: Option<usize>,
-    /// PCI Express port type; `Ok(None)` for a conventional function.
-    pub(super) port: Result<Option<PortType>, Unreadable>,
+    /// What it is.
+    pub(super) port: Port,
     /// The port leads to a slot for a card.
     pub(super) has_slot: bool,
+    /// Something is below it.
+    pub(super) carries: bool,
+    /// It is behind a bridge whose devices have one requester ID.
+    pub(super) on_shared_bus: bool,
     /// One of several functions, in the kernel's sense: virtual functions never are.
     pub(super) multifunction: bool,
     /// Other requester IDs that it uses.
     pub(super) alias: Option<Alias>,
-    /// The functions of its bus, as a range of indices.
-    pub(super) bus: (usize, usize),
+    /// Whether and why it isolates.
+    pub(super) isolation: Isolation,
+    /// Whether everything from this function up to the root bus isolates; `None` when that cannot be known.
+    pub(super) path: Option<bool>,
+    /// The recomputed group, numbered from 0; `None` for a function that no IOMMU covers.
+    pub(super) group: Option<usize>,
+    /// Its group could not be computed because something was not readable: it was put where /sys has it.
+    pub(super) unknown: bool,
 }
 
 impl<'a> Node<'a> {
+    const fn new(function: &'a Function, key: u64) -> Self {
+        Self {
+            function,
+            key,
+            parent: None,
+            orphan: false,
+            stands_for: None,
+            port: Port::Unread,
+            has_slot: false,
+            carries: false,
+            on_shared_bus: false,
+            multifunction: false,
+            alias: None,
+            isolation: Isolation::Unknown,
+            path: None,
+            group: None,
+            unknown: false,
+        }
+    }
+
     /// Its configuration space.
     pub(super) fn config(&self) -> ConfigSpace<'a> {
         ConfigSpace::new(&self.function.config)
@@ -102,128 +133,166 @@ impl<'a> Node<'a> {
     /// The kind of thing it is, for people.
     pub(super) fn kind(&self) -> &'static str {
         match self.port {
-            Ok(Some(port)) if self.is_bridge() => port.name(),
+            Port::Root => "root port",
+            Port::Upstream => "switch upstream port",
+            Port::Downstream => "switch downstream port",
+            Port::ToConventional => "PCIe-to-PCI bridge",
+            Port::FromConventional => "PCI-to-PCIe bridge",
             _ => self.function.class.name(),
         }
     }
 }
+
+/// What stands where nothing is.
+static NO_FUNCTION: Function = Function {
+    address: Address { domain: 0, bus: 0, device: 0, function: 0 },
+    parents: Vec::new(),
+    class: Class(0),
+    vendor: 0,
+    device: 0,
+    config: Vec::new(),
+    driver: None,
+    sys_group: None,
+};
+static NO_NODE: Node<'static> = Node::new(&NO_FUNCTION, 0);
 
 /// All functions, sorted by address.
 #[derive(Debug)]
 pub(super) struct Machine<'a> {
     /// The functions.
     pub(super) nodes: Vec<Node<'a>>,
+    /// Number of /sys's group and index of each function that has one, sorted.
+    pub(super) sys: Vec<Pair>,
+    /// Depth and index of each function: every bridge before what is below it, an order in which the kernel may have found
+    /// them.
+    pub(super) discovery: Vec<Pair>,
 }
 
 impl<'a> Machine<'a> {
     /// Indexes `functions`. An address that comes twice counts once; a bridge above that is nearer to the root than it can
     /// be is taken as not read, so that no walk to the root can loop.
-    pub(super) fn new(functions: &'a [Function]) -> Self {
+    pub(super) fn new(functions: &'a [Function], host: &Host<'_>) -> Self {
         let keyed = functions.iter().enumerate().map(|(index, function)| (key(function.address), index));
-        let mut keyed = order::sort(keyed.collect());
-        keyed.dedup_by_key(|pair| pair.0);
-        let sorted: Vec<&Function> = keyed.into_iter().filter_map(|(_, index)| functions.get(index)).collect();
-        let find = |address: Address| sorted.binary_search_by_key(&address, |function| function.address).ok();
-        let above = |function: &Function, address: Address| {
-            let index = find(address)?;
-            let found = sorted.get(index)?;
-            (found.parents.len() < function.parents.len()).then_some(index)
-        };
-        let mut nodes: Vec<Node<'a>> = Vec::with_capacity(sorted.len());
-        let mut bus = (0, 0);
-        for (index, function) in sorted.iter().enumerate() {
-            let same_bus = |other: &&Function| bus_of(other.address) == bus_of(function.address);
-            if index >= bus.1 {
-                let more = sorted.get(index..).unwrap_or_default().iter().take_while(|other| same_bus(other)).count();
-                bus = (index, index.saturating_add(more));
+        let mut machine = Self { nodes: Vec::with_capacity(functions.len()), sys: Vec::new(), discovery: Vec::new() };
+        for (key, index) in order::sort(keyed.collect()) {
+            let Some(function) = functions.get(index) else { continue };
+            if machine.nodes.last().is_some_and(|last| last.key == key) {
+                continue;
             }
-            let domain = function.address.domain;
-            let named = function.parents.last().filter(|above| above.domain == domain).copied();
-            let parent = named.and_then(|address| above(function, address));
-            let controller = function.parents.iter().rev().find(|above| above.domain != domain);
-            nodes.push(Node {
-                function,
-                parent,
-                orphan: named.is_some() && parent.is_none(),
-                stands_for: controller.and_then(|address| above(function, *address)),
-                port: Ok(None),
-                has_slot: false,
-                multifunction: false,
-                alias: quirks::alias(function.vendor, function.device, function.subsystem()),
-                bus,
-            });
+            let index = machine.nodes.len();
+            machine.nodes.push(Node::new(function, key));
+            machine.discovery.push((order::number(function.parents.len()), index));
+            if let Some(group) = function.sys_group {
+                machine.sys.push((u64::from(group), index));
+            }
         }
-        let mut machine = Self { nodes };
-        for index in machine.discovery_order() {
-            machine.classify(index);
+        machine.sys.sort_unstable();
+        machine.discovery.sort_unstable();
+        for at in 0..machine.discovery.len() {
+            let index = machine.discovery.get(at).map_or(0, |pair| pair.1);
+            let mut node = *machine.at(index);
+            machine.place(&mut node);
+            machine.classify(&mut node);
+            node.isolation = isolation(&machine, &node, host.amd_iommu);
+            let above =
+                node.parent.map_or(if node.orphan { None } else { Some(true) }, |parent| machine.at(parent).path);
+            node.path = match (node.isolation.holds(), above) {
+                (Some(false), _) | (_, Some(false)) => Some(false),
+                (Some(true), Some(true)) => Some(true),
+                _ => None,
+            };
+            if let Some(parent) = node.parent.and_then(|parent| machine.nodes.get_mut(parent)) {
+                parent.carries = true;
+            }
+            machine.set(index, node);
         }
         machine
     }
 
-    /// Indices of all nodes, every bridge before what is below it: an order in which the kernel may have found them.
-    pub(super) fn discovery_order(&self) -> Vec<usize> {
-        let depth = |node: &Node<'_>| order::number(node.function.parents.len());
-        let depths = self.nodes.iter().enumerate().map(|(index, node)| (depth(node), index));
-        order::sort(depths.collect()).into_iter().map(|(_, index)| index).collect()
+    /// The function with this index.
+    #[inline(never)]
+    pub(super) fn at(&self, index: usize) -> &Node<'a> {
+        self.nodes.get(index).unwrap_or(&NO_NODE)
     }
 
-    /// The bridges above `index`, from the nearest to the root.
-    pub(super) fn hops(&self, index: usize) -> impl Iterator<Item = (usize, &Node<'a>)> {
-        let above = |index: usize| self.nodes.get(index).and_then(|node| node.parent);
-        std::iter::successors(above(index), move |index| above(*index))
-            .filter_map(|index| self.nodes.get(index).map(|node| (index, node)))
+    /// Puts a function in the place of the one with this index.
+    #[inline(never)]
+    pub(super) fn set(&mut self, index: usize, node: Node<'a>) {
+        if let Some(place) = self.nodes.get_mut(index) {
+            *place = node;
+        }
     }
 
-    /// Whether a bridge above `index` is named but was not read.
-    pub(super) fn path_is_broken(&self, index: usize) -> bool {
-        let broken = |index: usize| self.nodes.get(index).is_some_and(|node| node.orphan);
-        broken(index) || self.hops(index).any(|(_, node)| node.orphan)
+    /// The address of the function with this index.
+    pub(super) fn address(&self, index: usize) -> Address {
+        self.at(index).function.address
     }
 
-    /// The other functions of the same bus.
-    pub(super) fn neighbours(&self, index: usize) -> impl Iterator<Item = (usize, &Node<'a>)> {
-        let (first, end) = self.nodes.get(index).map_or((0, 0), |node| node.bus);
-        let nodes = self.nodes.get(first..end).unwrap_or_default();
-        (first..end).zip(nodes).filter(move |(other, _)| *other != index)
+    /// The index of the function at this address.
+    pub(super) fn find(&self, address: Address) -> Option<usize> {
+        self.nodes.binary_search_by_key(&key(address), |node| node.key).ok()
     }
 
-    /// The other functions of the same slot.
-    pub(super) fn siblings(&self, index: usize) -> impl Iterator<Item = (usize, &Node<'a>)> {
-        let slot = self.nodes.get(index).map(|node| node.function.address.slot());
-        self.neighbours(index).filter(move |(_, node)| Some(node.function.address.slot()) == slot)
+    /// The functions of its bus, itself among them.
+    pub(super) fn bus(&self, index: usize) -> Range<usize> {
+        self.around(index, 16)
     }
 
-    fn classify(&mut self, index: usize) {
-        let Some(node) = self.nodes.get(index) else { return };
-        let above = node.parent.and_then(|parent| self.nodes.get(parent)).map_or(Ok(None), |parent| parent.port);
+    /// The functions of its slot, itself among them.
+    pub(super) fn slot(&self, index: usize) -> Range<usize> {
+        self.around(index, 8)
+    }
+
+    /// The functions whose address differs in the lowest bits only.
+    fn around(&self, index: usize, bits: u32) -> Range<usize> {
+        let number = self.at(index).key.wrapping_shr(bits);
+        let below = |end: u64| self.nodes.partition_point(|node| node.key.wrapping_shr(bits) < end);
+        below(number)..below(number.saturating_add(1))
+    }
+
+    /// Finds what is above.
+    fn place(&self, node: &mut Node<'a>) {
+        let Function { address, ref parents, .. } = *node.function;
+        let above = |address: Address| {
+            self.find(address).filter(|index| self.at(*index).function.parents.len() < parents.len())
+        };
+        for parent in parents {
+            // The last of the same domain is the bridge above, the last of another one its controller.
+            if parent.domain != address.domain {
+                node.stands_for = above(*parent);
+            } else if Some(parent) == parents.last() {
+                node.parent = above(*parent);
+                let bridge = node.parent.map(|parent| self.at(parent));
+                node.orphan = bridge.is_none_or(|bridge| bridge.orphan);
+                node.on_shared_bus = bridge.is_some_and(|bridge| bridge.on_shared_bus || bridge.port.shares_an_id());
+            }
+        }
+    }
+
+    fn classify(&self, node: &mut Node<'a>) {
+        let above = node.parent.map_or(Port::Conventional, |parent| self.at(parent).port);
         let config = node.config();
         let flags = express_flags(config);
-        let port = flags.map(|flags| flags.map(|flags| corrected(PortType::from_flags(flags), above)));
-        let Function { address, vendor, .. } = *node.function;
+        node.port = match flags {
+            Ok(Some(flags)) => corrected(Port::from_flags(flags), above),
+            Ok(None) => Port::Conventional,
+            Err(Unreadable) => Port::Unread,
+        };
+        node.has_slot = node.port.points_down() && matches!(flags, Ok(Some(flags)) if flags & 0x100 != 0);
+        let Function { address, vendor, device, .. } = *node.function;
         // A virtual function answers with no IDs; the kernel knows them from its parent.
         let is_virtual = config.u16(0) == Ok(0xffff) && vendor != 0xffff;
-        let below_link = matches!(above, Ok(Some(port)) if port.points_down());
-        let beyond_first = address.function > 0 || (below_link && address.device > 0);
-        let multifunction = !is_virtual && (config.is_multifunction() == Ok(true) || beyond_first);
-        let has_slot = matches!(flags, Ok(Some(flags)) if flags & 0x100 != 0)
-            && matches!(port, Ok(Some(port)) if port.points_down());
-        if let Some(node) = self.nodes.get_mut(index) {
-            node.port = port;
-            node.has_slot = has_slot;
-            node.multifunction = multifunction;
-        }
+        let beyond_first = address.function > 0 || (above.points_down() && address.device > 0);
+        node.multifunction = !is_virtual && (config.is_multifunction() == Ok(true) || beyond_first);
+        node.alias = quirks::alias(vendor, device, node.function.subsystem());
     }
 }
 
-/// A number that is in the order of addresses.
+/// A number that is in the order of addresses: domain, bus, device, function, the last three in a byte each.
 fn key(address: Address) -> u64 {
     let Address { domain, bus, device, function } = address;
     let place = u64::from(u32::from_be_bytes([0, bus, device, function]));
     u64::from(domain).wrapping_shl(32) | place
-}
-
-fn bus_of(address: Address) -> (u32, u8) {
-    (address.domain, address.bus)
 }
 
 /// The PCI Express capabilities register; `None` for a conventional function.
@@ -236,10 +305,10 @@ fn express_flags(config: ConfigSpace<'_>) -> Result<Option<u16>, Unreadable> {
 
 /// Some switches call their ports the wrong way round; the kernel corrects what cannot be (drivers/pci/probe.c,
 /// `set_pcie_port_type`).
-fn corrected(port: PortType, above: Result<Option<PortType>, Unreadable>) -> PortType {
-    match (port, above) {
-        (PortType::Downstream, Ok(Some(above))) if above.points_down() => PortType::Upstream,
-        (PortType::Upstream, Ok(Some(PortType::Upstream))) => PortType::Downstream,
+fn corrected(port: Port, above: Port) -> Port {
+    match port {
+        Port::Downstream if above.points_down() => Port::Upstream,
+        Port::Upstream if above == Port::Upstream => Port::Downstream,
         _ => port,
     }
 }

@@ -18,12 +18,12 @@ mod verdict;
 
 use crate::pci::capability::ConfigSpace;
 use crate::pci::{Address, Class};
+use crate::plan::is_vfio_driver;
 
 pub use report::{Blocker, FunctionAcs, Group, Isolated, Reason};
 pub use text::sentence;
 
 use machine::Machine;
-use regroup::Regrouping;
 
 /// One PCI function, as /sys/bus/pci/devices has it.
 #[derive(Clone, Debug)]
@@ -54,11 +54,10 @@ impl Function {
         header.map_or(self.class.is_pci_bridge(), |header| header == 1 || header == 2)
     }
 
-    /// The driver that keeps the group of this function from a guest, if there is one: any but VFIO's, pci-stub and
-    /// pcieport, on a function that is no PCI bridge.
+    /// The driver that keeps the group of this function from a guest, if there is one.
     pub fn blocking_driver(&self) -> Option<&str> {
         let driver = self.driver.as_deref()?;
-        (!self.is_bridge() && !driver_leaves_dma_alone(driver)).then_some(driver)
+        blocks(driver, self.is_bridge()).then_some(driver)
     }
 
     /// Subsystem vendor and device ID; zero where the header has none.
@@ -68,10 +67,10 @@ impl Function {
     }
 }
 
-/// Whether a group stays viable with this driver on one of its members: VFIO's drivers are all called
-/// `...vfio-pci` or `..._vfio_pci` (`driver_managed_dma` in the kernel's sources).
-pub fn driver_leaves_dma_alone(driver: &str) -> bool {
-    matches!(driver, "pci-stub" | "pcieport") || driver.replace('-', "_").ends_with("vfio_pci")
+/// Whether a function with this driver keeps its group from a guest: any but VFIO's drivers, pci-stub and pcieport
+/// (`driver_managed_dma` in the kernel's sources), on a function that is no PCI bridge.
+pub fn blocks(driver: &str, is_pci_bridge: bool) -> bool {
+    !is_pci_bridge && !matches!(driver, "pci-stub" | "pcieport") && !is_vfio_driver(driver)
 }
 
 /// What else of the machine bears on its groups.
@@ -91,7 +90,6 @@ pub struct Host<'a> {
 #[derive(Debug)]
 pub struct Examination<'a> {
     machine: Machine<'a>,
-    regrouping: Regrouping,
     kernel: Option<(u32, u32)>,
     /// The groups, by number.
     pub groups: Vec<Group>,
@@ -99,10 +97,10 @@ pub struct Examination<'a> {
 
 /// Examines the groups of a machine: all its functions go in, in any order.
 pub fn examine<'a>(functions: &'a [Function], host: &Host<'_>) -> Examination<'a> {
-    let machine = Machine::new(functions);
-    let regrouping = regroup::regroup(&machine, host.amd_iommu);
-    let groups = report::groups(&machine, &regrouping, host);
-    Examination { machine, regrouping, kernel: host.kernel, groups }
+    let mut machine = Machine::new(functions, host);
+    regroup::regroup(&mut machine);
+    let groups = report::groups(&machine, host);
+    Examination { machine, kernel: host.kernel, groups }
 }
 
 impl Examination<'_> {

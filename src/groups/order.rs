@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One sort for the whole room: each kind of element that is sorted would cost kilobytes of program.
+//! One kind of list for the whole room: each kind of element that is sorted would cost kilobytes of program.
 
-/// A number and an index.
+/// A number and the index of a function.
 pub(super) type Pair = (u64, usize);
 
 /// Sorts pairs and drops those that come twice.
@@ -11,12 +11,7 @@ pub(super) fn sort(mut pairs: Vec<Pair>) -> Vec<Pair> {
     pairs
 }
 
-/// The indices in order, each once.
-pub(super) fn set(indices: impl Iterator<Item = usize>) -> Vec<usize> {
-    sort(indices.map(|index| (0, index)).collect()).into_iter().map(|(_, index)| index).collect()
-}
-
-/// The indices that go with `number` in sorted pairs.
+/// The pairs with this number, of sorted ones.
 pub(super) fn with(pairs: &[Pair], number: u64) -> &[Pair] {
     let first = pairs.partition_point(|pair| pair.0 < number);
     let rest = pairs.get(first..).unwrap_or_default();

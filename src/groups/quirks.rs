@@ -5,7 +5,7 @@
 //! Facts from drivers/pci/quirks.c (`pci_dev_acs_enabled`, the DMA alias fixups) as released in the kernel named with each
 //! row, in the kernel's order: the first row that applies decides.
 
-use super::machine::PortType;
+use super::machine::Port;
 
 /// Why a function counts as isolated, or not, without an ACS capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(super) enum AcsKind {
     /// Functions that their vendor has verified not to talk to each other.
     Endpoint,
     /// A port that lets nothing through to other ports, whatever it calls itself.
-    Port,
+    AnyPort,
     /// The same for root ports only.
     RootPort,
     /// The same for root ports and downstream ports; every other such port of the vendor counts as not isolated.
@@ -38,7 +38,7 @@ impl AcsKind {
         match self {
             Self::SouthBridge => "AMD south bridge",
             Self::Endpoint => "functions verified not to talk to each other",
-            Self::Port | Self::RootPort | Self::RootOrDownstreamPort => "port that lets nothing through to others",
+            Self::AnyPort | Self::RootPort | Self::RootOrDownstreamPort => "port that lets nothing through to others",
             Self::IntelPch => "Intel PCH root port with its own controls",
             Self::IntelWide => "Intel PCH root port with wide ACS registers",
             Self::IntelIntegrated => "Intel integrated endpoint",
@@ -65,7 +65,8 @@ const fn row(vendor: u16, first: u16, last: u16, kind: AcsKind) -> AcsQuirk {
 }
 
 use AcsKind::{
-    Endpoint, IntelIntegrated, IntelPch, IntelWide, Never, NeverPort, Port, RootOrDownstreamPort, RootPort, SouthBridge,
+    AnyPort, Endpoint, IntelIntegrated, IntelPch, IntelWide, Never, NeverPort, RootOrDownstreamPort, RootPort,
+    SouthBridge,
 };
 
 const ACS: &[AcsQuirk] = &[
@@ -106,11 +107,11 @@ const ACS: &[AcsQuirk] = &[
     row(0x8086, 0x1558, 0x1558, Endpoint),
     row(0x8086, 0x15b7, 0x15b8, Endpoint),
     row(0x8086, 0x0000, 0xffff, IntelIntegrated),
-    row(0x17cb, 0x0111, 0x0111, Port),
-    row(0x17cb, 0x0115, 0x0115, Port),
-    row(0x17cb, 0x0120, 0x0120, Port),
-    row(0x17cb, 0x0400, 0x0401, Port),
-    row(0x1dbf, 0x0401, 0x0401, Port),
+    row(0x17cb, 0x0111, 0x0111, AnyPort),
+    row(0x17cb, 0x0115, 0x0115, AnyPort),
+    row(0x17cb, 0x0120, 0x0120, AnyPort),
+    row(0x17cb, 0x0400, 0x0401, AnyPort),
+    row(0x1dbf, 0x0401, 0x0401, AnyPort),
     row(0x8086, 0x1c10, 0x1c1f, IntelPch),
     row(0x8086, 0x1d10, 0x1d10, IntelPch),
     row(0x8086, 0x1d12, 0x1d12, IntelPch),
@@ -147,34 +148,34 @@ const ACS: &[AcsQuirk] = &[
     row(0x177d, 0xa026, 0xa026, Endpoint),
     row(0x177d, 0xa059, 0xa059, Endpoint),
     row(0x177d, 0xa060, 0xa060, Endpoint),
-    row(0x10e8, 0xe004, 0xe004, Port),
-    row(0x1def, 0xe005, 0xe00c, Port),
+    row(0x10e8, 0xe004, 0xe004, AnyPort),
+    row(0x1def, 0xe005, 0xe00c, AnyPort),
     row(0x14e4, 0x16d7, 0x16d7, Endpoint),
     row(0x14e4, 0x1750, 0x1752, Endpoint),
     row(0x14e4, 0x1760, 0x1763, Endpoint),
-    row(0x14e4, 0xd714, 0xd714, Port),
-    row(0x0014, 0x3c09, 0x3c09, Port),
-    row(0x0014, 0x3c19, 0x3c19, Port),
-    row(0x0014, 0x3c29, 0x3c29, Port),
-    row(0x0014, 0x7a09, 0x7a09, Port),
-    row(0x0014, 0x7a19, 0x7a19, Port),
-    row(0x0014, 0x7a29, 0x7a29, Port),
-    row(0x0014, 0x7a39, 0x7a39, Port),
-    row(0x0014, 0x7a49, 0x7a49, Port),
-    row(0x0014, 0x7a59, 0x7a59, Port),
-    row(0x0014, 0x7a69, 0x7a69, Port),
+    row(0x14e4, 0xd714, 0xd714, AnyPort),
+    row(0x0014, 0x3c09, 0x3c09, AnyPort),
+    row(0x0014, 0x3c19, 0x3c19, AnyPort),
+    row(0x0014, 0x3c29, 0x3c29, AnyPort),
+    row(0x0014, 0x7a09, 0x7a09, AnyPort),
+    row(0x0014, 0x7a19, 0x7a19, AnyPort),
+    row(0x0014, 0x7a29, 0x7a29, AnyPort),
+    row(0x0014, 0x7a39, 0x7a39, AnyPort),
+    row(0x0014, 0x7a49, 0x7a49, AnyPort),
+    row(0x0014, 0x7a59, 0x7a59, AnyPort),
+    row(0x0014, 0x7a69, 0x7a69, AnyPort),
     row(0x1c36, 0x0031, 0x0031, RootPort),
     row(0x1d17, 0x3038, 0x3038, Endpoint),
     row(0x1d17, 0x3104, 0x3104, Endpoint),
     row(0x1d17, 0x9083, 0x9083, Endpoint),
-    row(0x1957, 0x8d80, 0x8d83, Port),
-    row(0x1957, 0x8d88, 0x8d8b, Port),
-    row(0x1957, 0x8d90, 0x8d93, Port),
-    row(0x1957, 0x8d98, 0x8d9b, Port),
-    row(0x1957, 0x8da0, 0x8da1, Port),
-    row(0x1957, 0x8da8, 0x8da9, Port),
-    row(0x1957, 0x8db0, 0x8db1, Port),
-    row(0x1957, 0x8db8, 0x8db9, Port),
+    row(0x1957, 0x8d80, 0x8d83, AnyPort),
+    row(0x1957, 0x8d88, 0x8d8b, AnyPort),
+    row(0x1957, 0x8d90, 0x8d93, AnyPort),
+    row(0x1957, 0x8d98, 0x8d9b, AnyPort),
+    row(0x1957, 0x8da0, 0x8da1, AnyPort),
+    row(0x1957, 0x8da8, 0x8da9, AnyPort),
+    row(0x1957, 0x8db0, 0x8db1, AnyPort),
+    row(0x1957, 0x8db8, 0x8db9, AnyPort),
     row(0x1d17, 0x0710, 0x071e, RootOrDownstreamPort),
     row(0x1d17, 0x0721, 0x0721, RootOrDownstreamPort),
     row(0x1d17, 0x0723, 0x0752, RootOrDownstreamPort),
@@ -194,8 +195,8 @@ const ACS: &[AcsQuirk] = &[
 /// What a function is asked for before a row applies to it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Traits {
-    /// Its PCI Express port type; `None` for a conventional function.
-    pub(super) port: Option<PortType>,
+    /// What it is.
+    pub(super) port: Port,
     /// Whether it is one of several functions.
     pub(super) multifunction: bool,
     /// Whether it sits on a root bus.
@@ -206,16 +207,16 @@ pub(super) struct Traits {
 
 /// The row that decides about this device, if any does.
 pub(super) fn acs_quirk(vendor: u16, device: u16, traits: Traits) -> Option<&'static AcsQuirk> {
-    let is = |port: PortType| traits.port == Some(port);
+    let is = |port: Port| traits.port == port;
     ACS.iter().find(|row| {
         row.vendor == vendor
             && (row.devices.0..=row.devices.1).contains(&device)
             && match row.kind {
                 SouthBridge => traits.multifunction && traits.on_root_bus && traits.amd_iommu,
-                Endpoint | Port | Never => true,
-                RootPort | IntelPch | IntelWide => is(PortType::RootPort),
-                RootOrDownstreamPort | NeverPort => is(PortType::RootPort) || is(PortType::Downstream),
-                IntelIntegrated => is(PortType::IntegratedEndpoint),
+                AnyPort | Endpoint | Never => true,
+                RootPort | IntelPch | IntelWide => is(Port::Root),
+                RootOrDownstreamPort | NeverPort => is(Port::Root) || is(Port::Downstream),
+                IntelIntegrated => is(Port::IntegratedEndpoint),
             }
     })
 }
@@ -225,8 +226,10 @@ pub(super) fn acs_quirk(vendor: u16, device: u16, traits: Traits) -> Option<&'st
 pub(super) enum Alias {
     /// Function 0 or 1 of its own slot.
     Function(u8),
-    /// These devices and functions, whatever its own.
-    Fixed(&'static [(u8, u8)]),
+    /// Function 0 of device 1 (Adaptec 3405, 3805).
+    FirstDevice,
+    /// Three functions of devices 10 to 12 (Intel Xeon Phi).
+    XeonPhi,
     /// The first five functions of every slot.
     FiveOfEverySlot,
     /// Every function of the bus.
@@ -256,8 +259,8 @@ const ALIASES: &[(u16, u16, u16, Alias)] = &[
     (0x1103, 0x0645, 0x0645, Alias::Function(1)),
     (0x197b, 0x2392, 0x2392, Alias::Function(1)),
     (0x1c28, 0x0122, 0x0122, Alias::Function(1)),
-    (0x8086, 0x2260, 0x2260, Alias::Fixed(&[(0x10, 0), (0x11, 0), (0x12, 3)])),
-    (0x8086, 0x2264, 0x2264, Alias::Fixed(&[(0x10, 0), (0x11, 0), (0x12, 3)])),
+    (0x8086, 0x2260, 0x2260, Alias::XeonPhi),
+    (0x8086, 0x2264, 0x2264, Alias::XeonPhi),
     (0x8086, 0x2954, 0x2956, Alias::FiveOfEverySlot),
     (0x8086, 0x2958, 0x295a, Alias::FiveOfEverySlot),
     (0x10b5, 0x87b0, 0x87b1, Alias::WholeBus),
@@ -267,7 +270,7 @@ const ALIASES: &[(u16, u16, u16, Alias)] = &[
 pub(super) fn alias(vendor: u16, device: u16, subsystem: (u16, u16)) -> Option<Alias> {
     // The Adaptec 3405 and 3805 share their ID with cards that need no alias.
     if (vendor, device) == (0x9005, 0x0285) && matches!(subsystem, (0x9005, 0x02bb | 0x02bc)) {
-        return Some(Alias::Fixed(&[(1, 0)]));
+        return Some(Alias::FirstDevice);
     }
     let row = ALIASES.iter().find(|(v, first, last, _)| *v == vendor && (*first..=*last).contains(&device));
     row.map(|(_, _, _, alias)| *alias)
@@ -278,7 +281,8 @@ impl Alias {
     pub(super) fn covers(self, own: (u8, u8), other: (u8, u8)) -> bool {
         match self {
             Self::Function(function) => own.1 != function && other == (own.0, function),
-            Self::Fixed(list) => list.contains(&other),
+            Self::FirstDevice => other == (1, 0),
+            Self::XeonPhi => matches!(other, (0x10 | 0x11, 0) | (0x12, 3)),
             Self::FiveOfEverySlot => other.1 < 5,
             Self::WholeBus => true,
         }
@@ -294,17 +298,17 @@ pub(super) fn ends_aliasing(vendor: u16, device: u16) -> bool {
 mod tests {
     use super::*;
 
-    const PLAIN: Traits = Traits { port: None, multifunction: true, on_root_bus: true, amd_iommu: false };
+    const PLAIN: Traits = Traits { port: Port::Conventional, multifunction: true, on_root_bus: true, amd_iommu: false };
 
     #[test]
     fn rows_apply_to_their_kind_of_function_only() {
         let kind = |vendor, device, traits| acs_quirk(vendor, device, traits).map(|row| row.kind);
-        let root_port = Traits { port: Some(PortType::RootPort), ..PLAIN };
+        let root_port = Traits { port: Port::Root, ..PLAIN };
         assert_eq!(kind(0x8086, 0x8c10, root_port), Some(IntelPch));
         assert_eq!(kind(0x8086, 0x8c10, PLAIN), None);
         assert_eq!(kind(0x8086, 0xa110, root_port), Some(IntelWide));
         assert_eq!(kind(0x8086, 0x1521, PLAIN), Some(Endpoint));
-        let integrated = Traits { port: Some(PortType::IntegratedEndpoint), ..PLAIN };
+        let integrated = Traits { port: Port::IntegratedEndpoint, ..PLAIN };
         assert_eq!(kind(0x8086, 0x4c8a, integrated), Some(IntelIntegrated));
         assert_eq!(kind(0x1022, 0x780f, PLAIN), None);
         assert_eq!(kind(0x1022, 0x780f, Traits { amd_iommu: true, ..PLAIN }), Some(SouthBridge));

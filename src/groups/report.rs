@@ -2,13 +2,12 @@
 //! What is told about each group: the `groups` array of the JSON documents.
 
 use crate::json::{Json, fields, words};
-
 use crate::pci::Address;
 
-use super::acs::Acs;
+use super::acs::{Acs, Controls};
 use super::machine::Machine;
-use super::regroup::Regrouping;
-use super::{Host, explain, order, verdict};
+use super::order::{self, Pair};
+use super::{Host, explain, verdict};
 
 impl Json for Address {
     fn json(&self, out: &mut String) {
@@ -68,17 +67,17 @@ pub struct Blocker {
 
 fields!(Blocker { device, driver });
 
-/// What backs the split of a group from all others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What backs the split of a group from all others, the weakest last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isolated {
+    /// One function on a root bus, alone in its slot: there is nothing to split.
+    NotNeeded,
     /// ACS controls that are on.
     Acs,
     /// What the kernel knows of devices without an ACS capability.
     Quirk,
     /// Nothing but `pcie_acs_override=`: the kernel only pretends.
     Override,
-    /// One function on a root bus, alone in its slot: there is nothing to split.
-    NotNeeded,
     /// Nothing.
     No,
     /// Not known, because configuration space was not readable.
@@ -100,9 +99,9 @@ pub struct Reason {
     /// The bridge or function that is the reason; `None` when something could not be read.
     pub bridge: Option<Address>,
     /// The required controls that it lacks.
-    pub missing: Vec<&'static str>,
+    pub missing: Controls,
     /// Those of them that it has but that are switched off.
-    pub off: Vec<&'static str>,
+    pub off: Controls,
     /// The members that share the group because of it.
     pub devices: Vec<Address>,
     /// All of that in a sentence.
@@ -117,20 +116,30 @@ pub struct FunctionAcs {
     /// The function.
     pub device: Address,
     /// The controls that it implements.
-    pub implemented: Vec<&'static str>,
+    pub implemented: Controls,
     /// The controls that are on.
-    pub enabled: Vec<&'static str>,
+    pub enabled: Controls,
 }
 
 fields!(FunctionAcs { device, implemented, enabled });
 
+impl Group {
+    /// Whether it holds one of these devices, or nobody named any.
+    pub fn is_wanted(&self, only: &[Address]) -> bool {
+        only.is_empty() || self.devices.iter().any(|device| only.contains(device))
+    }
+}
+
 /// The groups that /sys has, by number.
-pub(super) fn groups(machine: &Machine<'_>, regrouping: &Regrouping, host: &Host<'_>) -> Vec<Group> {
-    let partition = Partition::new(machine, regrouping);
-    let slots = explain::isolated_slots(machine, regrouping);
-    let all = partition.sys.iter();
-    let mut groups: Vec<Group> =
-        all.map(|(id, members)| group(machine, regrouping, host, &partition, &slots, *id, members)).collect();
+pub(super) fn groups(machine: &Machine<'_>, host: &Host<'_>) -> Vec<Group> {
+    let computed = machine.nodes.iter().enumerate();
+    let computed = computed.filter_map(|(index, node)| Some((order::number(node.group?), index)));
+    let computed = order::sort(computed.collect());
+    let slots = explain::isolated_slots(machine);
+    let mut groups: Vec<Group> = Vec::new();
+    for members in machine.sys.chunk_by(|one, other| one.0 == other.0) {
+        groups.push(group(machine, host, &computed, &slots, members));
+    }
     for (id, domain) in host.types {
         let group = groups.binary_search_by_key(id, |group| group.id).ok().and_then(|at| groups.get_mut(at));
         if let Some(group) = group {
@@ -140,87 +149,59 @@ pub(super) fn groups(machine: &Machine<'_>, regrouping: &Regrouping, host: &Host
     groups
 }
 
-/// Members by group, as the kernel has them and as recomputed.
-pub(super) struct Partition {
-    sys: Vec<(u32, Vec<usize>)>,
-    computed: Vec<Vec<usize>>,
+/// The addresses of these members.
+pub(super) fn addresses(machine: &Machine<'_>, members: &[Pair]) -> Vec<Address> {
+    members.iter().map(|(_, index)| machine.address(*index)).collect()
 }
 
-impl Partition {
-    fn new(machine: &Machine<'_>, regrouping: &Regrouping) -> Self {
-        let sys_of =
-            |(index, node): (usize, &super::machine::Node<'_>)| Some((u64::from(node.function.sys_group?), index));
-        let pairs = order::sort(machine.nodes.iter().enumerate().filter_map(sys_of).collect());
-        let mut sys: Vec<(u32, Vec<usize>)> = Vec::new();
-        for (id, index) in pairs {
-            let id = u32::try_from(id).unwrap_or(u32::MAX);
-            match sys.last_mut() {
-                Some((last, members)) if *last == id => members.push(index),
-                _ => sys.push((id, vec![index])),
-            }
+/// One group of /sys. `computed`: the recomputed groups of all functions.
+fn group(machine: &Machine<'_>, host: &Host<'_>, computed: &[Pair], slots: &[Address], members: &[Pair]) -> Group {
+    let (mut blockers, mut acs) = (Vec::new(), Vec::new());
+    // The recomputed groups of the members, and everything that is in one of them.
+    let (mut parts, mut together) = (Vec::new(), Vec::new());
+    for (_, index) in members {
+        let node = machine.at(*index);
+        let device = node.function.address;
+        if let Some(driver) = node.function.blocking_driver() {
+            blockers.push(Blocker { device, driver: driver.to_owned() });
         }
-        let mut computed: Vec<Vec<usize>> = Vec::new();
-        for (index, group) in regrouping.group.iter().enumerate() {
-            let Some(group) = *group else { continue };
-            if group >= computed.len() {
-                computed.resize_with(group.saturating_add(1), Vec::new);
-            }
-            if let Some(members) = computed.get_mut(group) {
-                members.push(index);
-            }
+        if let Ok(Some(Acs { implemented, enabled })) = Acs::read(node.config(), false) {
+            acs.push(FunctionAcs { device, implemented, enabled });
         }
-        Self { sys, computed }
+        parts.push((order::number(node.group.unwrap_or_default()), 0));
+        together.push((0, *index));
     }
-
-    /// The recomputed groups of these members, each once.
-    fn computed_of(&self, regrouping: &Regrouping, members: &[usize]) -> Vec<&[usize]> {
-        let ids = order::set(members.iter().filter_map(|index| regrouping.group.get(*index).copied().flatten()));
-        ids.into_iter().filter_map(|id| self.computed.get(id)).map(Vec::as_slice).collect()
+    let parts = order::sort(parts);
+    for (part, _) in &parts {
+        together.extend(order::with(computed, *part).iter().map(|(_, index)| (0, *index)));
     }
-}
-
-fn group(
-    machine: &Machine<'_>,
-    regrouping: &Regrouping,
-    host: &Host<'_>,
-    partition: &Partition,
-    slots: &[Address],
-    id: u32,
-    members: &[usize],
-) -> Group {
-    let nodes = || members.iter().filter_map(|index| machine.nodes.get(*index));
-    let blocker = |node: &super::machine::Node<'_>| {
-        let driver = node.function.blocking_driver()?.to_owned();
-        Some(Blocker { device: node.function.address, driver })
+    let together = order::sort(together);
+    // The members come from one recomputed group, or from several; there may be more in those.
+    let larger = together.len() > members.len();
+    let isolated = match verdict::verdict(machine, members) {
+        Isolated::Unknown => Isolated::Unknown,
+        _ if larger && host.acs_override => Isolated::Override,
+        _ if larger => Isolated::No,
+        isolated => isolated,
     };
-    let blockers: Vec<Blocker> = nodes().filter_map(blocker).collect();
-    let computed = partition.computed_of(regrouping, members);
-    let agrees = matches!(computed.as_slice(), [only] if *only == members);
-    let together = order::set(members.iter().chain(computed.iter().copied().flatten()).copied());
-    let isolated = verdict::verdict(machine, regrouping, host, members, together.len() > members.len());
-    let explained = explain::explain(machine, regrouping, &together);
-    let address = |index: &usize| machine.nodes.get(*index).map(|node| node.function.address);
-    let addresses = |list: &[usize]| list.iter().filter_map(address).collect::<Vec<_>>();
-    let acs = |node: &super::machine::Node<'_>| {
-        let acs = Acs::read(node.config(), false).ok()??;
-        let names = |set: super::acs::Controls| set.names().collect();
-        Some(FunctionAcs {
-            device: node.function.address,
-            implemented: names(acs.implemented),
-            enabled: names(acs.enabled),
-        })
-    };
-    Group {
-        id,
+    let mut group = Group {
+        id: members.first().and_then(|pair| u32::try_from(pair.0).ok()).unwrap_or(u32::MAX),
         r#type: None,
-        devices: addresses(members),
+        devices: addresses(machine, members),
         viable: blockers.is_empty(),
         blockers,
         isolated,
-        isolated_slots: if explained.wants_slot { slots.to_vec() } else { Vec::new() },
-        explanation: explained.reasons,
-        recomputed: if agrees { Vec::new() } else { computed.into_iter().map(addresses).collect() },
-        parameter: explained.parameter,
-        acs: nodes().filter_map(acs).collect(),
+        explanation: Vec::new(),
+        recomputed: Vec::new(),
+        parameter: None,
+        isolated_slots: Vec::new(),
+        acs,
+    };
+    if larger || parts.len() > 1 {
+        for (part, _) in &parts {
+            group.recomputed.push(addresses(machine, order::with(computed, *part)));
+        }
     }
+    explain::explain(machine, &together, slots, &mut group);
+    group
 }

@@ -5,18 +5,28 @@ use std::fmt::Write as _;
 
 use crate::pci::Address;
 
+use super::Examination;
+use super::acs::Acs;
+use super::explain::{CONFIG_ACS, list};
 use super::isolation::Isolation;
-use super::machine::Node;
 use super::report::{Group, Isolated};
-use super::{Examination, acs::Acs};
 
 impl Examination<'_> {
     /// The groups that hold one of `only` (all groups when it is empty), as text.
     pub fn text(&self, only: &[Address]) -> String {
         let mut out = String::new();
-        let wanted = |group: &&Group| only.is_empty() || group.devices.iter().any(|device| only.contains(device));
-        for group in self.groups.iter().filter(wanted) {
+        // The kernel takes the parameter once: what is for several groups has to be in one.
+        let (mut parameters, mut several) = (String::new(), false);
+        for group in self.groups.iter().filter(|group| group.is_wanted(only)) {
             self.group_text(&mut out, group);
+            if let Some(parameter) = &group.parameter {
+                several = !parameters.is_empty();
+                parameters.push_str(if several { ";" } else { CONFIG_ACS });
+                parameters.push_str(parameter.strip_prefix(CONFIG_ACS).unwrap_or_default());
+            }
+        }
+        if several {
+            let _ = writeln!(out, "kernel parameter for all of these groups: {parameters}");
         }
         out
     }
@@ -26,39 +36,57 @@ impl Examination<'_> {
         if let Some(domain) = &group.r#type {
             let _ = write!(out, " ({domain})");
         }
-        let _ = writeln!(out, ": {}, {}", if group.viable { "viable" } else { "not viable" }, sentence(group.isolated));
+        let viable = if group.viable { "viable" } else { "not viable" };
+        let _ = writeln!(out, ": {viable}, {}", sentence(group.isolated));
         for device in &group.devices {
-            if let Some(node) = self.node(*device) {
-                self.line(out, node);
-            }
+            self.line(out, *device);
         }
-        for blocker in &group.blockers {
-            let _ = writeln!(out, "  not viable: {} is on host driver {}", blocker.device, blocker.driver);
+        // For a function that is alone its own line tells.
+        if !group.viable && group.devices.len() > 1 {
+            let mut before = "  on a host driver: ";
+            for blocker in &group.blockers {
+                let _ = write!(out, "{before}{} {}", blocker.device, blocker.driver);
+                before = ", ";
+            }
+            out.push('\n');
         }
         for reason in &group.explanation {
             let _ = writeln!(out, "  why: {}", reason.text);
         }
         if let Some(parameter) = &group.parameter {
-            let _ = write!(out, "  kernel parameter (Linux 6.11 or newer");
+            out.push_str("  kernel parameter (Linux 6.11 or newer");
             if let Some((major, minor)) = self.kernel.filter(|kernel| *kernel < (6, 11)) {
                 let _ = write!(out, "; this is {major}.{minor}");
             }
             let _ = writeln!(out, "): {parameter}");
         }
+        let mut before = "  a card would be isolated below: ";
+        for slot in &group.isolated_slots {
+            let _ = write!(out, "{before}{slot}");
+            if self.machine.find(*slot).is_some_and(|slot| !self.machine.at(slot).carries) {
+                out.push_str(" (empty)");
+            }
+            before = ", ";
+        }
         if !group.isolated_slots.is_empty() {
-            let _ = writeln!(out, "  a card would be isolated below: {}", list(&group.isolated_slots, " "));
+            out.push('\n');
+        }
+        let mut before = "  /sys has this group, but what was read makes it: ";
+        for part in &group.recomputed {
+            out.push_str(before);
+            list(out, part, " ", 16);
+            before = " | ";
         }
         if !group.recomputed.is_empty() {
-            let split: Vec<String> = group.recomputed.iter().map(|part| list(part, " ")).collect();
-            let _ = writeln!(out, "  the kernel groups: {}", list(&group.devices, " "));
-            let _ = writeln!(out, "  what was read says: {}", split.join(" | "));
+            out.push('\n');
         }
     }
 
-    fn line(&self, out: &mut String, node: &Node<'_>) {
+    fn line(&self, out: &mut String, address: Address) {
+        let node = self.machine.at(self.machine.find(address).unwrap_or(usize::MAX));
         let function = node.function;
         let (vendor, device) = (function.vendor, function.device);
-        let _ = write!(out, "  {}  {vendor:04x}:{device:04x}  {}", function.address, node.kind());
+        let _ = write!(out, "  {address}  {vendor:04x}:{device:04x}  {}", node.kind());
         if let Some(driver) = &function.driver {
             let _ = write!(out, "  {driver}");
         }
@@ -69,18 +97,11 @@ impl Examination<'_> {
                 let _ = write!(out, ", off: {rest}");
             }
         }
-        if let Ok(index) = self.machine.nodes.binary_search_by_key(&function.address, |node| node.function.address)
-            && let Some(Isolation::Quirk(quirk)) = self.regrouping.isolation.get(index)
-        {
+        if let Isolation::Quirk(quirk) = node.isolation {
             let (major, minor) = quirk.kernel;
             let _ = write!(out, "  isolates: {} (Linux {major}.{minor})", quirk.kind.name());
         }
         out.push('\n');
-    }
-
-    fn node(&self, address: Address) -> Option<&Node<'_>> {
-        let index = self.machine.nodes.binary_search_by_key(&address, |node| node.function.address).ok()?;
-        self.machine.nodes.get(index)
     }
 }
 
@@ -91,15 +112,7 @@ pub fn sentence(isolated: Isolated) -> &'static str {
         Isolated::Quirk => "isolated, as the kernel knows of this device",
         Isolated::Override => "NOT isolated: pcie_acs_override only pretends",
         Isolated::NotNeeded => "alone, no isolation needed",
-        Isolated::No => "isolated by nothing",
+        Isolated::No => "not isolated",
         Isolated::Unknown => "isolation unknown (needs root)",
     }
-}
-
-fn list(addresses: &[Address], between: &str) -> String {
-    let mut out = String::new();
-    for (index, address) in addresses.iter().enumerate() {
-        let _ = write!(out, "{}{address}", if index == 0 { "" } else { between });
-    }
-    out
 }

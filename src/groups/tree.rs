@@ -3,72 +3,95 @@
 
 use std::fmt::Write as _;
 
+use crate::pci::Address;
+
 use super::isolation::Isolation;
-use super::{Examination, order};
+use super::order::{self, Pair};
+use super::{Examination, machine::Node};
 
 const WIDTH: usize = 80;
 /// Deeper levels are drawn no further to the right.
-const DEEPEST: usize = 10;
+const DEEPEST: u64 = 10;
 
 /// What the marks mean, for below the drawing.
 const LEGEND: &str = "= isolates by ACS  ~ known to isolate  ! does not isolate  . need not  ? unknown\n";
 
 impl Examination<'_> {
-    /// The tree of all functions, a line each, with the legend of its marks.
-    pub fn tree(&self) -> String {
+    /// The tree of all functions, or of the groups that hold one of `only`, with what is above: a line each, and the legend
+    /// of its marks.
+    pub fn tree(&self, only: &[Address]) -> String {
         // Numbered from 1, so that 0 stands for the root.
-        let above = |parent: Option<usize>| parent.map_or(0, |parent| order::number(parent).saturating_add(1));
-        let nodes = self.machine.nodes.iter().enumerate();
-        let children =
-            order::sort(nodes.map(|(index, node)| (above(node.parent.or(node.stands_for)), index)).collect());
-        let below = |parent: Option<usize>| order::with(&children, above(parent));
+        let below = |index: usize| order::number(index).saturating_add(1);
+        let above = |node: &Node<'_>| node.parent.or(node.stands_for).map_or(0, below);
+        let mut children: Vec<Pair> = Vec::new();
+        let wanted = self.groups.iter().filter(|group| !only.is_empty() && group.is_wanted(only));
+        for group in wanted {
+            for device in &group.devices {
+                // Bridges may come often: sorting drops what is there already.
+                let mut next = self.machine.find(*device);
+                while let Some(index) = next {
+                    let node = self.machine.at(index);
+                    children.push((above(node), index));
+                    next = node.parent.or(node.stands_for);
+                }
+            }
+        }
+        if only.is_empty() {
+            let nodes = self.machine.nodes.iter().enumerate();
+            children = nodes.map(|(index, node)| (above(node), index)).collect();
+        }
+        let children = order::sort(children);
+        // The column of the group numbers, which all begin alike.
+        let most = self.groups.last().map_or(0, |group| group.id);
+        let room = WIDTH.saturating_sub(most.to_string().len().saturating_add(6).max(8)).saturating_sub(1);
         let mut out = String::new();
-        // What is still to be drawn, the next last: the function, and the lines to its left.
-        let mut stack: Vec<(usize, String)> = Vec::new();
-        let push = |stack: &mut Vec<(usize, String)>, parent: Option<usize>, left: &str| {
-            let list = below(parent);
-            for (position, (_, index)) in list.iter().enumerate().rev() {
-                let ends = position.saturating_add(1) == list.len();
-                let mark = if ends { '`' } else { '|' };
-                stack.push((*index, format!("{left}{mark}")));
+        // What is still to be drawn, the next last.
+        let mut stack: Vec<Pair> = Vec::new();
+        let (mut parent, mut level, mut lines) = (0, 0, 0);
+        loop {
+            // The level is the lowest byte of the number; above it, a bit for each level tells whether its line goes on.
+            let onward = 256_u64.wrapping_shl(level);
+            for (at, (_, index)) in order::with(&children, parent).iter().rev().enumerate() {
+                let goes_on = if at == 0 { 0 } else { onward };
+                stack.push((lines & !onward | goes_on | u64::from(level), *index));
             }
-        };
-        push(&mut stack, None, "");
-        while let Some((index, left)) = stack.pop() {
-            self.branch(&mut out, index, &left);
-            // The corner of a last child has nothing below it.
-            let mut onward: String = left.chars().map(|mark| if mark == '`' { ' ' } else { mark }).collect();
-            if onward.len() > DEEPEST {
-                onward.truncate(DEEPEST);
-            }
-            push(&mut stack, Some(index), &onward);
+            let Some((number, index)) = stack.pop() else { break };
+            self.branch(&mut out, index, number, room);
+            (parent, lines) = (below(index), number & !255);
+            level = u32::try_from((number & 255).saturating_add(1).min(DEEPEST)).unwrap_or(0);
         }
         out.push_str(LEGEND);
         out
     }
 
-    fn branch(&self, out: &mut String, index: usize, left: &str) {
-        let Some(node) = self.machine.nodes.get(index) else { return };
-        let mark = match self.regrouping.isolation.get(index) {
-            Some(Isolation::Acs) => '=',
-            Some(Isolation::Quirk(_)) => '~',
-            Some(Isolation::No(_)) => '!',
-            Some(Isolation::NotNeeded) => '.',
-            Some(Isolation::Unknown) | None => '?',
+    fn branch(&self, out: &mut String, index: usize, number: u64, room: usize) {
+        let node = self.machine.at(index);
+        let mark = match node.isolation {
+            Isolation::Acs => '=',
+            Isolation::Quirk(_) => '~',
+            Isolation::No(_) => '!',
+            Isolation::NotNeeded => '.',
+            Isolation::Unknown => '?',
         };
         let mut line = String::new();
-        for corner in left.chars() {
-            line.push(corner);
-            line.push(' ');
+        let level = number & 255;
+        for at in 0..=level {
+            let goes_on = number.wrapping_shr(8).wrapping_shr(u32::try_from(at).unwrap_or(0)) & 1 != 0;
+            line.push_str(match (goes_on, at == level) {
+                (true, false) => "| ",
+                (false, false) => "  ",
+                (true, true) => "|-",
+                (false, true) => "`-",
+            });
         }
         let function = node.function;
-        line.pop();
-        let _ = write!(line, "-{mark} {} ", function.address);
-        let group = function.sys_group.map_or_else(|| "no group".to_owned(), |group| format!("group {group}"));
-        let driver = function.driver.as_deref().unwrap_or("");
-        let _ = write!(line, "{:04x}:{:04x} {} {driver}", function.vendor, function.device, node.kind());
-        let room = WIDTH.saturating_sub(group.len()).saturating_sub(1);
-        let text: String = line.chars().take(room).collect();
-        let _ = writeln!(out, "{text:<room$} {group}");
+        let _ = write!(line, "{mark} {} {:04x}:{:04x} ", function.address, function.vendor, function.device);
+        let _ = write!(line, "{} {}", node.kind(), function.driver.as_deref().unwrap_or(""));
+        let _ = write!(out, "{line:<room$.room$} ");
+        match function.sys_group {
+            Some(group) => writeln!(out, "group {group}"),
+            None => writeln!(out, "no group"),
+        }
+        .unwrap_or_default();
     }
 }

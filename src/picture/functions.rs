@@ -8,6 +8,8 @@ use crate::pci::{Address, Slot};
 
 use super::{Firmware, PCI, Picture, device};
 
+const GROUPS: &str = "/sys/kernel/iommu_groups";
+
 impl Picture {
     /// Looks at every function and its bridges. Configuration space is read of the slots in `shown` and of every bridge,
     /// which is what their isolation depends on, or of everything where `shown` is `None`: on the hardware it is read in
@@ -24,7 +26,7 @@ impl Picture {
         };
         self.functions = self.read_functions(door, &readable, shown.is_none());
         self.group_types = match shown {
-            None => self.read_group_types(door),
+            None => group_types(door),
             Some(_) => self.groups.iter().filter_map(|group| Some((group.id, group.kind.clone()?))).collect(),
         };
     }
@@ -60,17 +62,6 @@ impl Picture {
         functions.collect()
     }
 
-    /// The number and the type of each group.
-    fn read_group_types(&self, door: &dyn Door) -> Vec<(u32, String)> {
-        let mut ids: Vec<u32> = self.functions.iter().filter_map(|function| function.sys_group).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let types = ids
-            .into_iter()
-            .filter_map(|id| Some((id, door::text(door, &format!("/sys/kernel/iommu_groups/{id}/type")).ok()?)));
-        types.collect()
-    }
-
     /// What becomes of the groups of the functions that were looked at.
     pub fn examine(&self) -> Examination<'_> {
         groups::examine(
@@ -95,4 +86,12 @@ impl Picture {
         let mut numbers = self.kernel.split(|letter: char| !letter.is_ascii_digit());
         Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
     }
+}
+
+/// The number and the type of each group.
+fn group_types(door: &dyn Door) -> Vec<(u32, String)> {
+    let names = door.list(GROUPS).unwrap_or_default().into_iter();
+    names
+        .filter_map(|name| Some((name.parse().ok()?, door::text(door, &format!("{GROUPS}/{name}/type")).ok()?)))
+        .collect()
 }

@@ -2,7 +2,7 @@
 //! What keeps a function from being claimed, and what people should know of one that is.
 
 use crate::config::{Claim, Config, Framebuffer, Guard, Iommu, Selector};
-use crate::groups::Isolated;
+use crate::groups::{self, Isolated};
 use crate::pci::Address;
 use crate::picture::{Detail, Device, Picture};
 
@@ -203,8 +203,14 @@ fn neighbours(picture: &Picture, plan: &Plan) -> Vec<Problem> {
     for group in &picture.groups {
         let Some(first) = group.members.iter().copied().find(|address| holds(*address)) else { continue };
         for device in group.members.iter().filter_map(|address| picture.device(*address)) {
-            let harmless = device.driver().is_some_and(|driver| is_vfio_driver(driver) || driver == "pci-stub");
-            if device.identity.class.is_bridge() || holds(device.address) || harmless {
+            let class = device.identity.class;
+            let blocks = match device.driver() {
+                // The kernel asks no more than that, whatever else the device is: an ISA bridge may have a driver too.
+                Some(driver) => groups::blocks(driver, class.is_pci_bridge()),
+                // What is no bridge may get one later.
+                None => !class.is_bridge(),
+            };
+            if !blocks || holds(device.address) {
                 continue;
             }
             problems.push(Problem::warning(
@@ -214,7 +220,7 @@ fn neighbours(picture: &Picture, plan: &Plan) -> Vec<Problem> {
                     "{first} shares IOMMU group {} with {}, {} that is not claimed: a guest gets the group only while no host driver holds that one",
                     group.id,
                     device.name(),
-                    device.identity.class.with_article()
+                    class.with_article()
                 ),
             ));
         }
