@@ -12,12 +12,12 @@ small() {
 	echo "$1: $bytes bytes, at most $2"
 	[ "$bytes" -le "$2" ]
 }
-small "$VFIO_EARLY" 1703936
+small "$VFIO_EARLY" 1572864
 status=0
 tiny=$(packaging/tiny) || status=$?
 case $status in
 0)
-	small "$tiny" 655360
+	small "$tiny" 524288
 	VFIO_EARLY=$tiny boots
 	boots gpu-slot twins amd
 	;;
