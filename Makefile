@@ -31,13 +31,15 @@ deb rpm arch:
 tools:
 	tests/boot/lab.sh tools
 
-# What needs no machine: format, lints, scripts.
+# What needs no machine: format, lints, scripts, manuals.
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy -q --target $(TARGET) --all-targets -- -D warnings
 	shellcheck $(SCRIPTS)
 	tests/licenses.sh
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc -q --no-deps --target $(TARGET)
+	command -v mandoc >/dev/null
+	! mandoc -Tlint man/* 2>&1 | grep -v -e 'referenced manual not found' -e 'mandoc\.db'
 
 SCRIPTS = .ci/run packaging/tiny packaging/musl-ld packaging/package \
 	packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm packaging/arch/PKGBUILD \
@@ -75,7 +77,9 @@ INSTALLED = \
 	644:systemd/vfio-early.service:lib/systemd/system/vfio-early.service \
 	644:systemd/vfio-early-status.service:lib/systemd/system/vfio-early-status.service \
 	644:systemd/vfio-early-status.timer:lib/systemd/system/vfio-early-status.timer \
-	644:udev/60-vfio-early.rules:lib/udev/rules.d/60-vfio-early.rules
+	644:udev/60-vfio-early.rules:lib/udev/rules.d/60-vfio-early.rules \
+	644:man/vfio-early.8:share/man/man8/vfio-early.8 \
+	644:man/vfio-early.conf.5:share/man/man5/vfio-early.conf.5
 
 install:
 	@set -e; for entry in $(INSTALLED); do \

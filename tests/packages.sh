@@ -30,6 +30,9 @@ for prefix in /usr /usr/local; do
 	(cd "$work/tree" && find . | sort) >"$work/before"
 	make -s install DESTDIR="$work/tree" PREFIX="$prefix" VFIO_EARLY="$BINARY" >/dev/null
 	[ -x "$work/tree$prefix/bin/vfio-early" ] || fail "make install PREFIX=$prefix installs no program"
+	for page in man8/vfio-early.8 man5/vfio-early.conf.5; do
+		[ -f "$work/tree$prefix/share/man/$page" ] || fail "make install PREFIX=$prefix installs no $page"
+	done
 	make -s uninstall DESTDIR="$work/tree" PREFIX="$prefix" VFIO_EARLY="$BINARY" >/dev/null
 	(cd "$work/tree" && find . | sort) | diff "$work/before" - || fail "make uninstall PREFIX=$prefix does not undo make install"
 done
@@ -39,6 +42,9 @@ said "make uninstall undoes make install"
 
 one=$(packaging/package deb)
 two=$(REVISION=2 packaging/package deb)
+for page in man8/vfio-early.8.gz man5/vfio-early.conf.5.gz; do
+	dpkg-deb -c "$one" | grep -q " \./usr/share/man/$page$" || fail "the .deb lacks the manual $page"
+done
 if command -v lintian >/dev/null; then
 	# Who publishes the package says who maintains it (MAINTAINER=).
 	lintian --allow-root --fail-on error --suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog "$one" || fail "lintian finds errors"
@@ -142,7 +148,8 @@ case $status in
 0)
 	rpm -qlp "$rpm" >"$work/files"
 	for file in /usr/bin/vfio-early /usr/lib/dracut/modules.d/50vfio-early/module-setup.sh /usr/lib/udev/rules.d/60-vfio-early.rules \
-		/usr/lib/systemd/system/vfio-early.service /etc/vfio-early.conf /etc/vfio-early.d; do
+		/usr/lib/systemd/system/vfio-early.service /etc/vfio-early.conf /etc/vfio-early.d \
+		/usr/share/man/man8/vfio-early.8.gz /usr/share/man/man5/vfio-early.conf.5.gz; do
 		grep -qx "$file" "$work/files" || fail "the .rpm lacks $file"
 	done
 	! grep -e /initcpio/ -e /initramfs-tools/ "$work/files" || fail "the .rpm holds what belongs to other distributions"
@@ -166,7 +173,8 @@ ln -s "$PWD" "$work/arch/src/vfio-early-$version"
 cp packaging/arch/vfio-early.hook "$work/arch/src/"
 srcdir=$work/arch/src pkgdir=$work/arch/pkg VFIO_EARLY=$BINARY MAKEFLAGS=-se bash -euc \
 	'cd "$srcdir"; . "$OLDPWD/packaging/arch/PKGBUILD"; package' >/dev/null || fail "the PKGBUILD's package() fails"
-for file in usr/bin/vfio-early usr/lib/initcpio/install/vfio-early usr/share/libalpm/hooks/vfio-early.hook etc/vfio-early.conf; do
+for file in usr/bin/vfio-early usr/lib/initcpio/install/vfio-early usr/share/libalpm/hooks/vfio-early.hook usr/share/man/man8/vfio-early.8 \
+	usr/share/man/man5/vfio-early.conf.5 etc/vfio-early.conf; do
 	[ -f "$work/arch/pkg/$file" ] || fail "the PKGBUILD installs no $file"
 done
 said "the PKGBUILD installs what it should"
