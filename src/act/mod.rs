@@ -101,7 +101,7 @@ pub fn carry_out(door: &dyn Door, plan: &Plan) -> Outcome {
 impl Run<'_> {
     /// Takes one step, unless the claim of its slot has failed.
     fn take(&mut self, step: &Step) {
-        let given_up = self.hung >= MOST_HUNG && !matches!(step.op, Op::Verify(_));
+        let given_up = self.hung >= MOST_HUNG && !matches!(step.op, Op::Verify(_) | Op::VerifyReleased(_));
         if given_up && let_go(step, &self.failures) {
             self.fail(step, &format!("not tried: {MOST_HUNG} steps before it did not come back"));
         }
@@ -215,8 +215,9 @@ impl Run<'_> {
         };
         let held = driver.as_deref().is_some_and(|driver| same_name(driver, &entry.target));
         let failure = match self.failures.get(&address) {
-            _ if !entry.decision.holds() => None,
+            _ if !entry.decision.acts() => None,
             Some(why) => Some(why.clone()),
+            None if entry.decision == Decision::Release => unknown,
             None if entry.decision == Decision::Take && self.has_failed(address) => {
                 let other = self.failures.iter().find(|(failed, _)| failed.slot() == address.slot());
                 other.map(|(failed, _)| format!("given back with {failed}, whose claim failed"))
@@ -240,5 +241,5 @@ fn let_go(step: &Step, failures: &BTreeMap<Address, String>) -> bool {
 /// Whether a claim fails when this step does. What only helps may fail; the read-back decides in the end. A failed probe
 /// counts: where a module's own probe of the device hangs, the link is there already, and only our probe shows it.
 fn is_essential(op: &Op) -> bool {
-    !matches!(op, Op::PowerUp | Op::ReleaseFramebuffer { .. } | Op::PowerControl(_))
+    !matches!(op, Op::PowerUp | Op::ReleaseFramebuffer { .. } | Op::PowerControl(_) | Op::LoadFor(_))
 }

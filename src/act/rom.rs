@@ -7,7 +7,7 @@
 
 use crate::door::{self, Door, Error};
 use crate::pci::{Address, ExpectedId, parse_modalias};
-use crate::picture::{self, PCI};
+use crate::picture::{self, Holders, PCI};
 use crate::plan::is_vfio_driver;
 use crate::rom::{self, Judgement, Severity};
 
@@ -66,7 +66,9 @@ pub fn identify(door: &dyn Door, address: Address) -> Result<ExpectedId, Trouble
 pub fn dump(door: &dyn Door, address: Address) -> Result<Dump, Trouble> {
     let id = identify(door, address)?;
     let driver = picture::driver(door, address).unwrap_or_default();
-    if let (true, Some(who)) = (driver.as_deref().is_some_and(is_vfio_driver), user(door, address)) {
+    let vfio = driver.as_deref().filter(|driver| is_vfio_driver(driver));
+    let holders = vfio.and_then(|driver| Holders::read(door).of_device(door, address, driver)).unwrap_or_default();
+    if let Some(who) = holders.first() {
         let message = format!("{who} has the device open, and reading its ROM would disturb it: stop the guest first");
         return Err(Trouble::new("rom-in-guest", message));
     }
@@ -271,26 +273,6 @@ fn unreadable(driver: Option<&str>, window: &Window, asleep: Option<&Error>) -> 
             "{NOTHING}: the card has none, or does not answer since it was reset; switch the machine off and on"
         ),
     }
-}
-
-/// The process that has the device open for a guest, or another one of its group. Without rights, nobody is seen.
-fn user(door: &dyn Door, address: Address) -> Option<String> {
-    let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
-    let group = door::link_name(door, &path("iommu_group")).unwrap_or_default();
-    let mut files = vec![format!("/dev/vfio/{group}"), format!("/dev/vfio/noiommu-{group}")];
-    let devices = door.list(&path("vfio-dev")).unwrap_or_default();
-    files.extend(devices.iter().map(|name| format!("/dev/vfio/devices/{name}")));
-    let processes = door.list("/proc").unwrap_or_default();
-    processes.iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).find_map(|process| {
-        let names = door.list(&format!("/proc/{process}/fd")).unwrap_or_default();
-        let opens = |name: &String| {
-            door.link(&format!("/proc/{process}/fd/{name}")).is_ok_and(|target| files.contains(&target))
-        };
-        names.iter().any(opens).then(|| {
-            let name = door::text(door, &format!("/proc/{process}/comm")).unwrap_or_default();
-            format!("process {process} ({name})")
-        })
-    })
 }
 
 /// The ROM of a device in the firmware's table.

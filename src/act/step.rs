@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::door::{self, Door, Error, Operation};
 use crate::pci::Address;
 use crate::picture::{self, PCI};
-use crate::plan::{Op, Step, same_name};
+use crate::plan::{Op, Step, is_vfio_driver, same_name};
 
 /// How long a device may take to leave D3cold: the PCI Express Base Specification allows 1 s after a reset (section 6.6.1).
 const WAKING: Duration = Duration::from_secs(1);
@@ -22,12 +22,14 @@ pub(super) fn perform(door: &dyn Door, step: &Step, behind: bool) -> Result<(), 
         Op::PowerUp => wake(door, address),
         Op::Override(name) => write(&path("driver_override"), &format!("{}\n", registered(door, name))),
         Op::Load(name) => load(door, name),
+        Op::LoadFor(modalias) => door.load(modalias),
         Op::ReleaseFramebuffer { device, driver } => {
             write(&format!("/sys/bus/platform/drivers/{driver}/unbind"), device)
         }
         Op::Detach(driver) => detach(door, address, &registered(door, driver), write),
         Op::Probe => write(&format!("{PCI}/drivers_probe"), &address.to_string()),
         Op::Verify(name) => verify(door, address, name),
+        Op::VerifyReleased(before) => verify_released(door, address, before),
         Op::PowerControl(value) => write(&path("power/control"), value),
         // An empty line clears it (drivers/base/driver.c, driver_set_override).
         Op::RestoreOverride(name) => write(&path("driver_override"), &format!("{}\n", name.as_deref().unwrap_or(""))),
@@ -101,6 +103,18 @@ fn verify(door: &dyn Door, address: Address, wanted: &str) -> Result<(), Error> 
         Ok(driver) => Err(Error::other(Operation::Link, &path, ended_on(Some(&driver)))),
         Err(error) if error.is_missing() => Err(Error::other(Operation::Link, &path, ended_on(None))),
         Err(error) => Err(error),
+    }
+}
+
+/// Reads back that a device is not where it was, nor on another driver for guests. On no driver is well enough: there may
+/// be none for it.
+fn verify_released(door: &dyn Door, address: Address, before: &str) -> Result<(), Error> {
+    match picture::driver(door, address)? {
+        Some(driver) if is_vfio_driver(&driver) || same_name(&driver, before) => {
+            let why = format!("{} (vfio-pci may have been given its ID: ids=, new_id)", ended_on(Some(&driver)));
+            Err(Error::other(Operation::Link, &format!("{PCI}/devices/{address}/driver"), why))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Arguments {
 #[argh(subcommand)]
 pub(super) enum Command {
     Claim(Claim),
+    Bind(Bind),
+    Release(Release),
     Status(Status),
     Check(Check),
     Groups(Groups),
@@ -57,6 +59,36 @@ pub(super) struct Claim {
     /// consider only the device at this address; may repeat
     #[argh(option, arg_name = "address")]
     pub(super) device: Vec<crate::pci::Address>,
+}
+
+/// Give devices to their VFIO drivers now, configured or not; the guards hold.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "bind")]
+pub(super) struct Bind {
+    /// print the plan and change nothing
+    #[argh(switch)]
+    pub(super) dry_run: bool,
+    /// print one JSON document
+    #[argh(switch)]
+    pub(super) json: bool,
+    /// the devices, and options as a claim has them (allow=in-use)
+    #[argh(positional, arg_name = "address")]
+    pub(super) words: Vec<String>,
+}
+
+/// Give devices back to the host's drivers.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "release")]
+pub(super) struct Release {
+    /// print the plan and change nothing
+    #[argh(switch)]
+    pub(super) dry_run: bool,
+    /// print one JSON document
+    #[argh(switch)]
+    pub(super) json: bool,
+    /// the devices; with=none leaves their other functions out, with=group takes all of their group
+    #[argh(positional, arg_name = "address")]
+    pub(super) words: Vec<String>,
 }
 
 /// Tell the truth: the IOMMU, every claim and its present state, the displays and their groups.

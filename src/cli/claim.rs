@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::act::{self, Outcome};
 use crate::config::{self, Config, ConfigError, Extent};
-use crate::door::{Door, Error};
+use crate::door::{Door, Error, Lock};
 use crate::pci::Address;
-use crate::picture::Picture;
-use crate::plan::{self, Decision, Plan, Severity};
+use crate::picture::{Device, Picture};
+use crate::plan::{self, Decision, Op, Plan, Severity};
 use crate::report::{self, Level, json};
 
 use super::arguments;
@@ -28,28 +28,47 @@ pub(super) fn run(room: &mut Room, options: &arguments::Claim, output: &mut Outp
         Ok(loaded) => loaded,
         Err(errors) => return Err(refuse_config(room.door(), errors, options.dry_run)),
     };
-    if let Room::Host(host) = room {
-        host.set_limit(loaded.config.settings.step_timeout);
-    }
-    let lock = match room {
-        Room::Host(host) if !options.dry_run => host.lock(LOCK, LOCK_WAIT),
-        _ => None,
-    };
-    let door = room.door();
+    let lock = lock(room, &loaded.config, options.dry_run);
     for warning in &loaded.warnings {
         output.warn(&warning.to_string());
     }
-    let claimed = claim(door, &loaded.config, &options.device, options.dry_run, began)?;
+    let claimed = claim(room.door(), &loaded.config, &options.device, options.dry_run, began)?;
     drop(lock);
+    Ok(tell(&claimed, options.json, output))
+}
+
+/// Waits until no other run changes anything, and keeps others waiting.
+pub(super) fn lock(room: &mut Room, config: &Config, dry_run: bool) -> Option<Lock> {
+    let Room::Host(host) = room else { return None };
+    host.set_limit(config.settings.step_timeout);
+    if dry_run { None } else { host.lock(LOCK, LOCK_WAIT) }
+}
+
+/// Prints what a run came to.
+pub(super) fn tell(claimed: &Claimed, json: bool, output: &mut Output) -> Exit {
     if let Some(error) = &claimed.unsaved {
         output.warn(&error.to_string());
     }
-    if options.json {
+    if json {
         output.result(&crate::json::to_string(&claimed.report));
     } else if !output.quiet {
         output.result(&text(&claimed.plan, &claimed.report));
     }
-    Ok(claimed.exit)
+    claimed.exit
+}
+
+/// What a run is about.
+pub(super) struct About<'a> {
+    pub(super) config: &'a Config,
+    pub(super) picture: &'a Picture,
+    /// Where the program runs.
+    pub(super) stage: &'static str,
+    /// What becomes of it is kept: it is about claims.
+    pub(super) saves: bool,
+    /// It is about some devices only.
+    pub(super) partial: bool,
+    pub(super) dry_run: bool,
+    pub(super) began: Instant,
 }
 
 /// What a claim came to.
@@ -74,15 +93,41 @@ pub fn claim(
     dry_run: bool,
     began: Instant,
 ) -> Result<Claimed, Failure> {
-    let picture = take_picture(door, config)?;
-    let plan = match plan::plan(config, &picture, devices) {
+    let mut picture = take_picture(door, config)?;
+    let plan = match decide(door, &mut picture, &|picture| plan::plan(config, picture, devices)) {
         Ok(plan) => plan,
         Err(errors) => return Err(refuse_config(door, errors, dry_run)),
     };
+    let partial = !devices.is_empty();
+    let stage = stage(&picture, devices);
+    let run = About { config, picture: &picture, stage, saves: true, partial, dry_run, began };
+    Ok(carry_through(door, &run, plan))
+}
+
+/// Decides, and once more where a device is to be taken from a driver for guests: one may have it open.
+pub(super) fn decide<E>(
+    door: &dyn Door,
+    picture: &mut Picture,
+    plan: &dyn Fn(&Picture) -> Result<Plan, E>,
+) -> Result<Plan, E> {
+    let first = plan(picture)?;
+    let mut detached: Vec<Address> =
+        first.steps.iter().filter(|step| matches!(step.op, Op::Detach(_))).filter_map(|step| step.device).collect();
+    detached.retain(|address| picture.device(*address).and_then(Device::driver).is_some_and(plan::is_vfio_driver));
+    if picture.initramfs || detached.is_empty() {
+        return Ok(first);
+    }
+    picture.look_for_guests(door, &detached);
+    plan(picture)
+}
+
+/// Carries a plan out, unless it is a dry run, and reports what came of it.
+pub(super) fn carry_through(door: &dyn Door, run: &About<'_>, plan: Plan) -> Claimed {
+    let About { config, picture, stage, saves, partial, dry_run, began } = *run;
     let outcome = if dry_run { None } else { Some(act::carry_out(door, &plan)) };
 
-    let mut report = describe(config, &picture, &plan, outcome.as_ref(), stage(&picture, devices));
-    roms::tell(door, config, &picture, &plan, outcome.as_ref(), &mut report);
+    let mut report = describe(config, picture, &plan, outcome.as_ref(), stage);
+    roms::tell(door, config, picture, &plan, outcome.as_ref(), &mut report);
     report.duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(0);
     let denied = outcome.as_ref().is_some_and(|outcome| outcome.denied);
     let mut exit = exit_of(&plan, &report, denied);
@@ -91,9 +136,8 @@ pub fn claim(
     let mut unsaved = None;
     if !dry_run {
         say_in_kernel_log(door, &plan, &report);
-        let partial = !devices.is_empty();
         // A device that no claim is about leaves no trace.
-        if !(partial && report.claims.is_empty()) {
+        if saves && !(partial && report.claims.is_empty()) {
             let merged = report::merge(report::load(door), report.clone(), partial);
             if let Err(error) = report::save(door, &merged) {
                 report::say(door, Level::Error, &error.to_string());
@@ -102,16 +146,22 @@ pub fn claim(
             }
         }
     }
-    Ok(Claimed { plan, report, unsaved, exit })
+    Claimed { plan, report, unsaved, exit }
 }
 
 /// The picture that a claim needs.
 pub(super) fn take_picture(door: &dyn Door, config: &Config) -> Result<Picture, Failure> {
     let mut picture = Picture::survey(door, plan::needs_chains(config))?;
+    look(door, config, &mut picture);
+    Ok(picture)
+}
+
+/// Looks closer at what claims are about.
+pub(super) fn look(door: &dyn Door, config: &Config, picture: &mut Picture) {
     if config.claims.iter().any(|claim| claim.options.save_rom) {
         picture.look_for_saved_roms(door);
     }
-    let concerned = plan::concerned(config, &picture);
+    let concerned = plan::concerned(config, picture);
     picture.look_closer(door, &concerned);
     if plan::needs_aliases(config) {
         picture.read_aliases(door);
@@ -120,7 +170,6 @@ pub(super) fn take_picture(door: &dyn Door, config: &Config) -> Result<Picture, 
     if picture.acs_override() && !concerned.is_empty() {
         picture.look_at_functions(door, None);
     }
-    Ok(picture)
 }
 
 /// A broken configuration at boot is told where the boot is told.
@@ -177,7 +226,10 @@ fn describe(config: &Config, picture: &Picture, plan: &Plan, outcome: Option<&Ou
 }
 
 fn exit_of(plan: &Plan, report: &json::Report, denied: bool) -> Exit {
-    let held = |claim: &json::Claim| claim.state == "claimed" || (report.dry_run && claim.state == "pending");
+    let held = |claim: &json::Claim| match claim.state.as_str() {
+        "claimed" | "released" => true,
+        state => report.dry_run && state == "pending",
+    };
     if plan.unprotected {
         Exit::Unprotected
     } else if report.claims.iter().all(held) {
@@ -207,6 +259,10 @@ fn say_in_kernel_log(door: &dyn Door, plan: &Plan, report: &json::Report) {
                 let before = claim.before.first().map(|driver| format!(", taken from {driver}")).unwrap_or_default();
                 report::say(door, Level::Info, &format!("{device}: claimed for {}{before}", claim.target));
             }
+            ("released", _) => {
+                let driver = claim.driver.as_deref().unwrap_or("no driver");
+                report::say(door, Level::Info, &format!("{device}: released, {driver} has it now"));
+            }
             ("failed", _) => {
                 let reason = claim.reason.as_deref().unwrap_or("");
                 report::say(door, Level::Error, &format!("{device}: failed: {reason}"));
@@ -218,9 +274,11 @@ fn say_in_kernel_log(door: &dyn Door, plan: &Plan, report: &json::Report) {
         let level = if problem.severity == "error" { Level::Error } else { Level::Warning };
         report::say(door, level, &problem.message);
     }
-    let claimed = report.claims.iter().filter(|claim| claim.state == "claimed").count();
+    let release = plan.entries.iter().any(|entry| entry.decision == Decision::Release);
+    let word = if release { "released" } else { "claimed" };
+    let claimed = report.claims.iter().filter(|claim| claim.state == word).count();
     let (all, time) = (report.claims.len(), report.duration_ms);
-    report::say(door, Level::Info, &format!("{claimed} of {all} claimed in {time} ms"));
+    report::say(door, Level::Info, &format!("{claimed} of {all} {word} in {time} ms"));
 }
 
 /// The plan or the outcome, for people.

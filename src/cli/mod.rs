@@ -6,6 +6,7 @@ mod check;
 mod claim;
 mod detect;
 mod groups;
+mod hand;
 mod layout;
 mod libvirt;
 mod modules;
@@ -21,6 +22,7 @@ use crate::config::ConfigError;
 use crate::door::{Door, Error, Host, Recorded, STEP_READ, STEP_TAKE, STEP_WRITE, step_read, step_take, step_write};
 
 pub use claim::{Claimed, claim};
+pub use hand::{bind, release};
 
 use arguments::{Command, Parsed};
 use output::Output;
@@ -124,6 +126,8 @@ fn dispatch(arguments: Vec<OsString>, output: &mut Output) -> Exit {
 fn perform(room: &mut Room, command: &Command, output: &mut Output) -> Result<Exit, Failure> {
     match command {
         Command::Claim(options) => claim::run(room, options, output),
+        Command::Bind(options) => hand::run_bind(room, options, output),
+        Command::Release(options) => hand::run_release(room, options, output),
         Command::Status(options) => status::run(room.door(), options, output),
         Command::Check(options) => check::run(room.door(), options, output),
         Command::Groups(options) => groups::run(room.door(), options, output),

@@ -49,6 +49,29 @@ pub fn given_to_vfio_pci(door: &dyn Door, command_line: &[u8]) -> Vec<Claim> {
     adopt::given(door, command_line, &mut Problems::default())
 }
 
+/// Claims that are made by hand, at this place (`bind`): each word with a `=` is an option, every other one an address.
+pub fn by_hand(place: &str, words: &[String]) -> Result<Vec<Claim>, Vec<ConfigError>> {
+    let (options, addresses): (Vec<&str>, Vec<&str>) =
+        words.iter().map(String::as_str).partition(|word| word.contains('='));
+    let (mut reader, origin) = (Reader::default(), Origin::file(place));
+    for address in &addresses {
+        reader.claim(&origin, address, &mut options.iter().copied());
+    }
+    if addresses.is_empty() {
+        reader.problems.add(&origin, "expected the address of a device");
+    }
+    // Once, though the options are read for each device.
+    let config = reader.finish().map_err(|mut errors| {
+        errors.dedup();
+        errors
+    })?;
+    let wrong = config.claims.iter().find(|claim| claim.selector.address().is_none()).map(|claim| ConfigError {
+        origin,
+        message: format!("{}: expected the address of a device, such as 01:00.0", claim.selector),
+    });
+    wrong.map_or(Ok(config.claims), |error| Err(vec![error]))
+}
+
 /// What of a configuration is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {

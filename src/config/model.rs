@@ -49,6 +49,9 @@ impl Origin {
         Self::file(Self::COMMAND_LINE)
     }
 
+    /// What is done by hand, with `bind`.
+    pub const BIND: &'static str = "bind";
+
     /// A file or a directory as a whole.
     pub fn file(path: &str) -> Self {
         Self { place: path.to_owned(), line: None }

@@ -22,6 +22,11 @@ pub enum Selector {
 }
 
 impl Selector {
+    /// The one function that it names by its address.
+    pub fn address(&self) -> Option<Address> {
+        if let Self::Address(address) = self { Some(*address) } else { None }
+    }
+
     /// Whether the selector can name several devices that have nothing to do with each other, so that `match=` matters.
     pub fn is_pattern(&self) -> bool {
         matches!(self, Self::Id(_) | Self::Modalias(_))

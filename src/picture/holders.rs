@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which processes hold devices open for a guest: those with a file below /dev/vfio.
 
+use std::fmt;
+
 use crate::door::{self, Door};
+use crate::pci::Address;
 
 use super::PCI;
 
@@ -14,6 +17,12 @@ pub struct Holder {
     pub name: String,
     /// The file, without /dev/vfio/: `12` is group 12, `noiommu-12` the same without an IOMMU, `devices/vfio0` a device.
     pub file: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} ({})", self.process, self.name)
+    }
 }
 
 /// Every holder that was seen.
@@ -50,6 +59,14 @@ impl Holders {
             }
         }
         holders
+    }
+
+    /// Those that hold a device which this driver has.
+    pub fn of_device(&self, door: &dyn Door, address: Address, driver: &str) -> Option<Vec<Holder>> {
+        let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
+        let group = door::link_name(door, &path("iommu_group")).ok().and_then(|name| name.parse().ok());
+        let file = door.list(&path("vfio-dev")).ok().and_then(|names| names.into_iter().next());
+        self.of(door, driver, group, file.as_deref())
     }
 
     /// Those that hold a device: by its group, or by its own file. `None`: not known.

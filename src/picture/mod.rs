@@ -57,6 +57,8 @@ pub struct Picture {
     pub command_line: Vec<u8>,
     /// Every PCI function, sorted by address.
     pub devices: Vec<Device>,
+    /// The devices that a process has open for a guest, and which one, when they were asked for.
+    pub guests: Vec<(Address, Holder)>,
     /// The PCI drivers that are registered now.
     pub drivers: Vec<String>,
     /// What is known of the IOMMU.
@@ -107,6 +109,7 @@ impl Picture {
             in_use: Vec::new(),
             command_line: door.head("/proc/cmdline", COMMAND_LINE).unwrap_or_default(),
             devices,
+            guests: Vec::new(),
             drivers: door.list("/sys/bus/pci/drivers").unwrap_or_default(),
             iommu: IommuFacts::read(door),
             groups: Vec::new(),
@@ -132,6 +135,16 @@ impl Picture {
         self.framebuffers = FirmwareFramebuffer::read(door);
         if !self.initramfs {
             self.in_use = in_use::read(door, &self.mounts);
+        }
+    }
+
+    /// Looks which of these devices are open for a guest. Nobody can have open what no VFIO driver holds.
+    pub fn look_for_guests(&mut self, door: &dyn Door, addresses: &[Address]) {
+        let holders = Holders::read(door);
+        for address in addresses {
+            let Some(driver) = self.device(*address).and_then(Device::driver) else { continue };
+            let found = holders.of_device(door, *address, driver).unwrap_or_default();
+            self.guests.extend(found.into_iter().next().map(|holder| (*address, holder)));
         }
     }
 

@@ -38,6 +38,8 @@ pub enum Decision {
     Take,
     /// It has its driver already.
     Done,
+    /// It is given back to the host.
+    Release,
     /// It is left alone.
     Refuse {
         /// The guard that refuses it.
@@ -58,6 +60,11 @@ impl Decision {
     /// A refusal.
     pub fn refuse(guard: Option<Guard>, code: &'static str, reason: String) -> Self {
         Self::Refuse { guard, code, reason }
+    }
+
+    /// Whether something is done, or need not be done any more.
+    pub fn acts(&self) -> bool {
+        self.holds() || *self == Self::Release
     }
 
     /// Whether the function is on its driver, or shall be.

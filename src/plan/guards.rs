@@ -24,6 +24,7 @@ pub(super) fn apply(config: &Config, picture: &Picture, entries: &mut [Entry]) {
                 Some(first) => Some((None, "along", format!("it goes with {first}, which is refused"))),
                 None => guard(claim, device, picture, entry.along.is_some(), &displays)
                     .map(|(guard, reason)| (Some(guard), guard.name(), reason))
+                    .or_else(|| in_guest(picture, device))
                     .or_else(|| unknown_driver(device))
                     .or_else(|| no_group(config, device, enabled)),
             };
@@ -105,8 +106,15 @@ fn guard(
     ))
 }
 
+/// Why a function is left alone that a guest has: its driver gives it up only when the guest does, and until then whoever
+/// asks for it hangs.
+pub(super) fn in_guest(picture: &Picture, device: &Device) -> Option<(Option<Guard>, &'static str, String)> {
+    let (_, holder) = picture.guests.iter().find(|(address, _)| *address == device.address)?;
+    Some((None, "in-guest", format!("{holder} has {} open: stop the guest first", device.name())))
+}
+
 /// Why a function is left alone of which nobody knows the driver: it could not be given back to it.
-fn unknown_driver(device: &Device) -> Option<(Option<Guard>, &'static str, String)> {
+pub(super) fn unknown_driver(device: &Device) -> Option<(Option<Guard>, &'static str, String)> {
     let why = device.detail.as_ref()?.unknown.as_ref()?;
     Some((None, "driver-unknown", format!("nobody knows which driver has {}: {why}", device.name())))
 }
@@ -138,7 +146,7 @@ pub(super) fn problems(config: &Config, picture: &Picture, plan: &Plan) -> Vec<P
     }
     for entry in &plan.entries {
         match &entry.decision {
-            Decision::Refuse { code: "iommu", .. } => {}
+            Decision::Refuse { code: "iommu", .. } | Decision::Release => {}
             Decision::Refuse { code, reason, .. } => {
                 problems.push(Problem::error(code, entry.device, reason.clone()).of(entry.claim));
             }

@@ -5,6 +5,8 @@
 mod driver;
 mod entry;
 mod guards;
+mod hand;
+mod release;
 mod select;
 mod steps;
 mod verdict;
@@ -15,6 +17,8 @@ use crate::picture::Picture;
 
 pub use driver::{is_vfio_driver, same_name, variant_driver, variant_modules};
 pub use entry::{Decision, Entry};
+pub use hand::{bind, join};
+pub use release::release;
 pub use select::{concerned, needs_aliases, needs_chains, selected};
 pub use steps::{Op, Step};
 pub use verdict::{State, Verdict};
@@ -93,20 +97,30 @@ impl Problem {
 /// Decides. `scope`: only these devices are considered; all of them when it is empty. The error is a configuration that
 /// contradicts itself on this machine.
 pub fn plan(config: &Config, picture: &Picture, scope: &[Address]) -> Result<Plan, Vec<ConfigError>> {
-    let verdict = Verdict::of(picture);
-    let mut plan = Plan {
+    if config.off {
+        return Ok(empty(config, picture));
+    }
+    let entries = select::entries(config, picture)?;
+    let asked = |entry: &Entry| scope.is_empty() || entry.device.is_some_and(|device| scope.contains(&device));
+    Ok(decide(config, picture, entries, &asked))
+}
+
+/// A plan that does nothing yet.
+fn empty(config: &Config, picture: &Picture) -> Plan {
+    Plan {
         off: config.off,
         unprotected: false,
-        verdict,
+        verdict: Verdict::of(picture),
         entries: Vec::new(),
         steps: Vec::new(),
         problems: Vec::new(),
         on_failure: config.settings.on_failure,
-    };
-    if config.off {
-        return Ok(plan);
     }
-    plan.entries = select::entries(config, picture)?;
+}
+
+/// Decides on these entries together, and keeps of them what is asked about.
+fn decide(config: &Config, picture: &Picture, entries: Vec<Entry>, keep: &dyn Fn(&Entry) -> bool) -> Plan {
+    let mut plan = Plan { entries, ..empty(config, picture) };
     guards::apply(config, picture, &mut plan.entries);
     let required = config.settings.iommu == Iommu::Required;
     if required && plan.verdict.state != State::Enabled {
@@ -117,11 +131,9 @@ pub fn plan(config: &Config, picture: &Picture, scope: &[Address]) -> Result<Pla
             }
         }
     }
-    if !scope.is_empty() {
-        plan.entries.retain(|entry| entry.device.is_some_and(|device| scope.contains(&device)));
-        plan.unprotected &= !plan.entries.is_empty();
-    }
+    plan.entries.retain(keep);
+    plan.unprotected &= !plan.entries.is_empty();
     plan.problems = guards::problems(config, picture, &plan);
     plan.steps = steps::steps(config, picture, &plan.entries);
-    Ok(plan)
+    plan
 }

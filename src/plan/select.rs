@@ -41,7 +41,7 @@ pub fn selected<'a>(claim: &Claim, picture: &'a Picture) -> Vec<&'a Device> {
 }
 
 /// The devices that come along with a selected one.
-fn along<'a>(claim: &Claim, device: &Device, alone: bool, picture: &'a Picture) -> Vec<&'a Device> {
+pub(super) fn along<'a>(claim: &Claim, device: &Device, alone: bool, picture: &'a Picture) -> Vec<&'a Device> {
     let usual = if alone && device.identity.class.is_display() { With::Functions } else { With::None };
     let mut others: Vec<&Device> = match claim.options.with.unwrap_or(usual) {
         With::None => Vec::new(),
@@ -161,7 +161,7 @@ fn insert(list: &mut Vec<Address>, address: Address) -> bool {
 }
 
 /// Whether a claim for one device matches several.
-fn is_ambiguous(claim: &Claim, devices: &[&Device]) -> bool {
+pub(super) fn is_ambiguous(claim: &Claim, devices: &[&Device]) -> bool {
     claim.selector.is_pattern() && !claim.options.all && devices.len() > 1
 }
 
@@ -197,7 +197,7 @@ fn contradictions(config: &Config, selections: &[Vec<&Device>]) -> Vec<ConfigErr
 }
 
 /// Why nothing was found.
-fn missing(claim: &Claim, picture: &Picture) -> String {
+pub(super) fn missing(claim: &Claim, picture: &Picture) -> String {
     let what = match &claim.selector {
         Selector::Address(address) => format!("no device at {address}"),
         Selector::Slot(slot) => format!("no device in slot {slot}"),

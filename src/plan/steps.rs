@@ -32,6 +32,8 @@ pub enum Op {
     Override(String),
     /// Load the module of this driver.
     Load(String),
+    /// Load the modules that want a device with this modalias.
+    LoadFor(String),
     /// Unbind this device of the firmware's framebuffer from its driver.
     ReleaseFramebuffer {
         /// The platform device.
@@ -45,9 +47,11 @@ pub enum Op {
     Probe,
     /// Read back that this driver holds the device.
     Verify(String),
+    /// Read back that neither this driver nor another one for guests holds the device.
+    VerifyReleased(String),
     /// Give power/control its value back.
     PowerControl(String),
-    /// After a failure: clear driver_override, or give it its value back.
+    /// Clear driver_override, or give it its value back.
     RestoreOverride(Option<String>),
     /// After a failure: bind the device to the driver that it had.
     Rebind(String),
@@ -60,11 +64,12 @@ impl Op {
             Self::PowerUp => "power-up",
             Self::SaveRom(_) => "save-rom",
             Self::Override(_) => "override",
-            Self::Load(_) => "load",
+            Self::Load(_) | Self::LoadFor(_) => "load",
             Self::ReleaseFramebuffer { .. } => "release-framebuffer",
             Self::Detach(_) => "detach",
             Self::Probe => "probe",
             Self::Verify(_) => "verify",
+            Self::VerifyReleased(_) => "verify-released",
             Self::PowerControl(_) => "power-control",
             Self::RestoreOverride(_) => "restore-override",
             Self::Rebind(_) => "rebind",
@@ -77,13 +82,14 @@ impl Op {
             Self::SaveRom(name)
             | Self::Override(name)
             | Self::Load(name)
+            | Self::LoadFor(name)
             | Self::Detach(name)
             | Self::Verify(name)
             | Self::PowerControl(name)
             | Self::Rebind(name) => name,
             Self::ReleaseFramebuffer { device, .. } => device,
             Self::RestoreOverride(name) => name.as_deref().unwrap_or(""),
-            Self::PowerUp | Self::Probe => "",
+            Self::PowerUp | Self::Probe | Self::VerifyReleased(_) => "",
         }
     }
 }

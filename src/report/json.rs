@@ -296,6 +296,18 @@ pub fn claims(config: &Config, plan: &Plan, outcome: Option<&Outcome>) -> Vec<Cl
         let held = if claim.reason.is_none() { "claimed" } else { "failed" };
         match &entry.decision {
             Decision::Done => claim.state = held.to_owned(),
+            Decision::Release => {
+                let planned = plan.steps.iter().any(|step| step.device == entry.device);
+                claim.state = match &claim.reason {
+                    Some(_) => "failed",
+                    None if ending.is_none() && planned => "pending",
+                    None => "released",
+                }
+                .to_owned();
+                if let (true, None) = (claim.state == "released", &claim.driver) {
+                    claim.reason = Some("no driver of the host took it".to_owned());
+                }
+            }
             Decision::Missing { reason } => {
                 claim.state = "missing".to_owned();
                 claim.reason = Some(reason.clone());

@@ -3,6 +3,7 @@
 //! report; only the machine is simulated.
 
 mod bounded;
+mod by_hand;
 mod case;
 mod every_operation;
 mod excuse;

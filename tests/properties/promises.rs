@@ -10,7 +10,7 @@ use vfio_early::report::{self, json};
 
 use super::case::{Case, Drivers, Run, drivers};
 use super::excuse::{Hurt, beyond_help, blind};
-use crate::simulated::{Entry, Fault, Kind, Lasts, Machine};
+use crate::simulated::{Entry, Fault, Hang, Kind, Lasts, Machine};
 
 /// How often a run may wait for as long as a step may take: an option ROM, three steps, the module, the look before.
 pub(super) const MOST_WAITS: usize = 6;
@@ -264,6 +264,12 @@ fn steps_are_true(run: &Run, report: &json::Report, broken: &mut Broken) {
 /// What was changed to read an option ROM is as it was before, unless nobody could change it back.
 fn roms_are_switched_off(run: &Run, fault: Option<&Fault>, broken: &mut Broken) {
     if fault.is_some_and(|fault| fault.lasts != Lasts::Once || matches!(fault.kind, Kind::Vanish(_))) {
+        return;
+    }
+    // `pci_write_rom` takes no lock: a write that was given up there has happened or never will, and overtakes no other.
+    let late = fault.is_some_and(|fault| fault.kind == Kind::Hang(Hang::Late));
+    let hit = fault.and_then(|fault| run.log.get(fault.at.checked_sub(1)?));
+    if late && hit.is_some_and(|entry| entry.object.ends_with("/rom")) {
         return;
     }
     let settled = run.machine.clone();

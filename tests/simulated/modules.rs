@@ -69,7 +69,25 @@ impl State {
         if !self.modprobe {
             return Err(Stop::Said("there is no modprobe here (the image needs kmod)".to_owned()));
         }
-        self.insert(name, false)
+        if !name.starts_with("pci:") {
+            return self.insert(name, false);
+        }
+        let there = |module: &&Module| module.place != Place::RealRoot;
+        let wanted: Vec<String> = self.wanted(name).filter(there).map(|module| module.name.clone()).collect();
+        if wanted.is_empty() {
+            return Err(Stop::Said(format!(
+                "modprobe: FATAL: Module {name} not found in directory /lib/modules/6.1.0-sim"
+            )));
+        }
+        wanted.iter().try_for_each(|module| self.insert(module, false))
+    }
+
+    /// The modules that want a device with this modalias, but for blacklisted ones.
+    fn wanted<'a>(&'a self, modalias: &'a str) -> impl Iterator<Item = &'a Module> {
+        self.modules.iter().filter(move |module| {
+            !module.blacklisted
+                && module.driver.as_ref().is_some_and(|driver| driver.ids.iter().any(|id| id.matches(modalias)))
+        })
     }
 
     fn insert(&mut self, name: &str, real_root: bool) -> Result<(), Stop> {
@@ -136,11 +154,7 @@ impl State {
             let Ok(directory) = self.directory("pci", &device) else { continue };
             let Ok(modalias) = self.tree.file(&format!("{directory}/modalias")) else { continue };
             let modalias = String::from_utf8_lossy(modalias).trim_end().to_owned();
-            let wanted = |module: &&Module| {
-                !module.blacklisted
-                    && module.driver.as_ref().is_some_and(|driver| driver.ids.iter().any(|id| id.matches(&modalias)))
-            };
-            let names: Vec<String> = self.modules.iter().filter(wanted).map(|module| module.name.clone()).collect();
+            let names: Vec<String> = self.wanted(&modalias).map(|module| module.name.clone()).collect();
             for name in names {
                 // udev logs a module that cannot be loaded, and goes on.
                 let _ = self.insert(&name, true);

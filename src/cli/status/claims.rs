@@ -1,9 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What became of each claim until now: what holds its device, and what the report of the boot says of it.
 
-use crate::config::Config;
+use crate::config::{self, Config, Driver, Options, Origin, With};
 use crate::plan::{self, Plan};
 use crate::report::json::{self, Claim, Report};
+
+/// What was bound by hand, as claims: until it is released, it is wished for like what is configured.
+pub(super) fn by_hand(before: Option<&Report>) -> Vec<config::Claim> {
+    let old = before.map(|report| report.claims.as_slice()).unwrap_or_default();
+    let bound = old.iter().filter(|claim| claim.source == Origin::BIND && claim.state == "claimed");
+    let claims = bound.filter_map(|claim| {
+        let options =
+            Options { with: Some(With::None), driver: Driver::Named(claim.target.clone()), ..Options::default() };
+        let selector = config::Selector::Address(claim.device.as_deref()?.parse().ok()?);
+        Some(config::Claim { selector, origin: Origin::file(Origin::BIND), options, adopted: false })
+    });
+    claims.collect()
+}
 
 /// The claims as they stand now. One that was claimed before and is on another driver now has drifted, whatever would
 /// become of it if it were claimed anew.

@@ -62,8 +62,10 @@ fn look(door: &dyn Door, all: bool, output: &mut Output) -> Result<(Plan, Status
     for warning in &loaded.warnings {
         output.warn(&warning.to_string());
     }
-    let config = loaded.config;
+    let mut config = loaded.config;
     let mut picture = Picture::survey(door, plan::needs_chains(&config))?;
+    let before = report::load(door);
+    plan::join(&mut config, &picture, claims::by_hand(before.as_ref()), true);
     let mut wanted = plan::concerned(&config, &picture);
     if all {
         wanted = picture.devices.iter().map(|device| device.address).collect();
@@ -79,7 +81,6 @@ fn look(door: &dyn Door, all: bool, output: &mut Output) -> Result<(Plan, Status
     // Once more, because what was decided may have to be warned of, now that isolation is known.
     let plan = plan::plan(&config, &picture, &[])?;
 
-    let before = report::load(door);
     let devices = devices::entries(door, &picture, &shown);
     let mut groups = picture.examine().groups;
     groups.retain(|group| group.devices.iter().any(|device| shown.binary_search(device).is_ok()));
