@@ -63,7 +63,7 @@ pub(super) struct About<'a> {
     pub(super) picture: &'a Picture,
     /// Where the program runs.
     pub(super) stage: &'static str,
-    /// What becomes of it is kept: it is about claims.
+    /// What becomes of it is kept: it claims, and does not release.
     pub(super) saves: bool,
     /// It is about some devices only.
     pub(super) partial: bool,
@@ -105,16 +105,16 @@ pub fn claim(
 }
 
 /// Decides, and once more where a device is to be taken from a driver for guests: one may have it open.
-pub(super) fn decide<E>(
+pub(super) fn decide(
     door: &dyn Door,
     picture: &mut Picture,
-    plan: &dyn Fn(&Picture) -> Result<Plan, E>,
-) -> Result<Plan, E> {
+    plan: &dyn Fn(&Picture) -> Result<Plan, Vec<ConfigError>>,
+) -> Result<Plan, Vec<ConfigError>> {
     let first = plan(picture)?;
     let mut detached: Vec<Address> =
         first.steps.iter().filter(|step| matches!(step.op, Op::Detach(_))).filter_map(|step| step.device).collect();
     detached.retain(|address| picture.device(*address).and_then(Device::driver).is_some_and(plan::is_vfio_driver));
-    if picture.initramfs || detached.is_empty() {
+    if detached.is_empty() {
         return Ok(first);
     }
     picture.look_for_guests(door, &detached);
@@ -135,7 +135,8 @@ pub(super) fn carry_through(door: &dyn Door, run: &About<'_>, plan: Plan) -> Cla
     report.image = picture.initramfs.then(|| config::digest(door));
     let mut unsaved = None;
     if !dry_run {
-        say_in_kernel_log(door, &plan, &report);
+        let word = if saves { "claimed" } else { "released" };
+        say_in_kernel_log(door, &plan, &report, word);
         // A device that no claim is about leaves no trace.
         if saves && !(partial && report.claims.is_empty()) {
             let merged = report::merge(report::load(door), report.clone(), partial);
@@ -241,7 +242,7 @@ fn exit_of(plan: &Plan, report: &json::Report, denied: bool) -> Exit {
     }
 }
 
-fn say_in_kernel_log(door: &dyn Door, plan: &Plan, report: &json::Report) {
+fn say_in_kernel_log(door: &dyn Door, plan: &Plan, report: &json::Report, word: &str) {
     if plan.off {
         report::say(door, Level::Warning, "vfio_early=off is on the kernel command line: nothing is touched");
         return;
@@ -274,8 +275,6 @@ fn say_in_kernel_log(door: &dyn Door, plan: &Plan, report: &json::Report) {
         let level = if problem.severity == "error" { Level::Error } else { Level::Warning };
         report::say(door, level, &problem.message);
     }
-    let release = plan.entries.iter().any(|entry| entry.decision == Decision::Release);
-    let word = if release { "released" } else { "claimed" };
     let claimed = report.claims.iter().filter(|claim| claim.state == word).count();
     let (all, time) = (report.claims.len(), report.duration_ms);
     report::say(door, Level::Info, &format!("{claimed} of {all} {word} in {time} ms"));

@@ -72,7 +72,7 @@ pub fn release(door: &dyn Door, words: &[String], dry_run: bool, began: Instant)
         let claim = claims.iter().find(|claim| claim.device.as_deref() == Some(&name) && claim.stage.is_some());
         claim.map(|claim| claim.target.clone())
     };
-    let plan = decide::<Failure>(door, &mut picture, &|picture| Ok(plan::release(&config, picture, &claimed)))?;
+    let plan = decide(door, &mut picture, &|picture| Ok(plan::release(&config, picture, &claimed)))?;
     let mut released = carry_through(door, &about(&config, &picture, false, dry_run, began), plan);
     if let (Some(report), false) = (before, dry_run) {
         if let Err(error) = forget(door, report, &released.report) {

@@ -150,7 +150,7 @@ pub(super) fn entries(config: &Config, picture: &Picture) -> Result<Vec<Entry>, 
 }
 
 /// Puts an address into a sorted list; whether it was not there.
-fn insert(list: &mut Vec<Address>, address: Address) -> bool {
+pub(super) fn insert(list: &mut Vec<Address>, address: Address) -> bool {
     match list.binary_search(&address) {
         Ok(_) => false,
         Err(place) => {

@@ -95,6 +95,22 @@ ask rom-off cat /sys/bus/pci/devices/0000:02:00.0/rom
 ask rom-enable cat /sys/bus/pci/devices/0000:02:00.0/enable
 ";
 
+/// Devices that go back to the host and come again, one that is configured and one that is not.
+const BY_HAND: &str = "\
+ask release vfio-early release 03:00.0
+ask release-net ls /sys/bus/pci/devices/0000:03:00.0/net
+ask drifted vfio-early status
+ask bind vfio-early bind 03:00.0
+ask bind-other vfio-early bind 02:00.0
+ask bound vfio-early status
+exec 7<>/dev/vfio/$(basename \"$(readlink /sys/bus/pci/devices/0000:02:00.0/iommu_group)\")
+ask held vfio-early release 02:00.0
+exec 7>&-
+ask release-other vfio-early release 02:00.0
+ask release-other-net ls /sys/bus/pci/devices/0000:02:00.0/net
+ask released vfio-early status
+";
+
 /// A group that somebody has open.
 const STATUS: &str = "\
 exec 7<>/dev/vfio/$(basename \"$(readlink /sys/bus/pci/devices/0000:01:00.0/iommu_group)\")
@@ -205,6 +221,38 @@ fn claims() -> Vec<Case> {
             about: "a device whose driver is built into the kernel",
             configuration: "claim 00:05.0\n",
             expect: Expect::Boot(Picture { detached: &["0000:00:05.0"], ..Picture::default() }),
+            ..usual()
+        },
+        Case {
+            name: "by-hand",
+            about: "released, drifted, bound again; another one bound, kept while it is open, released",
+            configuration: "claim 03:00.0\n",
+            overlay: &[("lab/more", BY_HAND)],
+            expect: Expect::Boot(Picture {
+                claimed: &["0000:03:00.0"],
+                says: &[
+                    "0000:03:00.0: released, e1000e has it now",
+                    "0000:02:00.0: claimed for vfio-pci, taken from e1000e",
+                ],
+                told: &[
+                    ("release-exit", "0"),
+                    ("release-net-exit", "0"),
+                    ("drifted", "it was on vfio-pci, e1000e has it now"),
+                    ("drifted-exit", "1"),
+                    ("bind-exit", "0"),
+                    ("bind-other-exit", "0"),
+                    ("bound", "all 2 claimed devices are ready for a guest"),
+                    ("bound", "0000:02:00.0 (bind)"),
+                    ("bound-exit", "0"),
+                    ("held", "open: stop the guest first"),
+                    ("held-exit", "1"),
+                    ("release-other-exit", "0"),
+                    ("release-other-net-exit", "0"),
+                    ("released", "the claimed device is ready for a guest"),
+                    ("released-exit", "0"),
+                ],
+                ..Picture::default()
+            }),
             ..usual()
         },
         Case {

@@ -73,7 +73,7 @@ impl Evidence {
     /// with device ADDRESS`, later `pci ADDRESS: bus: 'pci': really_probe: probing driver X with device`.
     pub fn probes(&self, address: &str) -> Vec<&str> {
         let mut drivers = Vec::new();
-        for line in self.section("log").lines() {
+        for line in self.section("log").lines().take_while(|line| !line.ends_with("lab: more")) {
             let Some((before, after)) = line.split_once("bus: 'pci': really_probe: probing driver ") else { continue };
             let Some((driver, named)) = after.split_once(" with device") else { continue };
             let named = if named.is_empty() { before.trim_end().trim_end_matches(':') } else { named };
