@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header of an EFI driver: PE32 or PE32+ (Microsoft PE and COFF Specification; UEFI Specification 2.1.1).
 
-use crate::json::fields;
-
 use super::bytes::{array, part, u8_at, u16_at, u32_at};
 
 /// What the PE header of a driver says.
@@ -17,8 +15,6 @@ pub struct Pe {
     /// Whether it carries an Authenticode signature. Which key made it is not checked.
     pub signed: bool,
 }
-
-fields!(Pe { machine, subsystem, size, signed });
 
 /// Reads the header of the driver that starts `bytes`. `None`: this is not one, or a part of it is missing.
 pub(super) fn parse(bytes: &[u8]) -> Option<Pe> {

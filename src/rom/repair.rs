@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Making a valid ROM of a repairable one: into new bytes, every change named, and nothing guessed.
 
-use crate::json::fields;
 use std::fmt::{self, Write as _};
 
 use super::bytes::{sum, up_to};
@@ -24,8 +23,6 @@ pub struct Change {
     /// What was changed, one line.
     pub what: String,
 }
-
-fields!(Change { offset, length, before, after, what });
 
 /// A repaired ROM.
 #[derive(Clone, Debug, PartialEq, Eq)]

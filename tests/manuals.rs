@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The manuals tell what there is, all of it and nothing else: commands and options against `--help`, the configuration
+//! against the tables that it is read by, fields against the JSON documents, files against what is installed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "a test that meets something unexpected shall fail"
+)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[path = "support/mdoc.rs"]
+mod mdoc;
+
+#[path = "manuals/configuration.rs"]
+mod configuration;
+#[path = "manuals/documents.rs"]
+mod documents;
+
+use mdoc::{Part, page, part, section, words};
+
+const PROGRAM: &str = "vfio-early.8";
+const CONFIGURATION: &str = "vfio-early.conf.5";
+
+/// What the program says of itself.
+fn help(arguments: &[&str]) -> String {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_vfio-early")).args(arguments).arg("--help").env_clear().output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{arguments:?} --help");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The lines below a title of a help text, up to the next title: what stands in their first column, and the rest.
+fn rows<'a>(help: &'a str, title: &str) -> Vec<(&'a str, &'a str)> {
+    let lines = help.lines().skip_while(|line| *line != title).skip(1);
+    let lines = lines.take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("  "));
+    // What is indented further belongs to the line before.
+    let rows = lines.filter(|line| !line.starts_with(' '));
+    rows.map(|row| row.split_once("  ").or_else(|| row.split_once(' ')).unwrap()).collect()
+}
+
+/// What a command takes: options by the first of their names, each with its value's name, and the names of operands.
+#[derive(Debug, Default, PartialEq)]
+struct Usage {
+    options: BTreeSet<(String, Option<String>)>,
+    operands: BTreeSet<String>,
+}
+
+impl Usage {
+    fn add(&mut self, flag: &mut Option<String>, value: Option<&str>) {
+        match (flag.take(), value) {
+            (None, None) => {}
+            (None, Some(name)) => drop(self.operands.insert(name.to_owned())),
+            (Some(flag), value) => drop(self.options.insert((flag, value.map(ToOwned::to_owned)))),
+        }
+    }
+
+    /// From the first line of a help text.
+    fn of_help(help: &str) -> Self {
+        let mut usage = Self::default();
+        let mut flag = None;
+        for word in help.lines().next().unwrap().split_whitespace() {
+            let bare = word.trim_matches(['[', ']']).trim_end_matches("...").trim_matches(['<', '>']);
+            let bare = bare.trim_end_matches("...");
+            if bare.starts_with('-') {
+                usage.add(&mut flag, None);
+                flag = Some(bare.to_owned()).filter(|flag| flag != "--");
+            } else if word.contains('<') {
+                usage.add(&mut flag, Some(bare));
+            }
+        }
+        usage.add(&mut flag, None);
+        usage
+    }
+
+    /// From lines of mdoc.
+    fn of_manual(lines: &str) -> Self {
+        let mut usage = Self::default();
+        let (mut flag, mut now) = (None, "");
+        for word in lines.split_whitespace() {
+            match (now, word) {
+                (_, "Fl" | "Ar") => now = word,
+                (_, "Oo" | "Oc" | "Op" | "Po" | "Pc" | "Pq" | "|" | ",") => usage.add(&mut flag, None),
+                (_, "...") => {}
+                ("Fl", name) => {
+                    usage.add(&mut flag, None);
+                    flag = Some(format!("-{}", name.replace("\\-", "-")));
+                }
+                ("Ar", name) => usage.add(&mut flag, Some(name)),
+                _ => {}
+            }
+        }
+        usage.add(&mut flag, None);
+        usage
+    }
+}
+
+/// The options that a part has items for: all names of each.
+fn documented(part: &Part) -> BTreeSet<Vec<String>> {
+    let names = part.items.iter().map(|item| words(&item.head, "Fl"));
+    names.filter(|names| !names.is_empty()).map(|names| names.iter().map(|name| format!("-{name}")).collect()).collect()
+}
+
+/// The options that a help text tells of, but for `--help`.
+fn told(help: &str) -> BTreeSet<Vec<String>> {
+    let names = rows(help, "Options:").into_iter().map(|(names, _)| names.split(", ").map(ToOwned::to_owned).collect());
+    names.filter(|names: &Vec<String>| names[0] != "--help").collect()
+}
+
+#[test]
+fn commands_have_the_options_of_their_help() {
+    let page = page(PROGRAM);
+    let mut commands = Vec::new();
+    for (name, _) in rows(&help(&[]), "Commands:") {
+        let below: Vec<String> =
+            rows(&help(&[name]), "Commands:").iter().map(|(below, _)| format!("{name} {below}")).collect();
+        commands.extend(if below.is_empty() { vec![name.to_owned()] } else { below });
+    }
+    assert!(commands.len() >= 13, "{commands:?}");
+    let parts: Vec<&Part> = section(&page, "COMMANDS").into_iter().filter(|part| !part.title.is_empty()).collect();
+    let titles = parts.iter().map(|part| {
+        let command = part.title.split_whitespace().take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()));
+        command.collect::<Vec<_>>().join(" ")
+    });
+    let titles: Vec<String> = titles.collect();
+    assert_eq!(titles, commands, "vfio-early(8) has other commands than --help, or another order");
+    for (command, part) in commands.iter().zip(parts) {
+        let help = help(&command.split(' ').collect::<Vec<_>>());
+        assert_eq!(Usage::of_manual(&part.title), Usage::of_help(&help), "{command}: heading in vfio-early(8), --help");
+        assert_eq!(documented(part), told(&help), "{command}: options in vfio-early(8), --help");
+        let usage = Usage::of_help(&help);
+        for item in &part.items {
+            let own = Usage::of_manual(&item.head);
+            let Some((_, value)) = own.options.iter().max_by_key(|(_, value)| value.is_some()) else { continue };
+            let known = |(flag, of): &(String, Option<String>)| {
+                of == value && words(&item.head, "Fl").contains(&flag[1..].to_owned())
+            };
+            assert!(usage.options.iter().any(known), "{command}: {}: another value than in --help", item.head);
+        }
+    }
+}
+
+#[test]
+fn global_options_are_those_of_the_help() {
+    let page = page(PROGRAM);
+    let help = help(&[]);
+    let mut expected = told(&help);
+    // What argh does not know.
+    for own in [vec!["--version"], vec!["-h", "--help"]] {
+        expected.insert(own.iter().copied().map(ToOwned::to_owned).collect());
+        for option in own {
+            let status = Command::new(env!("CARGO_BIN_EXE_vfio-early")).arg(option).output().unwrap().status;
+            assert_eq!(status.code(), Some(0), "{option}");
+        }
+    }
+    assert_eq!(documented(section(&page, "DESCRIPTION")[0]), expected);
+    let synopsis = section(&page, "SYNOPSIS")[0].lines.join("\n");
+    for name in expected.iter().flatten().filter(|name| *name != "-h") {
+        assert!(synopsis.contains(&name[1..].replace('-', "\\-")), "{name} is missing in the synopsis");
+    }
+}
+
+#[test]
+fn exit_statuses_are_those_of_the_help() {
+    let page = page(PROGRAM);
+    let items = &section(&page, "EXIT STATUS")[0].items;
+    let help = help(&[]);
+    let codes = rows(&help, "Error codes:");
+    assert_eq!(
+        items.iter().map(|item| item.head.as_str()).collect::<Vec<_>>(),
+        codes.iter().map(|(code, _)| *code).collect::<Vec<_>>()
+    );
+    for (item, (code, meaning)) in items.iter().zip(&codes) {
+        let meaning = meaning.split(';').next().unwrap();
+        let said = item.body.join(" ").to_lowercase();
+        assert!(said.starts_with(&meaning.to_lowercase()), "{code}: {meaning}: {said}");
+    }
+    assert_eq!(codes.last().unwrap().0, vfio_early::cli::Exit::System.code().to_string());
+}
+
+/// The program's source, file by file.
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path, text.split("#[cfg(test)]").next().unwrap().to_owned()));
+            }
+        }
+    }
+    found
+}
+
+/// The texts between quotes that begin like this, in the program's source.
+fn literals(start: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (_, text) in sources() {
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for (at, _) in line.match_indices(&format!("\"{start}")) {
+                found.insert(line[at + 1..].split('"').next().unwrap().to_owned());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn environment_variables_are_those_that_are_read() {
+    let page = page(PROGRAM);
+    let told: BTreeSet<String> =
+        section(&page, "ENVIRONMENT")[0].items.iter().flat_map(|item| words(&item.head, "Ev")).collect();
+    let mut read = BTreeSet::new();
+    for (path, text) in sources() {
+        for (at, _) in text.match_indices("env::var") {
+            let after = text[at..].trim_start_matches(|c: char| c != '(');
+            match after.strip_prefix("(\"") {
+                Some(name) => drop(read.insert(name.split('"').next().unwrap().to_owned())),
+                // All of them are looked through, by name.
+                None => {
+                    assert!(after.starts_with("()"), "{}: {}", path.display(), &after[..40]);
+                    let names = text.split("name == \"").chain(text.split("name != \"")).skip(1);
+                    let names = names.map(|rest| rest.split('"').next().unwrap());
+                    let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+                    read.extend(names.filter(is_name).map(ToOwned::to_owned));
+                }
+            }
+        }
+    }
+    assert_eq!(told, read, "vfio-early(8), and what the program asks for");
+}
+
+#[test]
+fn files_are_those_that_are_used_and_installed() {
+    let page = page(PROGRAM);
+    let told: BTreeSet<String> =
+        section(&page, "FILES")[0].items.iter().flat_map(|item| words(&item.head, "Pa")).collect();
+    let mut known = BTreeSet::new();
+    for start in ["/run/vfio-early", "/etc/vfio-early", "/usr/lib/vfio-early", "/usr/share/"] {
+        known.extend(literals(start));
+    }
+    let known: BTreeSet<String> = known.iter().map(|path| path.trim_end_matches('/').to_owned()).collect();
+    // A directory is named with what is in it.
+    let is_below = |path: &str, folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+    for path in &known {
+        let found = told.iter().any(|told| told == path || is_below(told, path));
+        assert!(found, "{path} is missing in vfio-early(8), FILES");
+    }
+    let makefile = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Makefile")).unwrap();
+    let lines = makefile.lines().skip_while(|line| !line.starts_with("INSTALLED")).skip(1);
+    let places: Vec<String> = lines
+        .take_while(|line| line.starts_with('\t'))
+        .map(|line| format!("/usr/{}", line.trim_end_matches(['\\', ' ']).rsplit(':').next().unwrap()))
+        .collect();
+    assert!(places.len() >= 13, "{places:?}");
+    for place in places.iter().filter(|place| place.contains("/systemd/") || place.contains("/udev/")) {
+        assert!(told.contains(place), "{place} is missing in vfio-early(8), FILES");
+    }
+    for path in &told {
+        let real = places.contains(path) || known.iter().any(|known| known == path || is_below(path, known));
+        assert!(real, "{path} in vfio-early(8), FILES: nobody makes or reads it");
+    }
+}
+
+#[test]
+fn metrics_and_features_are_those_that_are_printed() {
+    let page = page(PROGRAM);
+    let names = |title: &str| -> BTreeSet<String> {
+        part(&page, title).items.iter().flat_map(|item| words(&item.head, "Cm")).collect()
+    };
+    let (mut metrics, mut features) = (BTreeSet::new(), BTreeSet::new());
+    for (_, text) in sources() {
+        let found = text.split("page.metric(").skip(1).map(|rest| rest.split('"').nth(1).unwrap());
+        metrics.extend(found.map(|name| format!("vfio_early_{name}")));
+        let found = text.split("feature(&mut file, ").skip(1).map(|rest| match rest.split('"').nth(1).unwrap() {
+            name if rest.starts_with('"') => name,
+            _ if rest.starts_with("state") => "STATE",
+            _ => "claimed.VVVV-DDDD",
+        });
+        features.extend(found.map(|name| format!("vfio-early.{name}")));
+    }
+    assert!(metrics.len() > 5 && features.len() > 4, "{metrics:?} {features:?}");
+    assert_eq!(names("Metrics"), metrics);
+    assert_eq!(names("Features"), features);
+}
+
+#[test]
+fn examples_can_be_typed() {
+    let mut seen = 0;
+    for part in [page(PROGRAM), page(CONFIGURATION)].iter().flatten().filter(|part| part.section == "EXAMPLES") {
+        for line in &part.lines {
+            let line = line.strip_prefix(".Dl ").unwrap_or(line);
+            let mut words = line.split(['#', '>']).next().unwrap().split_whitespace();
+            if words.next() != Some("vfio-early") {
+                continue;
+            }
+            let words: Vec<&str> = words.collect();
+            let words = if words[0] == "--root" { &words[2..] } else { &words };
+            let commands = &words[..if words[0] == "rom" { 2 } else { 1 }];
+            let help = help(commands);
+            let known = [Usage::of_help(&help).options.into_iter().map(|(name, _)| vec![name]).collect(), told(&help)];
+            for option in words.iter().filter(|word| word.starts_with('-')) {
+                let found = known.iter().flatten().flatten().any(|name| name == option);
+                assert!(found, "{line}: {commands:?} has no {option}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 9, "only {seen} examples were found");
+}
