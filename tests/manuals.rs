@@ -86,7 +86,7 @@ impl Usage {
         let (mut flag, mut now) = (None, "");
         for word in lines.split_whitespace() {
             match (now, word) {
-                (_, "Fl" | "Ar") => now = word,
+                (_, "Fl" | "Ar" | "Cm") => now = word,
                 (_, "Oo" | "Oc" | "Op" | "Po" | "Pc" | "Pq" | "|" | ",") => usage.add(&mut flag, None),
                 (_, "...") => {}
                 ("Fl", name) => {
