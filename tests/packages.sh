@@ -42,8 +42,9 @@ said "make uninstall undoes make install"
 
 one=$(packaging/package deb)
 two=$(REVISION=2 packaging/package deb)
+dpkg-deb -c "$one" >"$work/files"
 for page in man8/vfio-early.8.gz man5/vfio-early.conf.5.gz; do
-	dpkg-deb -c "$one" | grep -q " \./usr/share/man/$page$" || fail "the .deb lacks the manual $page"
+	grep -q " \./usr/share/man/$page$" "$work/files" || fail "the .deb lacks the manual $page"
 done
 if command -v lintian >/dev/null; then
 	# Who publishes the package says who maintains it (MAINTAINER=).
