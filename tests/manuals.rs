@@ -295,6 +295,21 @@ fn metrics_and_features_are_those_that_are_printed() {
 }
 
 #[test]
+fn references_lead_somewhere() {
+    for name in [PROGRAM, CONFIGURATION] {
+        let page = page(name);
+        let headings: BTreeSet<&str> =
+            page.iter().flat_map(|part| [part.section.as_str(), part.title.as_str()]).collect();
+        let bodies =
+            page.iter().flat_map(|part| part.lines.iter().chain(part.items.iter().flat_map(|item| &item.body)));
+        for line in bodies.filter_map(|line| line.strip_prefix(".Sx ")) {
+            let heading = line.trim_end_matches([' ', '.', ',', ';', ':']);
+            assert!(headings.contains(heading), "{name}: there is no heading {heading}");
+        }
+    }
+}
+
+#[test]
 fn examples_can_be_typed() {
     let mut seen = 0;
     for part in [page(PROGRAM), page(CONFIGURATION)].iter().flatten().filter(|part| part.section == "EXAMPLES") {
