@@ -17,8 +17,8 @@ mod tree;
 mod verdict;
 
 use crate::pci::capability::ConfigSpace;
+use crate::pci::is_vfio_driver;
 use crate::pci::{Address, Class};
-use crate::plan::is_vfio_driver;
 
 pub use report::{Blocker, FunctionAcs, Group, Isolated, Reason};
 pub use text::sentence;

@@ -4,6 +4,7 @@
 mod address;
 pub mod capability;
 mod class;
+mod driver;
 mod hex;
 mod id;
 mod modalias;
@@ -12,6 +13,7 @@ mod path;
 
 pub use address::{Address, Slot};
 pub use class::Class;
+pub use driver::{is_vfio_driver, same_name};
 pub use id::{ExpectedId, IdPattern, Identity};
 pub use modalias::{ModaliasPattern, parse_modalias};
 pub use path::DevicePath;

@@ -2,18 +2,7 @@
 //! Which driver a claimed function shall end on.
 
 use crate::config::Driver;
-use crate::pci::{Identity, ModaliasPattern};
-
-/// Whether a driver is one that gives devices to guests: vfio-pci and its variants (`mlx5_vfio_pci`, `nvgrace-gpu-vfio-pci`).
-pub fn is_vfio_driver(driver: &str) -> bool {
-    driver.replace('-', "_").ends_with("vfio_pci")
-}
-
-/// Whether two names mean the same driver or module: to the kernel's modules `-` and `_` are equal.
-pub fn same_name(one: &str, other: &str) -> bool {
-    one.len() == other.len()
-        && one.bytes().zip(other.bytes()).all(|(a, b)| a == b || (matches!(a, b'-' | b'_') && matches!(b, b'-' | b'_')))
-}
+use crate::pci::{Identity, ModaliasPattern, same_name};
 
 /// The driver that the option `driver=` means for a function.
 pub(super) fn target(driver: &Driver, identity: &Identity, aliases: &[u8]) -> String {
@@ -63,11 +52,5 @@ mod tests {
         assert_eq!(variant_driver(aliases, &identity).as_deref(), Some("mlx5_vfio_pci"));
         assert_eq!(variant_driver(b"", &identity), None);
         assert_eq!(target(&Driver::Auto, &identity, b""), "vfio-pci");
-    }
-
-    #[test]
-    fn names_are_equal_as_modules_are() {
-        assert!(same_name("vfio-pci", "vfio_pci") && !same_name("vfio-pci", "vfio-pcx"));
-        assert!(is_vfio_driver("nvgrace-gpu-vfio-pci") && !is_vfio_driver("nvme"));
     }
 }

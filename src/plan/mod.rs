@@ -15,7 +15,8 @@ use crate::config::{Config, ConfigError, Iommu, OnFailure};
 use crate::pci::Address;
 use crate::picture::Picture;
 
-pub use driver::{is_vfio_driver, same_name, variant_driver, variant_modules};
+pub use crate::pci::{is_vfio_driver, same_name};
+pub use driver::{variant_driver, variant_modules};
 pub use entry::{Decision, Entry};
 pub use hand::{bind, join};
 pub use release::release;

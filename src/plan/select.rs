@@ -5,8 +5,8 @@ use crate::config::{Claim, Config, ConfigError, Driver, Selector, With};
 use crate::pci::Address;
 use crate::picture::{Device, Picture};
 
-use super::driver::{self, same_name};
 use super::{Decision, Entry};
+use super::{driver, same_name};
 
 /// Whether a claim names a device by the bridges above it, so that they have to be known.
 pub fn needs_chains(config: &Config) -> bool {

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The names of drivers.
+
+/// Whether a driver is one that gives devices to guests: vfio-pci and its variants (`mlx5_vfio_pci`, `nvgrace-gpu-vfio-pci`).
+pub fn is_vfio_driver(driver: &str) -> bool {
+    driver.replace('-', "_").ends_with("vfio_pci")
+}
+
+/// Whether two names mean the same driver or module: to the kernel's modules `-` and `_` are equal.
+pub fn same_name(one: &str, other: &str) -> bool {
+    one.len() == other.len()
+        && one.bytes().zip(other.bytes()).all(|(a, b)| a == b || (matches!(a, b'-' | b'_') && matches!(b, b'-' | b'_')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_equal_as_modules_are() {
+        assert!(same_name("vfio-pci", "vfio_pci") && !same_name("vfio-pci", "vfio-pcx"));
+        assert!(is_vfio_driver("nvgrace-gpu-vfio-pci") && !is_vfio_driver("nvme"));
+    }
+}
