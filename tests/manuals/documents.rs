@@ -181,6 +181,36 @@ fn words_of_the_source_are_told() {
     assert!(seen >= 17 && codes_seen >= 45, "{seen} words, {codes_seen} codes");
 }
 
+#[test]
+fn names_of_the_source_are_told() {
+    let page = page(PROGRAM);
+    let mut told: BTreeSet<String> = Guard::ALL.iter().map(|guard| guard.name().to_owned()).collect();
+    for (title, _) in STRUCTURES {
+        told.extend(fields(part(&page, title)).into_iter().flat_map(|field| field.words));
+    }
+    let mut seen = 0;
+    for (path, text) in sources() {
+        let in_plan = path.parent().unwrap().ends_with("src/plan");
+        if in_plan || path.ends_with("picture/iommu.rs") || path.ends_with("config/model.rs") {
+            for rest in text.split("pub fn name(").skip(1) {
+                for word in rest.split("\n    }\n").next().unwrap().split('"').skip(1).step_by(2) {
+                    assert!(told.contains(word), "{}: {word} is missing in vfio-early(8), JSON", path.display());
+                    seen += 1;
+                }
+            }
+        }
+        // The states that a claim may have on a running system.
+        if let Some((_, rest)) = text.split_once("const STATES: &[&str] = &[") {
+            let known: Vec<&str> = rest.split(']').next().unwrap().split('"').skip(1).step_by(2).collect();
+            let status = page.iter().find(|part| part.title.starts_with("status ")).unwrap();
+            let items: Vec<String> = status.items.iter().flat_map(|item| words(&item.head, "Cm")).collect();
+            assert_eq!(items, known, "vfio-early(8), status");
+            seen += 100;
+        }
+    }
+    assert!(seen > 120, "{seen}");
+}
+
 /// Holds documents against the manual.
 struct Reader {
     structures: BTreeMap<String, Vec<Field>>,
