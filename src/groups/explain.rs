@@ -7,10 +7,11 @@ use crate::pci::Address;
 
 use super::acs::Controls;
 use super::isolation::{Isolation, Lack, Why};
-use super::machine::{Machine, Node, Port};
+use super::machine::{Machine, Node};
 use super::order::{self, Pair};
+use super::port::Port;
 use super::regroup::share_an_id;
-use super::report::{Group, Reason, addresses};
+use super::report::{Group, Reason};
 use super::verdict::inside;
 
 /// The parameter that switches controls on; the kernel takes it once, its parts apart by `;`.
@@ -133,7 +134,7 @@ fn reason(machine: &Machine<'_>, kind: u64, subject: usize, lack: Option<Lack>, 
     }
     // Of what is below a bridge, the bridges are told only if there is nothing else.
     let ends: Vec<Pair> = devices.iter().filter(|pair| !machine.at(pair.1).is_bridge()).copied().collect();
-    let devices = addresses(machine, if kind == BRIDGE && !ends.is_empty() { &ends } else { devices });
+    let devices = machine.addresses(if kind == BRIDGE && !ends.is_empty() { &ends } else { devices });
     let slot = kind == SLOT;
     let _ = match kind {
         BRIDGE => write!(text, "{} {address} ", node.kind()),

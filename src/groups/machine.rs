@@ -6,62 +6,11 @@ use std::ops::Range;
 use crate::pci::capability::{ConfigSpace, PCI_EXPRESS, Unreadable};
 use crate::pci::{Address, Class};
 
-use super::isolation::{Isolation, isolation};
+use super::Function;
+use super::isolation::Isolation;
 use super::order::{self, Pair};
+use super::port::{Port, corrected};
 use super::quirks::{self, Alias};
-use super::{Function, Host};
-
-/// What a function is (PCI Express Base Specification, Device/Port Type).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Port {
-    /// Not known: its configuration space was not readable.
-    Unread,
-    /// Not a PCI Express function.
-    Conventional,
-    /// An endpoint, of the native or the legacy kind.
-    Endpoint,
-    /// A port of the root complex.
-    Root,
-    /// The port of a switch that points to the root.
-    Upstream,
-    /// A port of a switch that points away from the root.
-    Downstream,
-    /// A bridge from PCI Express to conventional PCI.
-    ToConventional,
-    /// A bridge from conventional PCI to PCI Express.
-    FromConventional,
-    /// An endpoint inside the root complex.
-    IntegratedEndpoint,
-    /// A root complex event collector.
-    EventCollector,
-    /// A type that no specification names yet.
-    Other,
-}
-
-impl Port {
-    fn from_flags(flags: u16) -> Self {
-        match (flags >> 4) & 0xf {
-            0 | 1 => Self::Endpoint,
-            4 => Self::Root,
-            5 => Self::Upstream,
-            6 => Self::Downstream,
-            7 => Self::ToConventional,
-            8 => Self::FromConventional,
-            9 => Self::IntegratedEndpoint,
-            10 => Self::EventCollector,
-            _ => Self::Other,
-        }
-    }
-
-    fn points_down(self) -> bool {
-        matches!(self, Self::Root | Self::Downstream)
-    }
-
-    /// Whether everything behind a bridge of this kind has one requester ID.
-    pub(super) fn shares_an_id(self) -> bool {
-        matches!(self, Self::ToConventional | Self::FromConventional | Self::Conventional)
-    }
-}
 
 /// One function with what its place in the machine says about it. Numbers are indices into [`Machine::nodes`].
 #[derive(Clone, Copy, Debug)]
@@ -171,7 +120,7 @@ pub(super) struct Machine<'a> {
 impl<'a> Machine<'a> {
     /// Indexes `functions`. An address that comes twice counts once; a bridge above that is nearer to the root than it can
     /// be is taken as not read, so that no walk to the root can loop.
-    pub(super) fn new(functions: &'a [Function], host: &Host<'_>) -> Self {
+    pub(super) fn new(functions: &'a [Function]) -> Self {
         let keyed = functions.iter().enumerate().map(|(index, function)| (key(function.address), index));
         let mut machine = Self { nodes: Vec::with_capacity(functions.len()), sys: Vec::new(), discovery: Vec::new() };
         for (key, index) in order::sort(keyed.collect()) {
@@ -193,14 +142,6 @@ impl<'a> Machine<'a> {
             let mut node = *machine.at(index);
             machine.place(&mut node);
             machine.classify(&mut node);
-            node.isolation = isolation(&machine, &node, host.amd_iommu);
-            let above =
-                node.parent.map_or(if node.orphan { None } else { Some(true) }, |parent| machine.at(parent).path);
-            node.path = match (node.isolation.holds(), above) {
-                (Some(false), _) | (_, Some(false)) => Some(false),
-                (Some(true), Some(true)) => Some(true),
-                _ => None,
-            };
             if let Some(parent) = node.parent.and_then(|parent| machine.nodes.get_mut(parent)) {
                 parent.carries = true;
             }
@@ -226,6 +167,11 @@ impl<'a> Machine<'a> {
     /// The address of the function with this index.
     pub(super) fn address(&self, index: usize) -> Address {
         self.at(index).function.address
+    }
+
+    /// The addresses of these functions.
+    pub(super) fn addresses(&self, members: &[Pair]) -> Vec<Address> {
+        members.iter().map(|(_, index)| self.address(*index)).collect()
     }
 
     /// The index of the function at this address.
@@ -300,15 +246,5 @@ fn express_flags(config: ConfigSpace<'_>) -> Result<Option<u16>, Unreadable> {
     match config.capability(PCI_EXPRESS)? {
         Some(offset) => config.u16(offset.saturating_add(2)).map(Some),
         None => Ok(None),
-    }
-}
-
-/// Some switches call their ports the wrong way round; the kernel corrects what cannot be (drivers/pci/probe.c,
-/// `set_pcie_port_type`).
-fn corrected(port: Port, above: Port) -> Port {
-    match port {
-        Port::Downstream if above.points_down() => Port::Upstream,
-        Port::Upstream if above == Port::Upstream => Port::Downstream,
-        _ => port,
     }
 }

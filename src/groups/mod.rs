@@ -5,10 +5,13 @@
 //! group whether its isolation is real and what made it as big as it is. Nothing here reads a machine.
 
 pub mod acs;
+mod describe;
 mod explain;
+mod isolate;
 mod isolation;
 mod machine;
 mod order;
+mod port;
 mod quirks;
 mod regroup;
 mod report;
@@ -97,9 +100,10 @@ pub struct Examination<'a> {
 
 /// Examines the groups of a machine: all its functions go in, in any order.
 pub fn examine<'a>(functions: &'a [Function], host: &Host<'_>) -> Examination<'a> {
-    let mut machine = Machine::new(functions, host);
+    let mut machine = Machine::new(functions);
+    isolate::isolate(&mut machine, host.amd_iommu);
     regroup::regroup(&mut machine);
-    let groups = report::groups(&machine, host);
+    let groups = describe::groups(&machine, host);
     Examination { machine, kernel: host.kernel, groups }
 }
 

@@ -5,7 +5,7 @@
 //! Facts from drivers/pci/quirks.c (`pci_dev_acs_enabled`, the DMA alias fixups) as released in the kernel named with each
 //! row, in the kernel's order: the first row that applies decides.
 
-use super::machine::Port;
+use super::port::Port;
 
 /// Why a function counts as isolated, or not, without an ACS capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 //! The kernel's grouping, recomputed: `pci_device_group` (drivers/iommu/iommu.c, the same in Linux 6.1, 6.12) with
 //! `pci_for_each_dma_alias` (drivers/pci/search.c), function after function in the order of discovery.
 
-use super::machine::{Machine, Port};
+use super::machine::Machine;
+use super::port::Port;
 use super::{order, quirks};
 
 /// Something on the way was not readable.

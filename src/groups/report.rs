@@ -4,10 +4,7 @@
 use crate::json::{Json, fields, words};
 use crate::pci::Address;
 
-use super::acs::{Acs, Controls};
-use super::machine::Machine;
-use super::order::{self, Pair};
-use super::{Host, explain, verdict};
+use super::acs::Controls;
 
 impl Json for Address {
     fn json(&self, out: &mut String) {
@@ -128,80 +125,4 @@ impl Group {
     pub fn is_wanted(&self, only: &[Address]) -> bool {
         only.is_empty() || self.devices.iter().any(|device| only.contains(device))
     }
-}
-
-/// The groups that /sys has, by number.
-pub(super) fn groups(machine: &Machine<'_>, host: &Host<'_>) -> Vec<Group> {
-    let computed = machine.nodes.iter().enumerate();
-    let computed = computed.filter_map(|(index, node)| Some((order::number(node.group?), index)));
-    let computed = order::sort(computed.collect());
-    let slots = explain::isolated_slots(machine);
-    let mut groups: Vec<Group> = Vec::new();
-    for members in machine.sys.chunk_by(|one, other| one.0 == other.0) {
-        groups.push(group(machine, host, &computed, &slots, members));
-    }
-    for (id, domain) in host.types {
-        let group = groups.binary_search_by_key(id, |group| group.id).ok().and_then(|at| groups.get_mut(at));
-        if let Some(group) = group {
-            group.r#type = Some(domain.clone());
-        }
-    }
-    groups
-}
-
-/// The addresses of these members.
-pub(super) fn addresses(machine: &Machine<'_>, members: &[Pair]) -> Vec<Address> {
-    members.iter().map(|(_, index)| machine.address(*index)).collect()
-}
-
-/// One group of /sys. `computed`: the recomputed groups of all functions.
-fn group(machine: &Machine<'_>, host: &Host<'_>, computed: &[Pair], slots: &[Address], members: &[Pair]) -> Group {
-    let (mut blockers, mut acs) = (Vec::new(), Vec::new());
-    // The recomputed groups of the members, and everything that is in one of them.
-    let (mut parts, mut together) = (Vec::new(), Vec::new());
-    for (_, index) in members {
-        let node = machine.at(*index);
-        let device = node.function.address;
-        if let Some(driver) = node.function.blocking_driver() {
-            blockers.push(Blocker { device, driver: driver.to_owned() });
-        }
-        if let Ok(Some(Acs { implemented, enabled })) = Acs::read(node.config(), false) {
-            acs.push(FunctionAcs { device, implemented, enabled });
-        }
-        parts.push((order::number(node.group.unwrap_or_default()), 0));
-        together.push((0, *index));
-    }
-    let parts = order::sort(parts);
-    for (part, _) in &parts {
-        together.extend(order::with(computed, *part).iter().map(|(_, index)| (0, *index)));
-    }
-    let together = order::sort(together);
-    // The members come from one recomputed group, or from several; there may be more in those.
-    let larger = together.len() > members.len();
-    let isolated = match verdict::verdict(machine, members) {
-        Isolated::Unknown => Isolated::Unknown,
-        _ if larger && host.acs_override => Isolated::Override,
-        _ if larger => Isolated::No,
-        isolated => isolated,
-    };
-    let mut group = Group {
-        id: members.first().and_then(|pair| u32::try_from(pair.0).ok()).unwrap_or(u32::MAX),
-        r#type: None,
-        devices: addresses(machine, members),
-        viable: blockers.is_empty(),
-        blockers,
-        isolated,
-        explanation: Vec::new(),
-        recomputed: Vec::new(),
-        parameter: None,
-        isolated_slots: Vec::new(),
-        acs,
-    };
-    if larger || parts.len() > 1 {
-        for (part, _) in &parts {
-            group.recomputed.push(addresses(machine, order::with(computed, *part)));
-        }
-    }
-    explain::explain(machine, &together, slots, &mut group);
-    group
 }
