@@ -213,14 +213,14 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("claim pci:é", "`pci:é`: expected a modalias pattern such as pci:v000010DEd*bc03*"),
     (
         "claim 01:00.0 01:00.1",
-        "`01:00.1`: expected an option, NAME=VALUE with one of id, match, with, driver, rom or allow",
+        "`01:00.1`: expected an option, NAME=VALUE with one of id, match, with, driver, rom, reset or allow",
     ),
     (
         "claim 01:00.0 wiht=group",
-        "unknown option `wiht` (did you mean `with`?); expected id, match, with, driver, rom or allow",
+        "unknown option `wiht` (did you mean `with`?); expected id, match, with, driver, rom, reset or allow",
     ),
-    ("claim 01:00.0 colour=red", "unknown option `colour`; expected id, match, with, driver, rom or allow"),
-    ("claim 01:00.0 =", "unknown option ``; expected id, match, with, driver, rom or allow"),
+    ("claim 01:00.0 colour=red", "unknown option `colour`; expected id, match, with, driver, rom, reset or allow"),
+    ("claim 01:00.0 =", "unknown option ``; expected id, match, with, driver, rom, reset or allow"),
     ("claim 01:00.0 with=all", "`with=all`: expected functions, group or none"),
     ("claim 01:00.0 with=", "`with=`: expected functions, group or none"),
     ("claim 10de:1e04 match=two", "`match=two`: expected one or all"),
@@ -246,6 +246,12 @@ const WRONG_LINES: &[(&str, &str)] = &[
         "claim 01:00.0 allow=storage+rmr",
         "`allow=storage+rmr`: unknown guard `rmr` (did you mean `rmrr`?); expected storage, in-use, last-display or rmrr",
     ),
+    (
+        "claim 01:00.0 reset=flr+buss",
+        "`reset=flr+buss`: unknown reset method `buss` (did you mean `bus`?); expected device_specific, acpi, flr, \
+         af_flr, pm, bus or cxl_bus",
+    ),
+    ("claim 01:00.0 reset=bus+flr+bus", "`reset=bus+flr+bus`: `bus` is named twice"),
     ("claim 01:00.0 allow=", "`allow=`: unknown guard ``; expected storage, in-use, last-display or rmrr"),
     ("claim 01:00.0 with=none with=none", "`with=` is given twice, expected it once"),
     (
@@ -666,12 +672,16 @@ fn the_tables_say_what_the_parser_takes() {
             with: Some(With::Group),
             driver: Driver::Auto,
             save_rom: true,
+            reset: vec!["flr", "bus"],
             allow: vec![Guard::InUse, Guard::Rmrr],
         },
         adopted: false,
     };
     let printed = claim.to_string();
-    assert_eq!(printed, "claim 10de:1e04 id=10de:1e04 match=all with=group driver=auto rom=save allow=in-use+rmrr");
+    assert_eq!(
+        printed,
+        "claim 10de:1e04 id=10de:1e04 match=all with=group driver=auto rom=save reset=flr+bus allow=in-use+rmrr"
+    );
     let names: Vec<_> = printed.split(' ').filter_map(|word| word.split_once('=')).map(|(name, _)| name).collect();
     assert_eq!(names, OPTIONS.iter().map(|word| word.name).collect::<Vec<_>>(), "an option that is not printed");
 }

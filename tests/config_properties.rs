@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use proptest::sample::select;
 use vfio_early::config::{
-    Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, Reader, Selector,
-    Settings, With, words,
+    Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, RESET_METHODS, Reader,
+    Selector, Settings, With, words,
 };
 
 /// Pieces that a line may be made of: what the parser knows, and what it nearly knows.
@@ -34,6 +34,9 @@ const PIECES: &[&str] = &[
     "match",
     "with",
     "driver",
+    "reset",
+    "flr",
+    "bus",
     "allow",
     "one",
     "all",
@@ -132,10 +135,10 @@ fn options() -> impl Strategy<Value = Options> {
         any::<bool>(),
         proptest::option::of(select(vec![With::Functions, With::Group, With::None])),
         driver,
-        any::<bool>(),
+        (any::<bool>(), proptest::sample::subsequence(RESET_METHODS, 0..=RESET_METHODS.len()).prop_shuffle()),
         proptest::sample::subsequence(guards, 0..=count),
     )
-        .prop_map(|(id, all, with, driver, save_rom, allow)| Options {
+        .prop_map(|(id, all, with, driver, (save_rom, reset), allow)| Options {
             id: id.map(|(one, other, subsystem)| {
                 let id = format!("{one}:{other}");
                 if subsystem { format!("{id}:{other}:{one}") } else { id }.parse().unwrap()
@@ -144,6 +147,7 @@ fn options() -> impl Strategy<Value = Options> {
             with,
             driver,
             save_rom,
+            reset,
             allow,
         })
 }

@@ -241,5 +241,8 @@ fn let_go(step: &Step, failures: &BTreeMap<Address, String>) -> bool {
 /// Whether a claim fails when this step does. What only helps may fail; the read-back decides in the end. A failed probe
 /// counts: where a module's own probe of the device hangs, the link is there already, and only our probe shows it.
 fn is_essential(op: &Op) -> bool {
-    !matches!(op, Op::PowerUp | Op::ReleaseFramebuffer { .. } | Op::PowerControl(_) | Op::LoadFor(_))
+    !matches!(
+        op,
+        Op::PowerUp | Op::ReleaseFramebuffer { .. } | Op::PowerControl(_) | Op::LoadFor(_) | Op::ResetMethod { .. }
+    )
 }

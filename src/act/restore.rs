@@ -50,6 +50,16 @@ fn give_back(run: &mut Run<'_>, entry: &Entry, address: Address) {
             twice(run, address, Op::Probe);
         }
     }
+    let reset = run.done.iter().find_map(|done| match &done.step.op {
+        Op::ResetMethod { methods, before } if done.step.device == Some(address) => {
+            let set = done.result == StepResult::Ok || run.stuck.contains(&address);
+            set.then(|| Op::ResetMethod { methods: before.clone(), before: methods.clone() })
+        }
+        _ => None,
+    });
+    if let Some(op) = reset {
+        twice(run, address, op);
+    }
     let control =
         run.plan.steps.iter().find(|step| step.device == Some(address) && matches!(step.op, Op::PowerControl(_)));
     if let Some(step) = control {

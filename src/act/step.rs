@@ -21,6 +21,15 @@ pub(super) fn perform(door: &dyn Door, step: &Step, behind: bool) -> Result<(), 
         Op::SaveRom(_) => Ok(()),
         Op::PowerUp => wake(door, address),
         Op::Override(name) => write(&path("driver_override"), &format!("{}\n", registered(door, name))),
+        Op::ResetMethod { methods, .. } => {
+            let path = path("reset_method");
+            // What counts is what it says then.
+            let set = |error: Error| match door::text(door, &path) {
+                Ok(now) if now == *methods && !error.is_timeout() => Ok(()),
+                _ => Err(error),
+            };
+            write(&path, methods).or_else(set)
+        }
         Op::Load(name) => load(door, name),
         Op::LoadFor(modalias) => door.load(modalias),
         Op::ReleaseFramebuffer { device, driver } => {

@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::act::{self, Outcome};
+use crate::act::{self, Outcome, StepResult};
 use crate::config::{self, Config, ConfigError, Extent};
 use crate::door::{Door, Error, Lock};
 use crate::pci::Address;
 use crate::picture::{Device, Picture};
-use crate::plan::{self, Decision, Op, Plan, Severity};
+use crate::plan::{self, Decision, Op, Plan, Problem, Severity};
 use crate::report::{self, Level, json};
 
 use super::arguments;
@@ -201,6 +201,8 @@ fn describe(config: &Config, picture: &Picture, plan: &Plan, outcome: Option<&Ou
         }
     }
     let mut problems = json::problems(config, &plan.problems);
+    let unmet = outcome.map(|outcome| unmet(plan, outcome)).unwrap_or_default();
+    problems.extend(json::problems(config, &unmet));
     for claim in claims.iter().filter(|claim| claim.state == "failed") {
         problems.push(json::ProblemEntry {
             severity: Severity::Error.name().to_owned(),
@@ -226,6 +228,21 @@ fn describe(config: &Config, picture: &Picture, plan: &Plan, outcome: Option<&Ou
     }
 }
 
+/// What was asked for besides the driver, and was not had, of the devices that are on their driver.
+fn unmet(plan: &Plan, outcome: &Outcome) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let claimed = plan.entries.iter().zip(&outcome.endings).filter(|(_, ending)| ending.failure.is_none());
+    for (entry, _) in claimed {
+        for done in outcome.steps.iter().filter(|done| done.step.device.is_some() && done.step.device == entry.device) {
+            if let (Op::ResetMethod { methods, .. }, StepResult::Failed(why)) = (&done.step.op, &done.result) {
+                let message = format!("reset={}: {why}; it is claimed all the same", methods.replace(' ', "+"));
+                problems.push(Problem::error("reset", entry.device, message).of(entry.claim));
+            }
+        }
+    }
+    problems
+}
+
 fn exit_of(plan: &Plan, report: &json::Report, denied: bool) -> Exit {
     let held = |claim: &json::Claim| match claim.state.as_str() {
         "claimed" | "released" => true,
@@ -233,7 +250,7 @@ fn exit_of(plan: &Plan, report: &json::Report, denied: bool) -> Exit {
     };
     if plan.unprotected {
         Exit::Unprotected
-    } else if report.claims.iter().all(held) {
+    } else if report.claims.iter().all(held) && report.problems.iter().all(|problem| problem.severity != "error") {
         Exit::Ok
     } else if denied {
         Exit::System
@@ -311,7 +328,10 @@ fn text(plan: &Plan, report: &json::Report) -> String {
             text.push_str(&layout::wrap(&format!("                {}", rom.text()), "                "));
         }
     }
-    let notes = report.problems.iter().filter(|problem| problem.severity == "warning" || problem.device.is_none());
+    let notes = report
+        .problems
+        .iter()
+        .filter(|problem| problem.severity == "warning" || problem.device.is_none() || problem.code == "reset");
     for problem in notes.filter(|problem| problem.code != "missing") {
         text.push_str(&layout::wrap(&format!("{}: {}", problem.severity, problem.message), "  "));
     }

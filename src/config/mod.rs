@@ -18,7 +18,7 @@ pub use model::{
 };
 pub use reader::Reader;
 pub use selector::Selector;
-pub use table::{DIRECTIVES, OPTIONS, SETTINGS, Word};
+pub use table::{DIRECTIVES, OPTIONS, RESET_METHODS, SETTINGS, Word};
 
 use crate::door::Door;
 use problems::Problems;

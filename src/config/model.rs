@@ -78,6 +78,9 @@ pub struct Options {
     pub driver: Driver,
     /// `rom=save`: the option ROM is saved first.
     pub save_rom: bool,
+    /// `reset=`: the ways to reset it, by the kernel's names and in the order in which it shall try them; empty: as they
+    /// are. For what a claim selects, and for what comes along as far as it has all of them.
+    pub reset: Vec<&'static str>,
     /// `allow=`: guards that are lifted, sorted.
     pub allow: Vec<Guard>,
 }

@@ -40,6 +40,9 @@ impl Display for Options {
         if self.save_rom {
             f.write_str(" rom=save")?;
         }
+        if !self.reset.is_empty() {
+            write!(f, " reset={}", self.reset.join("+"))?;
+        }
         for (guard, before) in self.allow.iter().zip(std::iter::once(" allow=").chain(std::iter::repeat("+"))) {
             write!(f, "{before}{}", guard.name())?;
         }

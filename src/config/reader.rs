@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use super::problems::Problems;
-use super::table::{DIRECTIVES, OPTIONS, SETTINGS, Word, find, list, names, quote, unknown};
+use super::table::{DIRECTIVES, OPTIONS, RESET_METHODS, SETTINGS, Word, find, list, names, quote, unknown};
 use super::{
     Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, Selector, Settings, With,
 };
@@ -140,6 +140,7 @@ fn option(options: &mut Options, word: &str) -> Result<&'static Word, String> {
         ("driver", _) => options.driver = driver(value).map_err(|error| wrong(&error))?,
         ("rom", "save") => options.save_rom = true,
         ("rom", "none") => options.save_rom = false,
+        ("reset", _) => options.reset = resets(value).map_err(|error| wrong(&error))?,
         ("allow", _) => options.allow = guards(value).map_err(|error| wrong(&error))?,
         _ => return Err(wrong(&format!("expected {}", choices(row)))),
     }
@@ -171,6 +172,19 @@ fn guards(value: &str) -> Result<Vec<Guard>, String> {
         }
     }
     Ok(liftable.into_iter().filter(|guard| value.split('+').any(|name| name == guard.name())).collect())
+}
+
+/// Reset methods joined by `+`, in their order.
+fn resets(value: &str) -> Result<Vec<&'static str>, String> {
+    let mut methods = Vec::new();
+    for name in value.split('+') {
+        match RESET_METHODS.iter().find(|method| **method == name) {
+            Some(method) if methods.contains(method) => return Err(format!("`{method}` is named twice")),
+            Some(method) => methods.push(*method),
+            None => return Err(unknown("reset method", name, RESET_METHODS)),
+        }
+    }
+    Ok(methods)
 }
 
 /// Takes in a setting's value; what was expected, if it is another.

@@ -25,8 +25,12 @@ pub const OPTIONS: &[Word] = &[
     Word { name: "with", values: "functions|group|none", help: "what is claimed along with a selected device" },
     Word { name: "driver", values: "vfio-pci|auto|NAME", help: "the driver that the device shall end on" },
     Word { name: "rom", values: "save|none", help: "whether the option ROM is saved before the device is touched" },
+    Word { name: "reset", values: "METHOD[+METHOD...]", help: "how the device is reset, in the order of the tries" },
     Word { name: "allow", values: "GUARD[+GUARD...]", help: "guards that are lifted for this claim" },
 ];
+
+/// What a kernel may call a way to reset a device (drivers/pci/pci.c, `pci_reset_fn_methods`).
+pub const RESET_METHODS: &[&str] = &["device_specific", "acpi", "flr", "af_flr", "pm", "bus", "cxl_bus"];
 
 /// The settings.
 pub const SETTINGS: &[Word] = &[

@@ -6,7 +6,7 @@ use crate::groups::{self, Isolated};
 use crate::pci::Address;
 use crate::picture::{Detail, Device, Picture};
 
-use super::{Decision, Entry, Plan, Problem, State, Verdict, is_vfio_driver};
+use super::{Decision, Entry, Plan, Problem, State, Verdict, adjust, is_vfio_driver};
 
 /// How many uses of a device are told one by one.
 const MOST_USES: usize = 3;
@@ -156,6 +156,8 @@ pub(super) fn problems(config: &Config, picture: &Picture, plan: &Plan) -> Vec<P
             Decision::Take | Decision::Done => {
                 let catch = entry.device.and_then(|address| boot_display(config, picture, address));
                 problems.extend(catch.map(|problem| problem.of(entry.claim)));
+                let detail = entry.device.and_then(|address| picture.device(address)?.detail.as_ref());
+                problems.extend(detail.and_then(|detail| adjust::problem(config, entry, detail)));
             }
         }
     }

@@ -2,6 +2,7 @@
 //! One decision: from the configuration and the picture to what is to be done, in order. A pure function; nothing here
 //! touches a machine, and a dry run prints exactly this.
 
+mod adjust;
 mod driver;
 mod entry;
 mod guards;

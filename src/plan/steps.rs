@@ -2,7 +2,8 @@
 //! From decisions to steps, in order.
 //!
 //! An option ROM is saved while nothing has touched its device. Overrides come next, for all devices: from then on no
-//! other driver binds them, whatever is loaded at the same time. Then each module, once. Only then, when it is sure that
+//! other driver binds them, whatever is loaded at the same time. Reset methods are set while the device is awake for sure:
+//! vfio-pci lets it sleep, and older kernels then ask it in vain what it has. Then each module, once. Only then, when it is sure that
 //! there is a driver to go to, wrong drivers are detached and the devices probed: where the module is missing from the
 //! image, nothing has been taken away from anybody.
 
@@ -10,7 +11,7 @@ use crate::config::{Config, Framebuffer};
 use crate::pci::Address;
 use crate::picture::{Detail, Picture};
 
-use super::{Decision, Entry, same_name};
+use super::{Decision, Entry, adjust, same_name};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,13 @@ pub enum Op {
     SaveRom(String),
     /// Write this driver's name to driver_override.
     Override(String),
+    /// Write these names to reset_method.
+    ResetMethod {
+        /// The methods, in the order in which the kernel shall try them, parted by blanks.
+        methods: String,
+        /// What to write where the device is given back.
+        before: String,
+    },
     /// Load the module of this driver.
     Load(String),
     /// Load the modules that want a device with this modalias.
@@ -64,6 +72,7 @@ impl Op {
             Self::PowerUp => "power-up",
             Self::SaveRom(_) => "save-rom",
             Self::Override(_) => "override",
+            Self::ResetMethod { .. } => "reset-method",
             Self::Load(_) | Self::LoadFor(_) => "load",
             Self::ReleaseFramebuffer { .. } => "release-framebuffer",
             Self::Detach(_) => "detach",
@@ -88,6 +97,7 @@ impl Op {
             | Self::PowerControl(name)
             | Self::Rebind(name) => name,
             Self::ReleaseFramebuffer { device, .. } => device,
+            Self::ResetMethod { methods, .. } => methods,
             Self::RestoreOverride(name) => name.as_deref().unwrap_or(""),
             Self::PowerUp | Self::Probe | Self::VerifyReleased(_) => "",
         }
@@ -104,16 +114,23 @@ pub(super) fn steps(config: &Config, picture: &Picture, entries: &[Entry]) -> Ve
         let step = |op: Op| Step { device: Some(device.address), op };
         let save = entry.saves_rom(config, device).then(|| crate::picture::rom_path(device.address));
         let save = save.filter(|path| !picture.saved_roms.iter().any(|name| path.ends_with(name)));
-        if entry.decision == Decision::Done {
-            first.extend(save.map(|path| step(Op::SaveRom(path))));
-            continue;
-        }
         let target = entry.target.as_str();
         let nothing = Detail::default();
         let detail = device.detail.as_ref().unwrap_or(&nothing);
-
+        let reset = config.claims.get(entry.claim).and_then(|claim| adjust::reset(&claim.options, entry, detail));
         let bound = detail.driver.as_deref().is_some_and(|driver| same_name(driver, target));
-        let asleep = !bound && detail.power_state.as_deref() == Some("D3cold");
+        let cold = detail.power_state.as_deref() == Some("D3cold");
+        let control = detail.power_control.as_ref().filter(|control| cold && *control != "on");
+        if entry.decision == Decision::Done {
+            first.extend(save.map(|path| step(Op::SaveRom(path))));
+            if let Some(reset) = reset {
+                first.extend(cold.then(|| step(Op::PowerUp)));
+                first.push(step(reset));
+                first.extend(control.map(|control| step(Op::PowerControl(control.clone()))));
+            }
+            continue;
+        }
+        let asleep = !bound && cold;
         if asleep {
             first.push(step(Op::PowerUp));
         }
@@ -121,6 +138,7 @@ pub(super) fn steps(config: &Config, picture: &Picture, entries: &[Entry]) -> Ve
         if !detail.driver_override.as_deref().is_some_and(|name| same_name(name, target)) {
             first.push(step(Op::Override(target.to_owned())));
         }
+        first.extend(reset.map(step));
         if bound {
             // Its driver without an override: the next rescan could give it to another.
             continue;
@@ -139,9 +157,7 @@ pub(super) fn steps(config: &Config, picture: &Picture, entries: &[Entry]) -> Ve
         }
         then.push(step(Op::Probe));
         then.push(step(Op::Verify(target.to_owned())));
-        if let (true, Some(control)) = (asleep, detail.power_control.as_ref().filter(|control| *control != "on")) {
-            then.push(step(Op::PowerControl(control.clone())));
-        }
+        then.extend(control.map(|control| step(Op::PowerControl(control.clone()))));
     }
     let loads = modules.into_iter().map(|module| Step { device: None, op: Op::Load(module.to_owned()) });
     first.into_iter().chain(loads).chain(then).collect()

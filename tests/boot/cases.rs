@@ -119,6 +119,11 @@ exec 7>&-
 ask engines vfio-early status --format prometheus
 ";
 
+/// The reset methods of the two network cards.
+const RESETS: &str = "\
+for card in 02 03; do ask resets-$card cat /sys/bus/pci/devices/0000:$card:00.0/reset_method; done
+";
+
 /// Whether a snapshot of the guest says what the guest says.
 const SNAPSHOT: &str = "\
 echo '@@ snapshot'
@@ -153,9 +158,18 @@ fn claims() -> Vec<Case> {
         },
         Case {
             name: "twins",
-            about: "one of two network cards with the same ID, by address",
-            configuration: "claim 0000:03:00.0\n",
-            expect: Expect::Boot(Picture { claimed: &["0000:03:00.0"], ..Picture::default() }),
+            about: "one of two network cards with the same ID, by address, and reset in another way than its twin",
+            configuration: "claim 0000:03:00.0 reset=bus+pm\n",
+            overlay: &[("lab/more", RESETS)],
+            expect: Expect::Boot(Picture {
+                claimed: &["0000:03:00.0"],
+                told: &[
+                    ("resets-02", "pm bus"),
+                    ("resets-03", "bus pm"),
+                    ("report", "\"op\":\"reset-method\",\"value\":\"bus pm\",\"result\":\"ok\""),
+                ],
+                ..Picture::default()
+            }),
             ..usual()
         },
         Case {
@@ -364,12 +378,14 @@ fn refusals() -> Vec<Case> {
         },
         Case {
             name: "one-refused",
-            about: "a refused claim does not stop the next one",
-            configuration: "claim 02:00.0 id=10de:1e04\nclaim 03:00.0\n",
+            about: "a refused claim does not stop the next one, nor does a way to reset that the device does not have",
+            configuration: "claim 02:00.0 id=10de:1e04\nclaim 03:00.0 reset=bus+flr\n",
+            overlay: &[("lab/more", RESETS)],
             expect: Expect::Boot(Picture {
                 claimed: &["0000:03:00.0"],
                 status: 1,
-                says: &["10de:1e04"],
+                says: &["10de:1e04", "reset=bus+flr: cannot write", "reset=bus+flr: 0000:03:00.0 lists pm bus"],
+                told: &[("resets-03", "pm bus")],
                 ..Picture::default()
             }),
             ..usual()

@@ -8,7 +8,7 @@ use vfio_early::cli::{Claimed, Failure, claim};
 use vfio_early::config::{self, Config, OnFailure};
 use vfio_early::door::Door;
 use vfio_early::pci::{Address, Slot};
-use vfio_early::plan::Decision;
+use vfio_early::plan::{self, Decision};
 
 use crate::simulated::{Entry, Fault, Machine, Probe};
 
@@ -20,6 +20,8 @@ pub(super) struct Case {
     pub(super) name: String,
     /// As it stands before a run.
     pub(super) machine: Machine,
+    /// Its configuration; nothing where that is not accepted.
+    pub(super) config: Config,
     /// What `--device` says.
     pub(super) scope: Vec<Address>,
     /// Slots are given back.
@@ -76,6 +78,7 @@ impl Case {
                 unwanted.map(|((_, device), how)| (device.clone(), matches!(how, Probe::FailOnce(_)))).collect()
             }),
             reference: None,
+            config,
             machine,
         };
         let reference = case.run(None);
@@ -121,6 +124,14 @@ impl Run {
         let Ok(claimed) = &self.result else { return Vec::new() };
         let taken = claimed.plan.entries.iter().filter(|entry| entry.decision == Decision::Take);
         taken.filter_map(|entry| Some((entry.device?, entry.target.clone()))).collect()
+    }
+
+    /// Whether a function is to end on its driver, or is there already.
+    pub(super) fn holds(&self, device: &str) -> bool {
+        let Ok(claimed) = &self.result else { return false };
+        let holding =
+            |entry: &plan::Entry| entry.decision.holds() && entry.device.is_some_and(|a| a.to_string() == device);
+        claimed.plan.entries.iter().any(holding)
     }
 
     /// The slots of the functions that are to be taken.

@@ -80,8 +80,18 @@ fn draw() -> impl Strategy<Value = Draw> {
         "00:%.0/00.0",
         "pci:v000010DEd*",
     ];
-    let options =
-        ["", "with=group", "with=none", "with=functions", "driver=auto", "id=10de:1e04", "allow=last-display+storage"];
+    let options = [
+        "",
+        "with=group",
+        "with=none",
+        "with=functions",
+        "driver=auto",
+        "id=10de:1e04",
+        "allow=last-display+storage",
+        "reset=bus",
+        "reset=pm",
+        "reset=bus+flr with=functions",
+    ];
     let settings = ["", "", "set on-failure keep\n", "set framebuffer release\n", "set iommu optional\n"];
     let wish = (0_usize..5, prop::sample::select(forms.to_vec()), prop::sample::select(options.to_vec()));
     let how = prop_oneof![

@@ -112,6 +112,19 @@ pub(super) fn all() -> Vec<Case> {
         "the boot display, its frame buffer released",
         taken(desktop("claim 01:00.0\nset framebuffer release\n")).boot_display("0000:01:00.0"),
     ));
+    let resets = "claim 01:00.0 reset=bus+flr\nclaim 02:00.0 reset=bus\nclaim 04:00.0 reset=pm+bus\n";
+    let with_resets = |mut builder: Builder| {
+        // A function that comes along and has another way; a function without any; one that is claimed already, and asleep.
+        builder.attribute("0000:01:00.3", "reset_method", "pm bus").attribute("0000:02:00.1", "reset_method", "");
+        builder.loaded("vfio_pci").attribute("0000:04:00.0", "reset_method", "pm bus flr").with(|state| {
+            state.sleep.insert("0000:04:00.0".to_owned(), "D3cold");
+            state.claim("0000:04:00.0", "vfio-pci");
+        });
+        builder
+    };
+    cases.push(case("reset methods", &with_resets(taken(desktop(resets)))));
+    let failing = with_resets(probe(taken(desktop(resets)), "vfio-pci", "0000:01:00.1", Probe::Fail(Errno::EIO)));
+    cases.push(case("reset methods of a slot that is given back", &failing));
     cases.push(Case::new("only one device", taken(desktop(BOTH)).start(), &["0000:02:00.0"]));
     cases
 }

@@ -2,6 +2,7 @@
 //! What the program promises, whatever the machine does. The program is the real one, from the configuration to the
 //! report; only the machine is simulated.
 
+mod adjusted;
 mod bounded;
 mod by_hand;
 mod case;

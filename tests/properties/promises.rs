@@ -5,7 +5,7 @@ use vfio_early::cli::Exit;
 use vfio_early::door::{Node, Operation};
 use vfio_early::json::FromJson;
 use vfio_early::pci::Address;
-use vfio_early::plan::same_name;
+use vfio_early::plan::{Op, same_name};
 use vfio_early::report::{self, json};
 
 use super::case::{Case, Drivers, Run, drivers};
@@ -24,6 +24,7 @@ pub(super) fn broken(case: &Case, run: &Run, fault: Option<&Fault>) -> Broken {
     only_what_is_planned_is_written(case, run, &mut broken);
     the_report_is_true(run, fault, &mut broken);
     nothing_hangs_for_ever(run, &mut broken);
+    resets_are_as_asked_or_told(case, run, fault, &mut broken);
     no_device_is_lost(case, run, fault, &mut broken);
     roms_are_switched_off(run, fault, &mut broken);
     if let Some(fault) = fault {
@@ -112,7 +113,8 @@ fn only_what_is_planned_is_written(case: &Case, run: &Run, broken: &mut Broken) 
                 _,
                 ["sys", "bus", "pci", "devices", device, "rom" | "enable"]
                 | ["sys", "bus", "pci", "devices", device, "power", "control"],
-            ) => is_planned(device),
+            ) => is_planned(device) || wakes(run, device),
+            (_, ["sys", "bus", "pci", "devices", device, "reset_method"]) => run.holds(device),
             (_, ["dev", "kmsg"]) => true,
             (_, ["sys", "bus", "pci", "devices", device, "driver_override"]) => {
                 let name = value.trim_end();
@@ -142,6 +144,12 @@ fn only_what_is_planned_is_written(case: &Case, run: &Run, broken: &mut Broken) 
             broken.push(format!("the override of {device}, which nobody claimed, has changed"));
         }
     }
+}
+
+/// Whether a function that is on its driver already has to be woken.
+fn wakes(run: &Run, device: &str) -> bool {
+    let steps = run.result.iter().flat_map(|claimed| &claimed.plan.steps);
+    steps.into_iter().any(|step| step.op == Op::PowerUp && step.device.is_some_and(|name| name.to_string() == device))
 }
 
 fn is_boot_display(case: &Case, address: Address) -> bool {
@@ -181,7 +189,9 @@ fn the_report_is_true(run: &Run, fault: Option<&Fault>, broken: &mut Broken) {
             other => broken.push(format!("{device}: the state {other} makes no sense after a run")),
         }
     }
-    let all = report.claims.iter().all(|claim| claim.state == "claimed");
+    // What was asked for besides the driver counts too.
+    let met = report.problems.iter().all(|problem| problem.severity == "warning");
+    let all = met && report.claims.iter().all(|claim| claim.state == "claimed");
     let status = match (claimed.plan.unprotected, all, &claimed.unsaved) {
         (true, _, _) => Exit::Unprotected,
         (_, false, _) => Exit::NotHeld,
@@ -234,6 +244,7 @@ fn belongs(entry: &Entry, step: &json::Step) -> bool {
         "override" | "restore-override" => own("driver_override") && same_name(value, &step.value),
         "power-up" => own("power/control") && value == "on",
         "save-rom" => ["rom", "enable", "power/control"].into_iter().any(own) || entry.object == step.value,
+        "reset-method" => own("reset_method") && value == step.value,
         "power-control" => own("power/control") && value == step.value,
         "probe" => entry.object == "/sys/bus/pci/drivers_probe" && value == device,
         "detach" => of_driver("/unbind"),
@@ -253,8 +264,9 @@ fn steps_are_true(run: &Run, report: &json::Report, broken: &mut Broken) {
         }
     }
     for step in report.steps.iter().filter(|step| step.result == "ok" && step.op != "verify") {
-        let done =
-            changes().any(|entry| belongs(entry, step) && (entry.ok || step.op == "load" || step.op == "detach"));
+        let done = changes().any(|entry| {
+            belongs(entry, step) && (entry.ok || ["load", "detach", "reset-method"].contains(&step.op.as_str()))
+        });
         if !done {
             broken.push(format!("told to be done, and was not: {step:?}"));
         }
@@ -276,6 +288,40 @@ fn roms_are_switched_off(run: &Run, fault: Option<&Fault>, broken: &mut Broken) 
     settled.settle();
     for device in settled.change(|state| state.roms.clone()) {
         broken.push(format!("the ROM of {device} is still switched on"));
+    }
+}
+
+/// A claimed device has the reset methods that were asked for, or people are told; one that was given back has those that
+/// it had.
+fn resets_are_as_asked_or_told(case: &Case, run: &Run, fault: Option<&Fault>, broken: &mut Broken) {
+    let Ok(claimed) = &run.result else { return };
+    let methods = |machine: &Machine, device: &str| {
+        let tree = machine.tree();
+        let real = tree.resolve(&format!("/sys/bus/pci/devices/{device}/reset_method"), true).ok()?;
+        Some(String::from_utf8_lossy(tree.file(&real).ok()?).trim_end().to_owned())
+    };
+    let settled = run.machine.clone();
+    settled.settle();
+    for entry in claimed.plan.entries.iter().filter(|entry| entry.decision.holds()) {
+        let device = entry.device.unwrap().to_string();
+        let asked = case.config.claims[entry.claim].options.reset.join(" ");
+        let before = methods(&case.machine, &device).unwrap();
+        let (Some(now), Some(then)) = (methods(&run.machine, &device), methods(&settled, &device)) else { continue };
+        let state = run.states().into_iter().find(|(address, _)| Some(*address) == entry.device).unwrap().1;
+        let told = claimed.report.problems.iter().any(|problem| {
+            (problem.code.as_str(), problem.severity.as_str()) == ("reset", "error")
+                && problem.device.as_ref() == Some(&device)
+        });
+        let has_all = asked.split(' ').all(|method| before.split(' ').any(|known| known == method));
+        if asked.is_empty() || (entry.along.is_some() && !has_all) {
+            if then != before {
+                broken.push(format!("{device} is reset by {then}; it was by {before}, and nobody asked"));
+            }
+        } else if state == "claimed" && told != (now != asked) && !(told && fault.is_some()) {
+            broken.push(format!("{device} is reset by {now}, and not by {asked}; told: {told}"));
+        } else if state == "failed" && case.restore && fault.is_none() && then != before {
+            broken.push(format!("{device} was given back; it is reset by {then}, and was by {before}"));
+        }
     }
 }
 

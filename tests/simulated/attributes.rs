@@ -95,10 +95,7 @@ impl State {
                 }
                 Ok(())
             }
-            ["sys", "devices", .., "reset_method"] => {
-                put_line(&mut self.tree, real, device);
-                Ok(())
-            }
+            ["sys", "devices", .., "reset_method"] => self.store_reset_method(directory, device),
             ["sys", ..] => Err(Errno::EACCES.into()),
             ["dev", "kmsg"] => {
                 let mut content = self.tree.file(real)?.to_vec();
@@ -134,6 +131,22 @@ impl State {
         }
         let name = value.split(['\n', '\0']).next().unwrap_or("");
         put_line(&mut self.tree, real, if name.is_empty() { "(null)" } else { name });
+        Ok(())
+    }
+
+    /// `reset_method_store`: all of the names or none; what a device supports is what its list said at first.
+    fn store_reset_method(&mut self, directory: &str, value: &str) -> Result<(), Stop> {
+        let path = format!("{directory}/reset_method");
+        let now = String::from_utf8_lossy(self.tree.file(&path)?).trim_end().to_owned();
+        let supported = self.resets.entry(directory.to_owned()).or_insert(now).clone();
+        let has = |name: &str| supported.split(' ').any(|known| known == name);
+        if value == "default" {
+            put_line(&mut self.tree, &path, &supported);
+        } else if value.split(' ').all(|name| name.is_empty() || has(name)) {
+            put_line(&mut self.tree, &path, value.trim());
+        } else {
+            return Err(Errno::EINVAL.into());
+        }
         Ok(())
     }
 

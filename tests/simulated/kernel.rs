@@ -53,6 +53,8 @@ pub(crate) struct State {
     pub(crate) probes: Vec<(String, String, Outcome)>,
     /// Devices whose option ROM is switched on for readers.
     pub(crate) roms: Vec<String>,
+    /// The reset methods that the kernel found for a device, by its directory, once somebody has changed them.
+    pub(crate) resets: BTreeMap<String, String>,
     /// What hangs.
     pub(crate) held: Held,
     /// Reads that would have hung for ever.
@@ -90,6 +92,12 @@ impl State {
     pub(crate) fn set_override(&mut self, device: &str, name: Option<&str>) {
         let directory = self.directory("pci", device).unwrap();
         put_line(&mut self.tree, &format!("{directory}/driver_override"), name.unwrap_or("(null)"));
+    }
+
+    /// The reset methods that the kernel found for a PCI device, whatever its list says now.
+    pub(crate) fn supports_resets(&mut self, device: &str, methods: &str) {
+        let directory = self.directory("pci", device).unwrap();
+        self.resets.insert(directory, methods.to_owned());
     }
 
     /// Puts a PCI device on this driver, with its override, as somebody may have done before the program runs.

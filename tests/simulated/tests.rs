@@ -290,6 +290,25 @@ fn devices_sleep_below_vfio_and_wake_when_they_are_told_to() {
 }
 
 #[test]
+fn reset_methods_are_set_all_or_none() {
+    let machine = desktop().start();
+    let methods = || attribute(&machine, CARD, "reset_method");
+    assert_eq!(methods(), "flr bus");
+    set(&machine, CARD, "reset_method", "bus flr\n").unwrap();
+    assert_eq!(methods(), "bus flr");
+    set(&machine, CARD, "reset_method", "bus").unwrap();
+    assert!(set(&machine, CARD, "reset_method", "bus pm").is_err());
+    assert!(set(&machine, CARD, "reset_method", "buss").is_err());
+    assert_eq!(methods(), "bus");
+    set(&machine, CARD, "reset_method", "flr").unwrap();
+    assert_eq!(methods(), "flr", "what was switched off is there again");
+    set(&machine, CARD, "reset_method", "default").unwrap();
+    assert_eq!(methods(), "flr bus");
+    set(&machine, CARD, "reset_method", "\n").unwrap();
+    assert_eq!(methods(), "");
+}
+
+#[test]
 fn a_frame_buffer_driver_lets_go_of_its_platform_device() {
     let machine = desktop().boot_display("0000:00:02.0").start();
     let device = "simple-framebuffer.0";
