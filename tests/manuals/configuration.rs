@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! vfio-early.conf(5) against the tables that a configuration is read by.
 
-use vfio_early::config::{Config, DIRECTIVES, Guard, OPTIONS, Reader, SETTINGS, Selector, Word};
+use vfio_early::config::{Config, DIRECTIVES, Guard, OPTIONS, RESET_METHODS, Reader, SETTINGS, Selector, Word};
 
 use super::CONFIGURATION;
 use super::mdoc::{Item, page, part, plain, section, words};
@@ -55,6 +55,13 @@ fn options_are_those_of_the_table() {
         }
     }
     assert!(seen >= 3, "only {seen} defaults of options were found");
+}
+
+#[test]
+fn reset_methods_are_those_of_the_table() {
+    let page = page(CONFIGURATION);
+    let item = part(&page, "Options of a claim").items.iter().find(|item| item.head.contains("reset=")).unwrap();
+    assert_eq!(item.words("Cm", ""), RESET_METHODS);
 }
 
 #[test]
