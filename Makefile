@@ -43,6 +43,7 @@ lint:
 
 SCRIPTS = .ci/run packaging/tiny packaging/musl-ld packaging/package \
 	packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm packaging/arch/PKGBUILD \
+	completions/vfio-early tests/completions/ask.bash \
 	tests/packages.sh tests/licenses.sh tests/boot/lab.sh tests/boot/all.sh tests/boot/groups.sh \
 	tests/boot/groups/init tests/groups/from-lspci.sh \
 	initramfs-tools/hooks/vfio-early initramfs-tools/scripts/init-top/00-vfio-early \
@@ -79,7 +80,10 @@ INSTALLED = \
 	644:systemd/vfio-early-status.timer:lib/systemd/system/vfio-early-status.timer \
 	644:udev/60-vfio-early.rules:lib/udev/rules.d/60-vfio-early.rules \
 	644:man/vfio-early.8:share/man/man8/vfio-early.8 \
-	644:man/vfio-early.conf.5:share/man/man5/vfio-early.conf.5
+	644:man/vfio-early.conf.5:share/man/man5/vfio-early.conf.5 \
+	644:completions/vfio-early:share/bash-completion/completions/vfio-early \
+	644:completions/_vfio-early:share/zsh/site-functions/_vfio-early \
+	644:completions/vfio-early.fish:share/fish/vendor_completions.d/vfio-early.fish
 
 install:
 	@set -e; for entry in $(INSTALLED); do \

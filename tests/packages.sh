@@ -22,6 +22,9 @@ if [ -z "${BINARY:-}" ]; then
 fi
 export BINARY OUT="$work/out"
 
+# The completions, below PREFIX/share.
+set -- bash-completion/completions/vfio-early zsh/site-functions/_vfio-early fish/vendor_completions.d/vfio-early.fish
+
 # --- make install, make uninstall ------------------------------------------------------------------------------------
 
 for prefix in /usr /usr/local; do
@@ -30,8 +33,8 @@ for prefix in /usr /usr/local; do
 	(cd "$work/tree" && find . | sort) >"$work/before"
 	make -s install DESTDIR="$work/tree" PREFIX="$prefix" VFIO_EARLY="$BINARY" >/dev/null
 	[ -x "$work/tree$prefix/bin/vfio-early" ] || fail "make install PREFIX=$prefix installs no program"
-	for page in man8/vfio-early.8 man5/vfio-early.conf.5; do
-		[ -f "$work/tree$prefix/share/man/$page" ] || fail "make install PREFIX=$prefix installs no $page"
+	for file in man/man8/vfio-early.8 man/man5/vfio-early.conf.5 "$@"; do
+		[ -f "$work/tree$prefix/share/$file" ] || fail "make install PREFIX=$prefix installs no $file"
 	done
 	make -s uninstall DESTDIR="$work/tree" PREFIX="$prefix" VFIO_EARLY="$BINARY" >/dev/null
 	(cd "$work/tree" && find . | sort) | diff "$work/before" - || fail "make uninstall PREFIX=$prefix does not undo make install"
@@ -43,8 +46,9 @@ said "make uninstall undoes make install"
 one=$(packaging/package deb)
 two=$(REVISION=2 packaging/package deb)
 dpkg-deb -c "$one" >"$work/files"
-for page in man8/vfio-early.8.gz man5/vfio-early.conf.5.gz; do
-	grep -q " \./usr/share/man/$page$" "$work/files" || fail "the .deb lacks the manual $page"
+for file in man/man8/vfio-early.8.gz man/man5/vfio-early.conf.5.gz "$@"; do
+	case $file in zsh/*) file=zsh/vendor-completions/_vfio-early ;; esac
+	grep -q " \./usr/share/$file$" "$work/files" || fail "the .deb lacks $file"
 done
 if command -v lintian >/dev/null; then
 	# Who publishes the package says who maintains it (MAINTAINER=).
@@ -150,7 +154,8 @@ case $status in
 	rpm -qlp "$rpm" >"$work/files"
 	for file in /usr/bin/vfio-early /usr/lib/dracut/modules.d/50vfio-early/module-setup.sh /usr/lib/udev/rules.d/60-vfio-early.rules \
 		/usr/lib/systemd/system/vfio-early.service /etc/vfio-early.conf /etc/vfio-early.d \
-		/usr/share/man/man8/vfio-early.8.gz /usr/share/man/man5/vfio-early.conf.5.gz; do
+		/usr/share/man/man8/vfio-early.8.gz /usr/share/man/man5/vfio-early.conf.5.gz \
+		$(printf '/usr/share/%s\n' "$@"); do
 		grep -qx "$file" "$work/files" || fail "the .rpm lacks $file"
 	done
 	! grep -e /initcpio/ -e /initramfs-tools/ "$work/files" || fail "the .rpm holds what belongs to other distributions"
@@ -175,7 +180,7 @@ cp packaging/arch/vfio-early.hook "$work/arch/src/"
 srcdir=$work/arch/src pkgdir=$work/arch/pkg VFIO_EARLY=$BINARY MAKEFLAGS=-se bash -euc \
 	'cd "$srcdir"; . "$OLDPWD/packaging/arch/PKGBUILD"; package' >/dev/null || fail "the PKGBUILD's package() fails"
 for file in usr/bin/vfio-early usr/lib/initcpio/install/vfio-early usr/share/libalpm/hooks/vfio-early.hook usr/share/man/man8/vfio-early.8 \
-	usr/share/man/man5/vfio-early.conf.5 etc/vfio-early.conf; do
+	usr/share/man/man5/vfio-early.conf.5 etc/vfio-early.conf $(printf 'usr/share/%s\n' "$@"); do
 	[ -f "$work/arch/pkg/$file" ] || fail "the PKGBUILD installs no $file"
 done
 said "the PKGBUILD installs what it should"

@@ -49,6 +49,9 @@ missing() {
 		shellcheck shellcheck
 		mandoc mandoc
 		strace strace
+		zsh zsh
+		fish fish
+		lspci pciutils
 		virt-xml-validate libvirt-clients
 		xmllint libxml2-utils
 		lintian lintian
