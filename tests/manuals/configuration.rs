@@ -108,6 +108,18 @@ fn selectors_can_be_read() {
 }
 
 #[test]
+fn lines_may_be_as_long_as_is_said() {
+    let page = page(CONFIGURATION);
+    let said = section(&page, "DESCRIPTION")[0].lines.join(" ");
+    let most: usize = said.split("A line has at most ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    for (length, fits) in [(most, true), (most + 1, false)] {
+        let mut reader = Reader::default();
+        reader.file("/etc/vfio-early.conf", "#".repeat(length).as_bytes());
+        assert_eq!(reader.finish().is_ok(), fits, "a line of {length} bytes");
+    }
+}
+
+#[test]
 fn kernel_parameters_can_be_read() {
     let page = page(CONFIGURATION);
     let heads: Vec<String> = part(&page, "Kernel command line").items.iter().map(|item| plain(&item.head)).collect();
