@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What completes a value: a word that the three shells' own functions know.
 
-use vfio_early::config::{Guard, OPTIONS};
+use vfio_early::config::{Guard, OPTIONS, RESET_METHODS};
 
 use crate::usage::Usage;
 
@@ -42,6 +42,9 @@ pub(crate) fn of_option(values: &str) -> String {
         let guards: Vec<&str> =
             Guard::ALL.iter().filter(|guard| guard.is_liftable()).map(|guard| guard.name()).collect();
         return guards.join("+");
+    }
+    if values.starts_with("METHOD") {
+        return RESET_METHODS.join("+");
     }
     let small = |word: &&str| word.starts_with(|letter: char| letter.is_ascii_lowercase());
     let words: Vec<&str> = values.split('|').filter(small).collect();

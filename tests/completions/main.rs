@@ -142,7 +142,7 @@ fn every_command_and_every_option_is_offered() {
 fn values_and_words_are_completed() {
     let devices_with = |options: &[&'static str]| [DEVICES, options].concat();
     let files = ["other.rom", "some rom.bin"];
-    let claims = devices_with(&["id", "with", "driver", "rom", "allow"]);
+    let claims = devices_with(&["id", "with", "driver", "rom", "reset", "allow"]);
     let releases = devices_with(&["with"]);
     let given =
         |before: &str, words: &[&str]| -> Vec<String> { words.iter().map(|word| format!("{before}{word}")).collect() };
@@ -188,6 +188,7 @@ fn values_and_words_are_completed() {
         ("vfio-early bind driver=", &["driver=vfio-pci", "driver=auto"]),
         ("vfio-early bind rom=s", &["rom=save"]),
         ("vfio-early bind allow=", &["allow=storage", "allow=in-use", "allow=last-display", "allow=rmrr"]),
+        ("vfio-early bind reset=flr+b", &["reset=flr+bus"]),
         ("vfio-early bind allow=storage+i", &["allow=storage+in-use"]),
         // Words, files, kernels.
         ("vfio-early status --format ", FORMATS),
