@@ -52,15 +52,28 @@ function __vfio_early_root
     string replace -r '/$' '' -- (string replace -r '^~/' "$HOME/" -- "$root")
 end
 
+# The addresses and IDs of the devices of the machine, which is a directory or a recorded machine.
+function __vfio_early_machine
+    if test -f "$argv[1]"
+        awk '$1 == "at" { count = split($2, path, "/"); at = path[count] }
+$2 == "=" && ($1 == "vendor" || $1 == "device") && at ~ /^[0-9a-f]+:[0-9a-f]+:[0-9a-f]+[.][0-7]$/ {
+	id[at, $1] = substr($3, 3)
+	if ((at, "vendor") in id && (at, "device") in id) print at, id[at, "vendor"] ":" id[at, "device"]
+}' $argv[1] 2>/dev/null
+        return
+    end
+    for device in $argv[1]/sys/bus/pci/devices/*
+        read -l vendor <$device/vendor; and read -l id <$device/device; or continue
+        echo (path basename -- $device) (string replace 0x '' -- $vendor):(string replace 0x '' -- $id)
+    end
+end
+
 # The devices of the machine with their names; their IDs with `id`.
 function __vfio_early_devices
     set -l root (__vfio_early_root)
     set -l known (lspci -D -O "sysfs.path=$root/sys/bus/pci" 2>/dev/null)
     set -l seen
-    for device in $root/sys/bus/pci/devices/*
-        set -l address (path basename -- $device)
-        read -l vendor <$device/vendor; and read -l id <$device/device; or continue
-        set id (string replace 0x '' -- $vendor):(string replace 0x '' -- $id)
+    __vfio_early_machine $root | while read -l address id
         set -l name (string replace -f -- "$address " '' $known)
         test -n "$name"; or set name $id
         if test "$argv[1]" != id

@@ -141,7 +141,7 @@ fn every_command_and_every_option_is_offered() {
 #[test]
 fn values_and_words_are_completed() {
     let devices_with = |options: &[&'static str]| [DEVICES, options].concat();
-    let files = ["other.rom", "some rom.bin"];
+    let files = ["other.rom", "some rom.bin", "the machine"];
     let claims = devices_with(&["id", "with", "driver", "rom", "reset", "allow"]);
     let releases = devices_with(&["with"]);
     let given =
@@ -169,6 +169,10 @@ fn values_and_words_are_completed() {
         ("vfio-early --root MACHINE rom dump -o x --force ", DEVICES),
         ("vfio-early rom verify --root MACHINE --device 0000:17:00.", &["0000:17:00.0", "0000:17:00.1"]),
         ("vfio-early rom verify --root=MACHINE --id 10de", &["10de:1aef", "10de:2204"]),
+        // A recorded machine, and one whose name has to be quoted.
+        ("vfio-early --root RECORDED groups ", DEVICES),
+        ("vfio-early --root RECORDED rom verify --id ", IDS),
+        ("vfio-early --root the\\ machine groups 0000:17", &["0000:17:00.0", "0000:17:00.1"]),
         // No machine, no device.
         ("vfio-early --root MACHINE/etc groups ", &[]),
         // IDs.
@@ -213,8 +217,10 @@ fn values_and_words_are_completed() {
         ("vfio-early --root MACHINE rom show ", "vfio-early rom extract -o ", "vfio-early --root MACHINE groups 65:");
     for (shell, offered) in place.every_shell(&[rom, file, short]) {
         let found = words(&offered, &place.line(rom));
-        assert!(DEVICES.iter().all(|device| found.iter().any(|word| word == device)), "{shell}: {found:?}");
-        let found: Vec<String> = words(&offered, file).iter().map(|word| word.replace('\\', "")).collect();
+        let all = DEVICES.iter().chain(&["other.rom"]);
+        assert!(all.into_iter().all(|one| found.iter().any(|word| word == one)), "{shell}: {found:?}");
+        let found: Vec<String> =
+            words(&offered, file).iter().map(|word| word.replace('\\', "").trim_end_matches('/').to_owned()).collect();
         // bash leaves files to readline: see below.
         assert!(shell == "bash" || found == files, "{shell}: {found:?}");
         let found = words(&offered, &place.line(short));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -36,6 +36,7 @@ impl Place {
         );
         write("files/some rom.bin", "");
         write("files/other.rom", "");
+        symlink("../root", place.at("files/the machine")).unwrap();
         place
     }
 
@@ -65,9 +66,10 @@ impl Place {
         self.machine.scratch.0.join(name)
     }
 
-    /// The line with MACHINE for the machine's directory.
+    /// The line with MACHINE for the machine's directory, and RECORDED for the file that it is made of.
     pub(crate) fn line(&self, line: &str) -> String {
-        line.replace("MACHINE", self.machine.root.to_str().unwrap())
+        let recorded = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/machines/two-identical-gpus-running.txt");
+        line.replace("MACHINE", self.machine.root.to_str().unwrap()).replace("RECORDED", recorded)
     }
 
     fn command(&self, shell: &str) -> Command {

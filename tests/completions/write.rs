@@ -19,7 +19,7 @@ fn global(all: &[Usage]) -> &Usage {
 
 /// Puts texts in the places of `@NAME@`, each on a line of its own or within one.
 fn fill(template: &str, places: &[(&str, String)]) -> String {
-    let mut text = template.to_owned();
+    let mut text = template.replace("@RECORDED@", include_str!("recorded.awk").trim_end());
     for (name, filling) in places {
         let place = format!("@{name}@");
         assert!(text.contains(&place), "no {place}");
