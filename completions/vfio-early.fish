@@ -71,7 +71,7 @@ end
 # The devices of the machine with their names; their IDs with `id`.
 function __vfio_early_devices
     set -l root (__vfio_early_root)
-    set -l known (lspci -D -O "sysfs.path=$root/sys/bus/pci" 2>/dev/null)
+    set -l known (lspci -D -A linux-sysfs -O "sysfs.path=$root/sys/bus/pci" 2>/dev/null)
     set -l seen
     __vfio_early_machine $root | while read -l address id
         set -l name (string replace -f -- "$address " '' $known)

@@ -71,7 +71,12 @@ fn hold(place: &Place, cases: &[(&str, &[&str])]) {
     let mut wrong = Vec::new();
     for (shell, offered) in place.every_shell(&lines) {
         for (line, expected) in cases {
-            let (found, expected) = (words(&offered, &place.line(line)), sorted(expected));
+            let (mut found, expected) = (words(&offered, &place.line(line)), sorted(expected));
+            if shell == "fish" {
+                // Where nothing begins with what is typed, some versions offer what holds its letters.
+                let typed = line.rsplit(' ').next().unwrap();
+                found.retain(|word| word.starts_with(typed.trim_end_matches('=')));
+            }
             if found != expected {
                 wrong.push(format!("{shell}: {line:?} offers {found:?}, not {expected:?}"));
             }
@@ -232,23 +237,29 @@ fn values_and_words_are_completed() {
 #[test]
 fn devices_are_shown_with_their_names() {
     let place = Place::new();
-    let line = "vfio-early --root MACHINE groups 0000:65";
-    let check = |name: &dyn Fn(&str) -> String, what: &str| {
-        for (shell, offered) in place.every_shell(&[line]) {
-            for (address, shown) in &offered[&place.line(line)] {
+    let check = |root: &str, name: &dyn Fn(&str) -> String, what: &str| {
+        let line = format!("vfio-early --root {root} groups 0000:65");
+        for (shell, offered) in place.every_shell(&[&line]) {
+            for (address, shown) in &offered[&place.line(&line)] {
                 assert!(shown.contains(&name(address)), "{shell}, {what}: {address} is shown as {shown:?}");
             }
         }
     };
-    check(&|address| format!("Card: {}", &address[5..]), "with lspci");
+    let id = |address: &str| if address.ends_with(".0") { "10de:2204".to_owned() } else { "10de:1aef".to_owned() };
+    check("MACHINE", &|address| format!("Card: {}", &address[5..]), "with lspci");
     place.without_lspci();
-    check(&|address| if address.ends_with(".0") { "10de:2204".into() } else { "10de:1aef".into() }, "without lspci");
+    check("MACHINE", &id, "without lspci");
     place.with_real_lspci();
     if program::have("lspci", "names that lspci gives the devices of another machine") {
-        check(
-            &|address| if address.ends_with(".0") { "VGA".into() } else { "Audio".into() },
-            "with the installed lspci",
-        );
+        let name = |address: &str| if address.ends_with(".0") { "VGA".to_owned() } else { "Audio".to_owned() };
+        check("MACHINE", &name, "with the installed lspci");
+        // It cannot read that, and shall not name this machine's own devices instead.
+        let line = "vfio-early --root RECORDED groups ";
+        for (shell, offered) in place.every_shell(&[line]) {
+            for (address, shown) in &offered[&place.line(line)] {
+                assert!(IDS.iter().any(|id| shown.ends_with(id)), "{shell}, recorded: {address} is shown as {shown:?}");
+            }
+        }
     }
 }
 
@@ -271,10 +282,9 @@ fn bash_completes_the_line() {
         ("vfio-early rom show ot", "<rom> <show> <other.rom>"),
         ("vfio-early --root ../ro", "<--root> <../root/>"),
     ] {
-        for (_, offered) in place.every_shell(&[typed]).into_iter().filter(|(shell, _)| *shell == "bash") {
-            let ran = format!("RAN {}", place.line(becomes));
-            assert!(offered.contains_key(&ran), "{typed:?} becomes {offered:#?}, not {becomes}");
-        }
+        let Some(offered) = place.bash(&[place.line(typed)]) else { return };
+        let ran = format!("RAN {}", place.line(becomes));
+        assert!(offered.contains_key(&ran), "{typed:?} becomes {offered:#?}, not {becomes}");
     }
 }
 

@@ -31,8 +31,8 @@ impl Place {
         // A card is called by its bus and slot, so that each can be told from any other.
         write(
             "bin/lspci",
-            "#!/bin/sh\n[ \"$1 $2\" = '-D -O' ] || exit 1\n\
-             for device in \"${3#sysfs.path=}\"/devices/*; do echo \"${device##*/} Card: ${device#*:}\"; done\n",
+            "#!/bin/sh\n[ \"$1 $2 $3 $4\" = '-D -A linux-sysfs -O' ] || exit 1\n\
+             for device in \"${5#sysfs.path=}\"/devices/*; do echo \"${device##*/} Card: ${device#*:}\"; done\n",
         );
         write("files/some rom.bin", "");
         write("files/other.rom", "");
@@ -108,7 +108,7 @@ impl Place {
     }
 
     /// bash: readline itself parts the line; what the completion tells it is written down on the way.
-    fn bash(&self, lines: &[String]) -> Option<Offered> {
+    pub(crate) fn bash(&self, lines: &[String]) -> Option<Offered> {
         if !have("bash", "completions in bash") {
             return None;
         }
