@@ -111,8 +111,8 @@ fn advice(config: &Config, picture: &Picture, plan: &Plan) -> Vec<Problem> {
     for entry in plan.entries.iter().filter(|entry| entry.decision.holds() && entry.along.is_none()) {
         let Some(address) = entry.device else { continue };
         let mut slot = picture.devices.iter().filter(|device| device.address.slot() == address.slot());
-        // The functions of a chipset are no card.
-        let chipset = slot.clone().any(|device| device.identity.class.is_bridge());
+        // The functions of a chipset are no card, and each virtual function is one.
+        let chipset = slot.clone().any(|device| device.identity.class.is_bridge() || device.is_virtual());
         if let (Some(left), State::Enabled, false) = (slot.find(|device| !holds(device)), plan.verdict.state, chipset) {
             let left = left.name();
             let message = format!(

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::door::Door;
 use crate::pci::Address;
-use crate::picture::{self, Device, PCI, Picture, Processor};
+use crate::picture::{self, Device, Picture, Processor};
 use crate::plan::is_vfio_driver;
 
 use super::output::Output;
@@ -65,7 +65,7 @@ pub(super) fn run(door: &dyn Door, addresses: &[Address], output: &mut Output) -
             continue;
         }
         let mut functions = near.clone();
-        let is_virtual = |address: Address| door.link(&format!("{PCI}/devices/{address}/physfn")).is_ok();
+        let is_virtual = |address: Address| picture.device(address).is_some_and(Device::is_virtual);
         let is_chipset = near.iter().any(|other| {
             other.slot() == address.slot()
                 && picture.device(*other).is_some_and(|other| other.identity.class.is_bridge())

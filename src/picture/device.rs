@@ -30,6 +30,8 @@ pub struct Detail {
     pub driver_override: Option<String>,
     /// Its IOMMU group.
     pub group: Option<u32>,
+    /// It is a virtual function (SR-IOV): a card of its own, wherever its address lies.
+    pub is_virtual: bool,
     /// Whether the firmware showed its screen on this display; `None` on everything else.
     pub boot_vga: Option<bool>,
     /// `D0` to `D3cold`, or what else the kernel calls it.
@@ -46,6 +48,11 @@ impl Device {
     /// The driver that holds it, as far as it was looked at.
     pub fn driver(&self) -> Option<&str> {
         self.detail.as_ref()?.driver.as_deref()
+    }
+
+    /// Whether it is a virtual function, as far as it was looked at.
+    pub fn is_virtual(&self) -> bool {
+        self.detail.as_ref().is_some_and(|detail| detail.is_virtual)
     }
 
     /// `0000:01:00.0 (10de:1e04)`.
@@ -69,6 +76,7 @@ impl Detail {
             unknown,
             driver_override: None,
             group: door::link_name(door, &path("iommu_group")).ok().and_then(|name| name.parse().ok()),
+            is_virtual: door.link(&path("physfn")).is_ok(),
             boot_vga: word("boot_vga").map(|text| text == "1"),
             power_state: word("power_state"),
             power_control: word("power/control"),

@@ -16,13 +16,18 @@ pub(super) fn apply(config: &Config, picture: &Picture, entries: &mut [Entry]) {
     let enabled = Verdict::of(picture).state == State::Enabled;
     let mut displays: Vec<Address> = host_displays(picture, entries);
     let mut refused: Vec<Address> = Vec::new();
+    let whole = entries.iter().filter(|entry| entry.decision == Decision::Take);
+    let taken: Vec<Address> = whole.filter_map(|entry| entry.device).collect();
     for entry in entries.iter_mut() {
         let Some(address) = entry.device else { continue };
         let (Some(device), Some(claim)) = (picture.device(address), config.claims.get(entry.claim)) else { continue };
         if entry.decision == Decision::Take {
+            // A card with two displays is one that the host loses at once.
+            let goes = |display: &Address| display.slot() == address.slot() && taken.contains(display);
+            let last = displays.contains(&address) && displays.iter().all(goes);
             let refusal = match entry.along.filter(|first| refused.contains(first)) {
                 Some(first) => Some((None, "along", format!("it goes with {first}, which is refused"))),
-                None => guard(claim, device, picture, entry.along.is_some(), &displays)
+                None => guard(claim, device, picture, entry.along.is_some(), last)
                     .map(|(guard, reason)| (Some(guard), guard.name(), reason))
                     .or_else(|| in_guest(picture, device))
                     .or_else(|| unknown_driver(device))
@@ -40,12 +45,12 @@ pub(super) fn apply(config: &Config, picture: &Picture, entries: &mut [Entry]) {
     }
 }
 
-/// The displays that the host has: those that no guest driver holds.
+/// The displays that the host has: those that no guest driver holds. Virtual functions show nothing.
 fn host_displays(picture: &Picture, entries: &[Entry]) -> Vec<Address> {
     let displays = picture.devices.iter().filter(|device| device.identity.class.is_display());
     let of_host = displays.filter(|device| {
         let done = entries.iter().any(|entry| entry.device == Some(device.address) && entry.decision == Decision::Done);
-        !done && !device.driver().is_some_and(is_vfio_driver)
+        !done && !device.is_virtual() && !device.driver().is_some_and(is_vfio_driver)
     });
     of_host.map(|device| device.address).collect()
 }
@@ -56,7 +61,7 @@ fn guard(
     device: &Device,
     picture: &Picture,
     along: bool,
-    displays: &[Address],
+    last_display: bool,
 ) -> Option<(Guard, String)> {
     let class = device.identity.class;
     let name = device.name();
@@ -66,7 +71,7 @@ fn guard(
     }
     let exact = match &claim.selector {
         Selector::Id(pattern) => pattern.names_subsystem(),
-        _ => claim.options.id.is_some(),
+        _ => claim.options.id.is_some_and(|id| id.matches(&device.identity)),
     };
     if class.is_storage() && (along || !exact) && stands(Guard::Storage) {
         let id = device.identity.id();
@@ -89,7 +94,7 @@ fn guard(
         let uses = uses.iter().take(MOST_USES).copied().collect::<Vec<_>>().join(", ");
         return Some((Guard::InUse, format!("{name} is in use: {uses}{more} (allow=in-use if that is meant)")));
     }
-    if displays == [device.address] && stands(Guard::LastDisplay) {
+    if last_display && stands(Guard::LastDisplay) {
         return Some((
             Guard::LastDisplay,
             format!("{name} is the last display of the host: it would have none (allow=last-display if that is meant)"),

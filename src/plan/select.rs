@@ -42,11 +42,14 @@ pub fn selected<'a>(claim: &Claim, picture: &'a Picture) -> Vec<&'a Device> {
 
 /// The devices that come along with a selected one.
 pub(super) fn along<'a>(claim: &Claim, device: &Device, alone: bool, picture: &'a Picture) -> Vec<&'a Device> {
-    let usual = if alone && device.identity.class.is_display() { With::Functions } else { With::None };
+    let whole = alone && device.identity.class.is_display() && !device.is_virtual();
+    let usual = if whole { With::Functions } else { With::None };
     let mut others: Vec<&Device> = match claim.options.with.unwrap_or(usual) {
         With::None => Vec::new(),
         With::Functions => {
-            (0..8).filter_map(|function| picture.device(device.address.slot().function(function))).collect()
+            let slot = (0..8).filter_map(|function| picture.device(device.address.slot().function(function)));
+            // Virtual functions are no part of the card that they were made of: often it is the host's.
+            slot.filter(|other| other.is_virtual() == device.is_virtual()).collect()
         }
         With::Group => {
             let members = picture.group_of(device).map(|group| group.members.as_slice()).unwrap_or_default();
@@ -109,7 +112,6 @@ pub(super) fn entries(config: &Config, picture: &Picture) -> Result<Vec<Entry>, 
             }
             continue;
         }
-        let unexpected = unexpected(claim, devices, picture);
         // A group comes along once, however many of its members are selected.
         let mut taken_along: Vec<u32> = Vec::new();
         for device in devices {
@@ -124,8 +126,10 @@ pub(super) fn entries(config: &Config, picture: &Picture) -> Result<Vec<Entry>, 
                         .is_some_and(|name| same_name(name, target))
             };
             let mut selected_entry = entry(Some(device), None, Decision::Take);
-            if let Some(reason) = &unexpected {
-                selected_entry.decision = Decision::refuse(None, "id-mismatch", reason.clone());
+            // Of a slot, the lowest function says what it is; all that a pattern matches has to be it.
+            let checked = if claim.selector.is_pattern() { Some(device) } else { devices.first() };
+            if let Some(reason) = checked.and_then(|checked| unexpected(claim, checked, picture)) {
+                selected_entry.decision = Decision::refuse(None, "id-mismatch", reason);
             } else if done(device, &selected_entry.target) {
                 selected_entry.decision = Decision::Done;
             }
@@ -218,10 +222,9 @@ fn ambiguous(claim: &Claim, devices: &[&Device]) -> String {
     )
 }
 
-/// Why what was found is not what `id=` says. In a slot, the lowest function counts.
-fn unexpected(claim: &Claim, devices: &[&Device], picture: &Picture) -> Option<String> {
-    let expected = claim.options.id?;
-    let (wrong, identity) = devices.iter().map(|device| (device, device.identity)).next()?;
+/// Why what was found is not what `id=` says.
+fn unexpected(claim: &Claim, wrong: &Device, picture: &Picture) -> Option<String> {
+    let (expected, identity) = (claim.options.id?, wrong.identity);
     if expected.matches(&identity) {
         return None;
     }
