@@ -27,6 +27,7 @@ use std::fs;
 use std::path::Path;
 
 use shells::{Offered, Place};
+use vfio_early::config::OPTIONS;
 
 #[test]
 fn the_files_are_those_of_this_parser() {
@@ -147,7 +148,9 @@ fn every_command_and_every_option_is_offered() {
 fn values_and_words_are_completed() {
     let devices_with = |options: &[&'static str]| [DEVICES, options].concat();
     let files = ["other.rom", "some rom.bin", "the machine"];
-    let claims = devices_with(&["id", "with", "driver", "rom", "reset", "allow"]);
+    // Which of them the program takes is asked below.
+    let options: Vec<&str> = OPTIONS.iter().map(|option| option.name).filter(|name| *name != "match").collect();
+    let claims = devices_with(&options);
     let releases = devices_with(&["with"]);
     let given =
         |before: &str, words: &[&str]| -> Vec<String> { words.iter().map(|word| format!("{before}{word}")).collect() };
@@ -301,7 +304,7 @@ fn the_program_takes_what_is_offered() {
     let ran = place.run("status --format no-such");
     assert!(ran.stderr.contains("expected text, prometheus or nfd,"), "other formats: {}", ran.stderr);
     let options = kind::kind(&usage::all().into_iter().find(|usage| usage.path == "bind").unwrap(), "address");
-    for option in vfio_early::config::OPTIONS {
+    for option in OPTIONS {
         let is_offered = options.split([':', ',']).any(|name| name == option.name);
         let of = kind::of_option(option.values);
         let values: Vec<&str> = match of.as_str() {
