@@ -430,9 +430,7 @@ fn express(config: &[u8]) -> Option<usize> {
 }
 
 fn bridge_as_switch(function: &mut Function) {
-    if let Some(at) = express(&function.config)
-        && function.config[at + 2] >> 4 == 7
-    {
+    if let Some(at) = express(&function.config).filter(|at| function.config[at + 2] >> 4 == 7) {
         function.config[at + 2] = 6 << 4 | 2;
         set_acs(function);
     }

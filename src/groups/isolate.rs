@@ -35,10 +35,10 @@ fn judge(machine: &Machine<'_>, node: &Node<'_>, amd_iommu: bool) -> Result<Isol
     }
     let on_root_bus = node.parent.is_none() && !node.orphan;
     let traits = Traits { port, multifunction, on_root_bus, amd_iommu };
-    if let Some(quirk) = quirks::acs_quirk(node.function.vendor, node.function.device, traits)
-        && let Some(verdict) = by_quirk(machine, node, quirk)?
-    {
-        return Ok(verdict);
+    if let Some(quirk) = quirks::acs_quirk(node.function.vendor, node.function.device, traits) {
+        if let Some(verdict) = by_quirk(machine, node, quirk)? {
+            return Ok(verdict);
+        }
     }
     match port {
         Port::Conventional => Ok(Lack::absent(Why::Conventional)),

@@ -106,11 +106,10 @@ fn sibling_group(machine: &Machine<'_>, index: usize, visited: &mut Visited) -> 
         return Ok(None);
     }
     for other in machine.slot(index) {
-        if other != index
-            && !holds(other)?
-            && let found @ Some(_) = alias_group(machine, other, visited)?
-        {
-            return Ok(found);
+        if other != index && !holds(other)? {
+            if let found @ Some(_) = alias_group(machine, other, visited)? {
+                return Ok(found);
+            }
         }
     }
     Ok(None)
