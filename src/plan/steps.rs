@@ -113,7 +113,7 @@ pub(super) fn steps(config: &Config, picture: &Picture, entries: &[Entry]) -> Ve
         let Some(device) = entry.device.and_then(|address| picture.device(address)) else { continue };
         let step = |op: Op| Step { device: Some(device.address), op };
         let save = entry.saves_rom(config, device).then(|| crate::picture::rom_path(device.address));
-        let save = save.filter(|path| !picture.saved_roms.iter().any(|name| path.ends_with(name)));
+        let save = save.filter(|path| !picture.saved_roms.iter().any(|name| path.rsplit('/').next() == Some(name)));
         let target = entry.target.as_str();
         let nothing = Detail::default();
         let detail = device.detail.as_ref().unwrap_or(&nothing);

@@ -6,7 +6,7 @@ use crate::json::{fields, readable};
 use crate::act::{Outcome, StepResult};
 use crate::config::{Config, ConfigError, Guard};
 use crate::picture::Firmware;
-use crate::plan::{Decision, Entry, Plan, Problem, Severity, Verdict};
+use crate::plan::{Decision, Entry, Plan, Problem, Severity, Verdict, same_name};
 
 /// The document of `claim`, and of /run/vfio-early/report.json.
 #[derive(Clone, Debug, Default)]
@@ -320,7 +320,9 @@ pub fn claims(config: &Config, plan: &Plan, outcome: Option<&Outcome>) -> Vec<Cl
             Decision::Take => {
                 claim.state = "pending".to_owned();
                 if ending.is_some() {
-                    claim.before = entry.driver.iter().cloned().collect();
+                    // One that it shall be on has not lost it: only the override was missing.
+                    let other = entry.driver.iter().filter(|driver| !same_name(driver, &entry.target));
+                    claim.before = other.cloned().collect();
                     claim.state = held.to_owned();
                 }
             }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The report that stays: /run/vfio-early/report.json, written in the initramfs and read for as long as the machine runs.
 
+use crate::config::Origin;
 use crate::door::{Door, Error};
 use crate::json::{self, FromJson};
 
-use super::json::{Claim, Report};
+use super::json::{Claim, ProblemEntry, Report};
 
 /// Where the report lies.
 pub const PATH: &str = "/run/vfio-early/report.json";
@@ -30,7 +31,8 @@ pub fn save(door: &dyn Door, report: &Report) -> Result<(), Error> {
 }
 
 /// What is kept of an earlier report beside a new one. A claim that still holds keeps the stage and the time at which it
-/// was made; where the new run looked at some devices only (`partial`), the earlier one stands for all others.
+/// was made, and what was bound by hand stays bound, whatever is configured. Where the new run looked at some devices only
+/// (`partial`), the earlier one stands for all others.
 pub fn merge(earlier: Option<Report>, mut new: Report, partial: bool) -> Report {
     let Some(mut earlier) = earlier else { return new };
     for claim in &mut new.claims {
@@ -48,17 +50,28 @@ pub fn merge(earlier: Option<Report>, mut new: Report, partial: bool) -> Report 
         }
     }
     new.image = new.image.or(earlier.image.take());
+    let replaced = |old: &Claim| new.claims.iter().any(|claim| is_same(claim, old));
     if partial {
+        // What was wrong with a claim goes with it; a claim that had found nothing is known by its reason.
+        let is_about = |claim: &Claim, problem: &ProblemEntry| match &claim.device {
+            Some(device) => problem.device.as_ref() == Some(device),
+            None => claim.reason.as_ref() == Some(&problem.message),
+        };
+        earlier.problems.retain(|old| {
+            !earlier.claims.iter().any(|claim| replaced(claim) && is_about(claim, old))
+                && !new.problems.iter().any(|problem| problem.message == old.message)
+        });
+        earlier.problems.append(&mut new.problems);
         earlier.image = new.image.take();
-        earlier.claims.retain(|old| !new.claims.iter().any(|claim| is_same(claim, old)));
+        earlier.claims.retain(|old| !replaced(old));
         earlier.claims.append(&mut new.claims);
         earlier.steps.append(&mut new.steps);
         let surplus = earlier.steps.len().saturating_sub(STEPS);
         earlier.steps.drain(..surplus);
-        earlier.problems.retain(|old| !new.problems.iter().any(|problem| problem.device == old.device));
-        earlier.problems.append(&mut new.problems);
         return earlier;
     }
+    earlier.claims.retain(|old| old.source == Origin::BIND && old.state == "claimed" && !replaced(old));
+    new.claims.append(&mut earlier.claims);
     new
 }
 

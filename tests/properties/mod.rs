@@ -11,6 +11,7 @@ mod excuse;
 mod generated;
 mod machines;
 mod promises;
+mod reported;
 
 /// How thorough to be: what VFIO_EARLY_CASES says.
 fn cases(usual: u32) -> u32 {

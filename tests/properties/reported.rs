@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The report after several runs: each tells of what it was about, and leaves true what the others told.
+
+use std::time::Instant;
+
+use vfio_early::cli::{bind, claim, release};
+use vfio_early::config::{self, Config, Extent};
+use vfio_early::report::{self, json::Report};
+
+use super::machines::{desktop, taken};
+use crate::simulated::{Builder, Machine};
+
+fn config(machine: &Machine) -> Config {
+    config::load(machine, Extent::Heeded).unwrap().config
+}
+
+/// Claims what is configured: all of it, or these devices.
+fn run(machine: &Machine, devices: &[&str]) {
+    let devices: Vec<_> = devices.iter().map(|name| name.parse().unwrap()).collect();
+    claim(machine, &config(machine), &devices, false, Instant::now()).unwrap();
+}
+
+fn by_hand(machine: &Machine, words: &[&str]) {
+    let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+    bind(machine, config(machine), &words, false, Instant::now()).unwrap();
+}
+
+fn report(machine: &Machine) -> Report {
+    report::load(machine).unwrap()
+}
+
+/// The claims of a report: device, state, source.
+fn claims(report: &Report) -> Vec<(&str, &str, &str)> {
+    let claims = report.claims.iter();
+    claims.map(|claim| (claim.device.as_deref().unwrap_or("-"), claim.state.as_str(), claim.source.as_str())).collect()
+}
+
+/// The codes of its problems.
+fn problems(report: &Report) -> Vec<&str> {
+    report.problems.iter().map(|problem| problem.code.as_str()).collect()
+}
+
+const FILE: &str = "/etc/vfio-early.conf:1";
+
+#[test]
+fn what_was_bound_by_hand_stays_on_record_until_it_is_released() {
+    let machine = taken(desktop("claim 02:00.0\n")).start();
+    by_hand(&machine, &["03:00.0", "allow=storage"]);
+    run(&machine, &[]);
+    run(&machine, &[]);
+    let configured = [("0000:02:00.0", "claimed", FILE), ("0000:02:00.1", "claimed", FILE)];
+    let both = [configured.as_slice(), &[("0000:03:00.0", "claimed", "bind")]].concat();
+    assert_eq!(claims(&report(&machine)), both);
+    release(&machine, &["03:00.0".to_owned()], false, Instant::now()).unwrap();
+    run(&machine, &[]);
+    assert_eq!(claims(&report(&machine)), configured);
+}
+
+#[test]
+fn a_run_about_one_device_leaves_what_is_wrong_with_others() {
+    let mut builder = taken(desktop("claim 05:00.0\nclaim 02:00.0\n"));
+    builder.file("/proc/interrupts", " 24:  1  PCI-MSI-0000:00:1c.0  0-edge  PCIe PME\n");
+    let machine = builder.start();
+    run(&machine, &[]);
+    assert_eq!(problems(&report(&machine)), ["interrupt-remapping", "missing"]);
+    by_hand(&machine, &["01:00.0"]);
+    assert_eq!(problems(&report(&machine)), ["missing", "interrupt-remapping"]);
+}
+
+#[test]
+fn what_was_wrong_is_forgotten_with_the_claim_that_it_was_about() {
+    let start = |change: &dyn Fn(&mut Builder)| {
+        let mut builder = taken(desktop("claim 03:00.0\n"));
+        change(&mut builder);
+        builder.start()
+    };
+    let machine = start(&|_| ());
+    run(&machine, &[]);
+    assert_eq!(problems(&report(&machine)), ["storage"]);
+    by_hand(&machine, &["03:00.0", "allow=storage"]);
+    assert_eq!(
+        (claims(&report(&machine)), problems(&report(&machine))),
+        (vec![("0000:03:00.0", "claimed", "bind")], vec![])
+    );
+}
+
+#[test]
+fn a_device_that_comes_later_is_not_missing_any_more() {
+    let machine = taken(desktop("claim 05:00.0\nclaim 06:00.0\n")).start();
+    run(&machine, &[]);
+    let before = report(&machine);
+    let after = taken(desktop("claim 05:00.0\nclaim 06:00.0\n"))
+        .port("0000:00:05.0")
+        .function("0000:05:00.0", Some("0000:00:05.0"), &crate::simulated::NIC)
+        .start();
+    report::save(&after, &before).unwrap();
+    run(&after, &["0000:05:00.0"]);
+    let report = report(&after);
+    let missing = "no device at 0000:06:00.0";
+    assert_eq!(report.problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>(), [missing]);
+}
+
+#[test]
+fn a_device_is_not_taken_from_the_driver_that_it_shall_be_on() {
+    let mut builder = desktop("claim 04:00.0\n");
+    builder.with(|state| state.module("vfio_pci").ids = vec!["8086:*".parse().unwrap()]).loaded("vfio_pci");
+    let machine = builder.start();
+    assert_eq!(machine.driver("0000:04:00.0").as_deref(), Some("vfio-pci"), "the test is about this");
+    run(&machine, &[]);
+    assert_eq!(report(&machine).claims[0].before, Vec::<String>::new());
+}
