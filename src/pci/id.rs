@@ -34,7 +34,7 @@ impl Identity {
 }
 
 /// A selector by ID: `vendor:device[:subvendor:subdevice[:class[:class_mask]]]`, each of the first four a number or `*`,
-/// as in vfio-pci's `ids=` (drivers/vfio/pci/vfio_pci.c, `vfio_pci_fill_ids`). `None` is `*`.
+/// as in vfio-pci's `ids=` (drivers/vfio/pci/vfio_pci.c, `vfio_pci_fill_ids`), where `*` is `ffffffff`. `None` is `*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IdPattern {
     /// Vendor ID; the one number that has to be there.
@@ -70,7 +70,7 @@ const EXPECTED: NotAnId = NotAnId("VVVV:DDDD or VVVV:DDDD:SSVV:SSDD, four hexade
 /// One field of a pattern; `None` is `*`.
 fn number_or_star(text: Option<&str>) -> Result<Option<u16>, NotAnId> {
     match text {
-        Some("*") => Ok(None),
+        Some("*" | "ffffffff") => Ok(None),
         Some(text) => hex_field(text, 4, 4).and_then(|value| u16::try_from(value).ok()).map(Some).ok_or(PATTERN),
         None => Err(PATTERN),
     }
@@ -115,7 +115,9 @@ impl FromStr for IdPattern {
             // A subsystem vendor without its device is half an ID; vfio-pci takes it, people mean something else.
             Some(field) => (number_or_star(Some(field))?, number_or_star(next())?),
         };
-        let class = next().map(|field| hex_field(field, 1, 6).ok_or(PATTERN)).transpose()?;
+        let class = next()
+            .map(|field| hex_field(field, 1, 8).filter(|class| *class <= 0x00ff_ffff).ok_or(PATTERN))
+            .transpose()?;
         let mask = next().map(|field| hex_field(field, 1, 8).ok_or(PATTERN)).transpose()?;
         if next().is_some() {
             return Err(PATTERN);
@@ -218,6 +220,10 @@ mod tests {
             assert!(pattern.matches(&gpu()), "{text}");
             assert_eq!(pattern.to_string(), text);
         }
+        // The way to write it that vfio-pci has.
+        let written: IdPattern = "10de:ffffffff:ffffffff:ffffffff:00030000:ffff00ff".parse().unwrap();
+        assert!(written.matches(&gpu()));
+        assert_eq!(written.to_string(), "10de:*:*:*:030000:ffff00ff");
         for text in ["10df:1e04", "10de:1e05", "10de:1e04:1462:3712", "10de:*:*:*:030200"] {
             assert!(!text.parse::<IdPattern>().unwrap().matches(&gpu()), "{text}");
         }
@@ -233,6 +239,8 @@ mod tests {
             "10de:1e0",
             "10de:1e04:1462",
             "10de:1e04:1462:3711:03:ff:1",
+            "10de:1e04:1462:3711:01030000",
+            "10de:fffffff",
             "10DE:1E0G",
             "0x10de:1e04",
         ] {
