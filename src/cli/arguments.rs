@@ -307,7 +307,10 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Parsed {
     match Arguments::from_args(&["vfio-early"], &words) {
         Ok(arguments) => Parsed::Run(arguments),
         Err(exit) if exit.status.is_ok() => Parsed::Help(exit.output),
-        Err(exit) => Parsed::Wrong(format!("{}; vfio-early --help tells more", exit.output.trim().replace('\n', " "))),
+        Err(exit) => {
+            let said: Vec<&str> = exit.output.split_whitespace().collect();
+            Parsed::Wrong(format!("{}; vfio-early --help tells more", said.join(" ").trim_end_matches('.')))
+        }
     }
 }
 

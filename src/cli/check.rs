@@ -144,9 +144,15 @@ fn tell(check: &json::Check, options: &arguments::Check, output: &mut Output) {
         output.result(&crate::json::to_string(check));
         return;
     }
+    let mut said: Vec<String> = Vec::new();
     for problem in &check.problems {
         let place = problem.source.as_ref().map(|source| format!("{source}: ")).unwrap_or_default();
-        output.result(&layout::wrap(&format!("{place}{}: {}", problem.severity, problem.message), "  "));
+        let line = format!("{place}{}: {}", problem.severity, problem.message);
+        // A pattern that matches too much is one mistake, whatever it matches.
+        if !said.contains(&line) {
+            output.result(&layout::wrap(&line, "  "));
+            said.push(line);
+        }
     }
     if check.problems.is_empty() {
         output.result(&match check.claims.len() {

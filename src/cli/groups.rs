@@ -29,7 +29,9 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Groups, output: &mut Out
     for address in &lost {
         output.warn(&without_group(&picture, **address));
     }
-    if examination.groups.is_empty() && !picture.devices.is_empty() {
+    if picture.devices.is_empty() {
+        output.warn("there are no PCI devices");
+    } else if examination.groups.is_empty() {
         output.warn("no IOMMU groups: the IOMMU is off or absent (vfio-early status tells which)");
         return Ok(Exit::Unprotected);
     }

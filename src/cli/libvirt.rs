@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::door::Door;
 use crate::pci::Address;
 use crate::picture::{self, Device, Picture, Processor};
-use crate::plan::is_vfio_driver;
+use crate::plan::{State, Verdict, is_vfio_driver};
 
 use super::output::Output;
 use super::{Exit, Failure};
@@ -90,6 +90,11 @@ pub(super) fn run(door: &dyn Door, addresses: &[Address], output: &mut Output) -
     text.push_str(&devices);
     text.push_str("</devices>\n");
     output.result(&text);
+    let verdict = Verdict::of(&picture);
+    if verdict.state != State::Enabled {
+        output.warn(&format!("no guest can have a device here: {}", verdict.reason()));
+        return Ok(Exit::Unprotected);
+    }
     Ok(Exit::Ok)
 }
 

@@ -43,10 +43,10 @@ impl Output {
         exit
     }
 
-    /// Adds lines to the results.
+    /// Adds lines to the results; nothing where there are none.
     pub(super) fn result(&mut self, text: &str) {
         self.raw(text.as_bytes());
-        if !text.ends_with('\n') {
+        if !text.is_empty() && !text.ends_with('\n') {
             self.raw(b"\n");
         }
     }

@@ -127,7 +127,10 @@ pub(super) fn create(
     input: Option<&str>,
 ) -> Result<(), Failure> {
     door.create(path, content, force, input).map_err(|error| match error.source.kind() {
-        std::io::ErrorKind::AlreadyExists if !force => usage(&format!("{error}; --force replaces a file")),
+        // A plain file that is there, and not one that must stay.
+        std::io::ErrorKind::AlreadyExists if !force && error.source.raw_os_error().is_some() => {
+            usage(&format!("{error}; --force replaces a file"))
+        }
         std::io::ErrorKind::AlreadyExists => usage(&error.to_string()),
         _ => error.into(),
     })
