@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # The packages: `make install` and `make uninstall` undo each other; the .deb is installed, upgraded, removed and purged in a
-# Debian 13 root, where the image that its trigger made again is looked into; the .rpm's files are listed; the PKGBUILD is
-# read by bash. BINARY= names the program to pack.
+# Debian 13 root, where the image that its trigger made again is looked into; the .rpm and the package for Arch are installed,
+# upgraded and removed in bare roots. BINARY= names the program to pack.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -10,6 +10,32 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 fail() { echo "packages: $*" >&2; exit 1; }
 said() { echo "packages: $*"; }
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else unshare --map-root-user "$@"; fi; }
+
+# A root with a shell and nothing else, in which what makes images only notes that it was asked to.
+bare() {
+	mkdir -p "$1/bin" "$1/usr/bin" "$1/etc" "$1/tmp" "$1/dev" "$1/var/lib/rpm" "$1/var/lib/pacman"
+	cp "$(command -v busybox)" "$1/bin/sh"
+	for name in dracut mkinitcpio; do
+		printf '#!/bin/sh\necho "$@" >>/made\n' >"$1/usr/bin/$name"
+		chmod +x "$1/usr/bin/$name"
+	done
+	: >"$1/made"
+	: >"$1/dev/null"
+	content "$1" >"$1.before"
+}
+# Directories that others own stay.
+content() { (cd "$1" && find . -path ./var -prune -o \( ! -type d -o -name '*vfio-early*' \) -print | sort); }
+
+# So many times images were made in a bare root, with these words.
+made() {
+	count=$(grep -cxe "$3" "$1/made" || :)
+	[ "$count" = "$2" ] || fail "in ${1##*/} images were made $count times with '$3', not $2 times: $(cat "$1/made")"
+}
+
+# A bare root is what it was.
+gone() { content "$1" | diff "$1.before" - || fail "what was removed from ${1##*/} left something, or took too much"; }
 
 if [ -z "${BINARY:-}" ]; then
 	status=0
@@ -161,8 +187,21 @@ case $status in
 	! grep -e /initcpio/ -e /initramfs-tools/ "$work/files" || fail "the .rpm holds what belongs to other distributions"
 	! grep -qx -e /usr -e /usr/bin -e /etc -e /usr/share "$work/files" || fail "the .rpm owns what belongs to others"
 	[ "$(rpm -qcp "$rpm")" = /etc/vfio-early.conf ] || fail "the .rpm does not know its configuration"
-	rpm -qp --scripts "$rpm" | grep -A 1 '^posttrans' | grep -q 'dracut --regenerate-all --force' || fail "no image is made again"
 	said "the .rpm holds what it should"
+	bare "$work/fedora"
+	next=$(REVISION=2 packaging/package rpm)
+	rpm_there() { as_root rpm --root "$work/fedora" --dbpath /var/lib/rpm --nodeps --nosignature "$@" 2>"$work/rpm" || { cat "$work/rpm" >&2; return 1; }; }
+	rpm_there -i "$rpm" || fail "the .rpm cannot be installed"
+	made "$work/fedora" 1 "--regenerate-all --force"
+	echo '# mine' >>"$work/fedora/etc/vfio-early.conf"
+	rpm_there -U "$next" || fail "the .rpm cannot be upgraded"
+	grep -q '# mine' "$work/fedora/etc/vfio-early.conf" || fail "the upgrade of the .rpm takes the configuration away"
+	made "$work/fedora" 2 "--regenerate-all --force"
+	rpm_there -e vfio-early || fail "the .rpm cannot be removed"
+	made "$work/fedora" 3 "--regenerate-all --force"
+	# A configuration that was changed is kept aside.
+	rm "$work/fedora/etc/vfio-early.conf.rpmsave" && gone "$work/fedora"
+	said "the .rpm is installed, upgraded and removed in a bare root, and has the images made each time"
 	;;
 77) said "NOT RUN: the .rpm, because rpmbuild is missing here" ;;
 *) fail "the .rpm cannot be built" ;;
@@ -184,4 +223,48 @@ for file in usr/bin/vfio-early usr/lib/initcpio/install/vfio-early usr/share/lib
 	[ -f "$work/arch/pkg/$file" ] || fail "the PKGBUILD installs no $file"
 done
 said "the PKGBUILD installs what it should"
-command -v makepkg >/dev/null || said "NOT RUN: makepkg, which is missing here"
+if command -v makepkg >/dev/null && command -v pacman >/dev/null; then
+	# makepkg wants to be nobody in particular; what it would compile is here already.
+	build=$work/arch/build
+	mkdir -p "$build/bin"
+	cp packaging/arch/* "$BINARY" "$build/"
+	printf '#!/bin/sh\ninstall -D "%s" target/%s-unknown-linux-gnu/release/vfio-early\n' "$build/${BINARY##*/}" "$(uname -m)" >"$build/bin/cargo"
+	chmod +x "$build/bin/cargo"
+	git archive --prefix="vfio-early-$version/" -o "$build/vfio-early-$version.tar.gz" HEAD
+	chmod 711 "$work" "$work/arch"
+	nobody=
+	[ "$(id -u)" != 0 ] || { chown -R 65534 "$build" && nobody="setpriv --reuid=65534 --regid=65534 --clear-groups"; }
+	make_package() {
+		# shellcheck disable=SC2086 # several words, or none
+		(cd "$build" && $nobody env HOME="$build" PATH="$build/bin:$PATH" PKGEXT=.pkg.tar.gz \
+			makepkg --nodeps --skipinteg -p "$1" >"$work/makepkg" 2>&1) || { cat "$work/makepkg" >&2; fail "makepkg makes no package"; }
+	}
+	make_package PKGBUILD
+	# A package that brings a configuration.
+	cat >"$build/other" <<-PKGBUILD
+		pkgname=other pkgver=1 pkgrel=1 arch=(any) license=(MIT)
+		package() { install -D -m 644 /dev/null "\$pkgdir/usr/lib/vfio-early.d/10-other.conf"; }
+	PKGBUILD
+	make_package other
+	package=$(echo "$build"/vfio-early-*.pkg.tar.gz)
+	bare "$work/archlinux"
+	pacman_there() {
+		as_root pacman --root "$work/archlinux" --dbpath "$work/archlinux/var/lib/pacman" --cachedir "$work/cache" --config /dev/null \
+			--hookdir "$work/archlinux/usr/share/libalpm/hooks" --logfile "$work/pacman.log" --noconfirm "$@" >>"$work/pacman" 2>&1
+	}
+	pacman_there -Udd "$package" || { cat "$work/pacman" >&2; fail "the package for Arch cannot be installed"; }
+	[ -x "$work/archlinux/usr/bin/vfio-early" ] || fail "the package for Arch installs no program"
+	echo '# mine' >>"$work/archlinux/etc/vfio-early.conf"
+	pacman_there -Udd "$package" || { cat "$work/pacman" >&2; fail "the package for Arch cannot be upgraded"; }
+	grep -q '# mine' "$work/archlinux/etc/vfio-early.conf" || fail "the upgrade on Arch takes the configuration away"
+	# With its own files, mkinitcpio's own hook does.
+	made "$work/archlinux" 0 "-P"
+	pacman_there -Udd "$build"/other-*.pkg.tar.gz || { cat "$work/pacman" >&2; fail "another package cannot be installed"; }
+	pacman_there -Rdd other || { cat "$work/pacman" >&2; fail "another package cannot be removed"; }
+	made "$work/archlinux" 2 "-P"
+	pacman_there -Rdd vfio-early || { cat "$work/pacman" >&2; fail "the package for Arch cannot be removed"; }
+	rm "$work/archlinux/etc/vfio-early.conf.pacsave" && gone "$work/archlinux"
+	said "makepkg makes a package that pacman installs, upgrades and removes in a bare root"
+else
+	said "NOT RUN: makepkg and pacman, which are missing here"
+fi

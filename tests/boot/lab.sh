@@ -53,6 +53,7 @@ missing() {
 		fish fish
 		lspci pciutils
 		virt-xml-validate libvirt-clients
+		$(! apt-cache show makepkg pacman-package-manager >/dev/null 2>&1 || printf '%s\n' 'makepkg makepkg' 'pacman pacman-package-manager' 'bsdtar libarchive-tools')
 		xmllint libxml2-utils
 		lintian lintian
 		rpmbuild rpm
