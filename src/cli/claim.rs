@@ -41,7 +41,7 @@ pub(super) fn run(room: &mut Room, options: &arguments::Claim, output: &mut Outp
 pub(super) fn lock(room: &mut Room, config: &Config, dry_run: bool) -> Option<Lock> {
     let Room::Host(host) = room else { return None };
     host.set_limit(config.settings.step_timeout);
-    if dry_run { None } else { host.lock(LOCK, LOCK_WAIT) }
+    if dry_run { None } else { host.begin(LOCK, LOCK_WAIT) }
 }
 
 /// Prints what a run came to.

@@ -91,7 +91,7 @@ impl Input {
         };
         // Two that read one ROM at a time would switch it off under each other's hands.
         let lock = match room {
-            Room::Host(host) => host.lock(claim::LOCK, claim::LOCK_WAIT),
+            Room::Host(host) => host.begin(claim::LOCK, claim::LOCK_WAIT),
             Room::Recorded(_) => None,
         };
         let dump = act::dump(room.door(), address).map_err(|why| trouble(address, &why))?;

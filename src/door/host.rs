@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, SFlag};
 
 use super::{Door, Error, Operation, Result, hands};
@@ -60,9 +61,19 @@ impl Host {
         self.limit = limit;
     }
 
-    /// Takes the lock that keeps two claims apart, waiting for at most `wait`. `None` when another holds it all that
-    /// time or when there is no place for it: a boot must not fail for that.
-    pub fn lock(&self, path: &str, wait: Duration) -> Option<Lock> {
+    /// Begins what has to come to its end: takes the lock that keeps two claims apart, and from then on nobody interrupts
+    /// this process or what it starts. A terminal goes with the display that it is on, a session with its network card,
+    /// and would leave a device between two drivers, or its ROM switched on. Every step has its own end.
+    pub fn begin(&self, path: &str, wait: Duration) -> Option<Lock> {
+        let lock = self.lock(path, wait);
+        let signals: SigSet = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+        let _ = signals.thread_block();
+        lock
+    }
+
+    /// Takes a lock, waiting for at most `wait`. `None` when another holds it all that time or when there is no place for
+    /// it: a boot must not fail for that.
+    fn lock(&self, path: &str, wait: Duration) -> Option<Lock> {
         let (directory, name) = path.rsplit_once('/')?;
         let directory = self.make_directory(directory).ok()?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;

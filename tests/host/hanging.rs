@@ -2,11 +2,13 @@
 //! Writes that never come back: a FIFO in an attribute's place, which nobody reads, hangs its writer as a driver would.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use vfio_early::door::Tree;
 
-use crate::program::{Machine, fifo, tree};
+use crate::program::{Machine, fifo, program, tree};
 
 /// Two cards of four functions; one second a step.
 fn machine() -> Machine {
@@ -93,4 +95,45 @@ fn no_child_stays() {
         (line.contains("step-write") && line.contains(root)).then_some(line)
     });
     assert_eq!(left.collect::<Vec<_>>(), [""; 0]);
+}
+
+/// Runs a command and, while a step of it hangs, sends what a terminal sends that goes away, or somebody who has no
+/// patience: to the program and to what it has started.
+fn interrupted(machine: &Machine, arguments: &str) -> Option<i32> {
+    let mut command = program(&machine.root, arguments);
+    let null = std::process::Stdio::null;
+    let mut child = command.process_group(0).stdin(null()).stdout(null()).stderr(null()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    let group = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM] {
+        nix::sys::signal::killpg(group, signal).unwrap();
+    }
+    child.wait().unwrap().code()
+}
+
+/// A terminal goes with the display that it is on, and a session with its network card: the device must not stay between
+/// two drivers.
+#[test]
+fn nobody_interrupts_a_claim() {
+    let machine = machine();
+    fifo(&machine.attribute("0000:04:00.0", "driver_override"));
+    assert_eq!(interrupted(&machine, "claim"), Some(1));
+    let report = machine.report();
+    assert!(report.contains("no answer for 1 s, abandoned"), "{report}");
+    assert!(
+        report.contains(r#"{"device":"0000:08:00.3","op":"override","value":"vfio-pci","result":"ok"}"#),
+        "{report}"
+    );
+}
+
+#[test]
+fn nobody_interrupts_what_puts_a_device_back() {
+    let machine = machine();
+    let card = |name: &str| machine.attribute("0000:04:00.0", name);
+    let _ = fs::remove_file(card("driver"));
+    fs::write(card("power/control"), "auto").unwrap();
+    let _ = fs::remove_file(card("rom"));
+    fifo(&card("rom"));
+    assert_eq!(interrupted(&machine, "rom dump 04:00.0"), Some(4));
+    assert_eq!(fs::read_to_string(card("power/control")).unwrap(), "auto");
 }
