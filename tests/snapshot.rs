@@ -30,6 +30,7 @@ const READING: &[&str] = &[
     "groups --json",
     "groups --tree",
     "detect",
+    "modules",
     "claim --dry-run",
     "claim --dry-run --json",
 ];
@@ -63,6 +64,13 @@ fn recordings() -> Vec<PathBuf> {
     found
 }
 
+/// The addresses of a machine's displays.
+fn displays(machine: &Path) -> Vec<String> {
+    let status = String::from_utf8(run(machine, "status --all").stdout).unwrap();
+    let displays = status.lines().filter(|line| line.contains(" VGA controller ") || line.contains(" 3D controller "));
+    displays.filter_map(|line| line.split_whitespace().next()).map(ToOwned::to_owned).collect()
+}
+
 #[test]
 fn every_reading_command_says_the_same_over_a_snapshot() {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("snapshots");
@@ -75,6 +83,12 @@ fn every_reading_command_says_the_same_over_a_snapshot() {
         fs::write(&copy, &text).unwrap();
         for arguments in READING {
             assert_eq!(told(&copy, arguments), told(&machine, arguments), "{}: {arguments}", machine.display());
+        }
+        for address in displays(&machine) {
+            for command in ["libvirt", "bind --dry-run", "release --dry-run", "groups"] {
+                let arguments = format!("{command} {address}");
+                assert_eq!(told(&copy, &arguments), told(&machine, &arguments), "{}: {arguments}", machine.display());
+            }
         }
         // A snapshot of a snapshot is that snapshot.
         let again = run(&copy, "snapshot").stdout;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::config::{self, Extent};
 use crate::door::{self, Door, Recorder};
-use crate::picture::Picture;
+use crate::picture::{self, Picture};
 use crate::snapshot;
 
 use super::output::Output;
@@ -39,13 +39,21 @@ fn look(door: &dyn Door) {
     let _ = groups::run(door, &all, &mut silent);
     let _ = modules::run(door, &arguments::Modules { kernel: None }, &mut silent);
     let _ = detect::run(door, &mut silent);
-    let addresses: Vec<_> = Picture::survey(door, false)
-        .map(|picture| picture.devices)
-        .unwrap_or_default()
-        .iter()
-        .map(|device| device.address)
-        .collect();
-    let _ = libvirt::run(door, &addresses, &mut silent);
+    if let Ok(mut picture) = Picture::survey(door, false) {
+        // What no guest can have ends the command.
+        picture.devices.retain(|device| !device.identity.class.is_bridge());
+        let addresses: Vec<_> = picture.devices.iter().map(|device| device.address).collect();
+        let _ = libvirt::run(door, &addresses, &mut silent);
+        // It tells of the processors near one device.
+        picture.look_closer(door, &addresses);
+        let mut nodes: Vec<_> =
+            picture.devices.iter().map(|device| device.detail.as_ref().and_then(|detail| detail.numa_node)).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        for node in nodes {
+            picture::of_node(door, node);
+        }
+    }
     if let Ok(loaded) = config::load(door, Extent::Heeded) {
         let _ = claim(door, &loaded.config, &[], true, Instant::now());
     }
