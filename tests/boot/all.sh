@@ -5,6 +5,8 @@
 set -eu
 tests/boot/groups.sh
 tests/packages.sh
+# What the README promises first.
+make -s demo
 boots() { cargo test -q --target "$(rustc -vV | sed -n 's/^host: //p')" --test boot -- "$@"; }
 # As large as the initramfs may bear, in bytes.
 small() {
