@@ -110,6 +110,8 @@ function __vfio_early_claim_options
                     printf '%s\t%s\n' rom= 'whether the option ROM is saved before the device is touched'
                 case reset
                     printf '%s\t%s\n' reset= 'how the device is reset, in the order of the tries'
+                case rebar
+                    printf '%s\t%s\n' rebar= 'how large a BAR shall be; may be given for several'
                 case allow
                     printf '%s\t%s\n' allow= 'guards that are lifted for this claim'
             end
@@ -132,6 +134,7 @@ function __vfio_early_claim_options
             printf '%s\n' $before{save,none}
         case reset
             printf '%s\n' $before{device_specific,acpi,flr,af_flr,pm,bus,cxl_bus}
+        case rebar
         case allow
             printf '%s\n' $before{storage,in-use,last-display,rmrr}
     end
@@ -159,7 +162,7 @@ complete -c vfio-early -n "__vfio_early_at 'claim' --json" -l json -d 'print one
 complete -c vfio-early -n "__vfio_early_at 'claim'" -l device -x -a '(__vfio_early_devices)' -d 'consider only the device at this address; may repeat'
 complete -c vfio-early -n "__vfio_early_at 'bind' --dry-run" -l dry-run -d 'print the plan and change nothing'
 complete -c vfio-early -n "__vfio_early_at 'bind' --json" -l json -d 'print one JSON document'
-complete -c vfio-early -n "__vfio_early_at 'bind'" -a '(__vfio_early_devices; __vfio_early_claim_options id with driver rom reset allow)'
+complete -c vfio-early -n "__vfio_early_at 'bind'" -a '(__vfio_early_devices; __vfio_early_claim_options id with driver rom reset rebar allow)'
 complete -c vfio-early -n "__vfio_early_at 'release' --dry-run" -l dry-run -d 'print the plan and change nothing'
 complete -c vfio-early -n "__vfio_early_at 'release' --json" -l json -d 'print one JSON document'
 complete -c vfio-early -n "__vfio_early_at 'release'" -a '(__vfio_early_devices; __vfio_early_claim_options with)'

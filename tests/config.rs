@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use vfio_early::config::{
     Claim, Config, Driver, Extent, Framebuffer, Guard, Iommu, Loaded, OPTIONS, OnFailure, Options, Origin, Reader,
-    SETTINGS, Settings, With, load,
+    Rebar, SETTINGS, Settings, With, load,
 };
 use vfio_early::door::{Door, Error, Node, Operation, Result as Passed, Tree};
 
@@ -213,14 +213,17 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("claim pci:é", "`pci:é`: expected a modalias pattern such as pci:v000010DEd*bc03*"),
     (
         "claim 01:00.0 01:00.1",
-        "`01:00.1`: expected an option, NAME=VALUE with one of id, match, with, driver, rom, reset or allow",
+        "`01:00.1`: expected an option, NAME=VALUE with one of id, match, with, driver, rom, reset, rebar or allow",
     ),
     (
         "claim 01:00.0 wiht=group",
-        "unknown option `wiht` (did you mean `with`?); expected id, match, with, driver, rom, reset or allow",
+        "unknown option `wiht` (did you mean `with`?); expected id, match, with, driver, rom, reset, rebar or allow",
     ),
-    ("claim 01:00.0 colour=red", "unknown option `colour`; expected id, match, with, driver, rom, reset or allow"),
-    ("claim 01:00.0 =", "unknown option ``; expected id, match, with, driver, rom, reset or allow"),
+    (
+        "claim 01:00.0 colour=red",
+        "unknown option `colour`; expected id, match, with, driver, rom, reset, rebar or allow",
+    ),
+    ("claim 01:00.0 =", "unknown option ``; expected id, match, with, driver, rom, reset, rebar or allow"),
     ("claim 01:00.0 with=all", "`with=all`: expected functions, group or none"),
     ("claim 01:00.0 with=", "`with=`: expected functions, group or none"),
     ("claim 10de:1e04 match=two", "`match=two`: expected one or all"),
@@ -250,6 +253,10 @@ const WRONG_LINES: &[(&str, &str)] = &[
         "claim 01:00.0 reset=flr+buss",
         "`reset=flr+buss`: unknown reset method `buss` (did you mean `bus`?); expected device_specific, acpi, flr, \
          af_flr, pm, bus or cxl_bus",
+    ),
+    (
+        "claim 01:00.0 rebar=0:8G rebar=0:16G",
+        "`rebar=0:16G`: expected a BAR from 0 to 5, each once, and a power of two from 1M on, such as 0:8G",
     ),
     ("claim 01:00.0 reset=bus+flr+bus", "`reset=bus+flr+bus`: `bus` is named twice"),
     ("claim 01:00.0 allow=", "`allow=`: unknown guard ``; expected storage, in-use, last-display or rmrr"),
@@ -642,6 +649,56 @@ fn trouble_with_modprobe_files_is_only_a_warning() {
 }
 
 #[test]
+fn sizes_of_bars_are_powers_of_two_from_a_mebibyte_on() {
+    let read = |value: &str| {
+        let mut reader = Reader::default();
+        reader.file("f", format!("claim 01:00.0 rebar={value}").as_bytes());
+        reader.finish()
+    };
+    for (value, bar, exponent, printed) in [
+        ("0:1M", 0, 0, "0:1M"),
+        ("1:256M", 1, 8, "1:256M"),
+        ("5:1024M", 5, 10, "5:1G"),
+        ("2:008G", 2, 13, "2:8G"),
+        ("0:8388608M", 0, 23, "0:8T"),
+        ("0:8E", 0, 43, "0:8E"),
+    ] {
+        let rebar = read(value).unwrap().claims[0].options.rebar[0];
+        assert_eq!((rebar.bar, rebar.exponent, rebar.to_string().as_str()), (bar, exponent, printed), "{value}");
+        assert_eq!(rebar.bytes(), 1 << (20 + u32::from(exponent)), "{value}");
+    }
+    for value in [
+        "",
+        ":",
+        "0",
+        "0:",
+        "0:G",
+        "0:8",
+        "0:8g",
+        "0:8K",
+        "0:0G",
+        "0:3G",
+        "0:+8G",
+        "0:-8G",
+        "0:8é",
+        "0:16E",
+        "6:8G",
+        "00006:8G",
+        ":8G",
+        "a:8G",
+        "0:8GB",
+        "0:8:G",
+        "0:99999999999G",
+    ] {
+        let errors = read(value).unwrap_err();
+        let wanted = format!(
+            "f:1: `rebar={value}`: expected a BAR from 0 to 5, each once, and a power of two from 1M on, such as 0:8G"
+        );
+        assert_eq!(errors[0].to_string(), wanted);
+    }
+}
+
+#[test]
 fn the_tables_say_what_the_parser_takes() {
     for word in OPTIONS {
         for value in word.values.split('|').filter(|value| !value.contains(char::is_uppercase)) {
@@ -673,6 +730,7 @@ fn the_tables_say_what_the_parser_takes() {
             driver: Driver::Auto,
             save_rom: true,
             reset: vec!["flr", "bus"],
+            rebar: vec![Rebar { bar: 1, exponent: 13 }],
             allow: vec![Guard::InUse, Guard::Rmrr],
         },
         adopted: false,
@@ -680,7 +738,7 @@ fn the_tables_say_what_the_parser_takes() {
     let printed = claim.to_string();
     assert_eq!(
         printed,
-        "claim 10de:1e04 id=10de:1e04 match=all with=group driver=auto rom=save reset=flr+bus allow=in-use+rmrr"
+        "claim 10de:1e04 id=10de:1e04 match=all with=group driver=auto rom=save reset=flr+bus rebar=1:8G allow=in-use+rmrr"
     );
     let names: Vec<_> = printed.split(' ').filter_map(|word| word.split_once('=')).map(|(name, _)| name).collect();
     assert_eq!(names, OPTIONS.iter().map(|word| word.name).collect::<Vec<_>>(), "an option that is not printed");

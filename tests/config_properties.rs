@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use vfio_early::config::{
     Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, RESET_METHODS, Reader,
-    Selector, Settings, With, words,
+    Rebar, Selector, Settings, With, words,
 };
 
 /// Pieces that a line may be made of: what the parser knows, and what it nearly knows.
@@ -35,6 +35,8 @@ const PIECES: &[&str] = &[
     "with",
     "driver",
     "reset",
+    "rebar",
+    "0:8G",
     "flr",
     "bus",
     "allow",
@@ -129,16 +131,18 @@ fn options() -> impl Strategy<Value = Options> {
     ];
     let guards: Vec<Guard> = Guard::ALL.iter().copied().filter(|guard| guard.is_liftable()).collect();
     let count = guards.len();
+    let rebar = proptest::collection::btree_map(0_u8..6, 0_u8..44, 0..4)
+        .prop_map(|sizes| sizes.into_iter().map(|(bar, exponent)| Rebar { bar, exponent }).collect());
     let id = proptest::option::of((hex(4), hex(4), any::<bool>()));
     (
         id,
         any::<bool>(),
         proptest::option::of(select(vec![With::Functions, With::Group, With::None])),
         driver,
-        (any::<bool>(), proptest::sample::subsequence(RESET_METHODS, 0..=RESET_METHODS.len()).prop_shuffle()),
+        (any::<bool>(), proptest::sample::subsequence(RESET_METHODS, 0..=RESET_METHODS.len()).prop_shuffle(), rebar),
         proptest::sample::subsequence(guards, 0..=count),
     )
-        .prop_map(|(id, all, with, driver, (save_rom, reset), allow)| Options {
+        .prop_map(|(id, all, with, driver, (save_rom, reset, rebar), allow)| Options {
             id: id.map(|(one, other, subsystem)| {
                 let id = format!("{one}:{other}");
                 if subsystem { format!("{id}:{other}:{one}") } else { id }.parse().unwrap()
@@ -148,6 +152,7 @@ fn options() -> impl Strategy<Value = Options> {
             driver,
             save_rom,
             reset,
+            rebar,
             allow,
         })
 }

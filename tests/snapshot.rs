@@ -96,14 +96,14 @@ fn every_reading_command_says_the_same_over_a_snapshot() {
     }
 }
 
-/// A claim that wants to know more: the drivers' aliases.
+/// A claim that wants to know more: the drivers' aliases, reset methods and BARs.
 #[test]
 fn a_claim_with_a_driver_to_be_found_says_the_same() {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("snapshots-auto");
     fs::create_dir_all(&folder).unwrap();
     for machine in recordings() {
         let mut text = fs::read_to_string(&machine).unwrap();
-        text.push_str("\nat /etc\nvfio-early.conf = claim 10de:* match=all driver=auto\n");
+        text.push_str("\nat /etc\nvfio-early.conf = claim 10de:* match=all driver=auto reset=bus+flr rebar=1:8G\n");
         let changed = folder.join(format!("auto-{}", machine.file_name().unwrap().to_string_lossy()));
         fs::write(&changed, text).unwrap();
         let copy = changed.with_extension("copy");

@@ -243,6 +243,11 @@ fn let_go(step: &Step, failures: &BTreeMap<Address, String>) -> bool {
 fn is_essential(op: &Op) -> bool {
     !matches!(
         op,
-        Op::PowerUp | Op::ReleaseFramebuffer { .. } | Op::PowerControl(_) | Op::LoadFor(_) | Op::ResetMethod { .. }
+        Op::PowerUp
+            | Op::ReleaseFramebuffer { .. }
+            | Op::PowerControl(_)
+            | Op::LoadFor(_)
+            | Op::ResetMethod { .. }
+            | Op::Rebar(..)
     )
 }

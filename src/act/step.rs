@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::config::Rebar;
 use crate::door::{self, Door, Error, Operation};
 use crate::pci::Address;
 use crate::picture::{self, PCI};
@@ -21,14 +22,10 @@ pub(super) fn perform(door: &dyn Door, step: &Step, behind: bool) -> Result<(), 
         Op::SaveRom(_) => Ok(()),
         Op::PowerUp => wake(door, address),
         Op::Override(name) => write(&path("driver_override"), &format!("{}\n", registered(door, name))),
-        Op::ResetMethod { methods, .. } => {
-            let path = path("reset_method");
-            // What counts is what it says then.
-            let set = |error: Error| match door::text(door, &path) {
-                Ok(now) if now == *methods && !error.is_timeout() => Ok(()),
-                _ => Err(error),
-            };
-            write(&path, methods).or_else(set)
+        Op::ResetMethod { methods, .. } => write(&path("reset_method"), methods),
+        Op::Rebar(rebar, _) => {
+            write(&path(&format!("resource{}_resize", rebar.bar)), &rebar.exponent.to_string())?;
+            resized(door, *rebar, &path("resource"))
         }
         Op::Load(name) => load(door, name),
         Op::LoadFor(modalias) => door.load(modalias),
@@ -44,6 +41,15 @@ pub(super) fn perform(door: &dyn Door, step: &Step, behind: bool) -> Result<(), 
         Op::RestoreOverride(name) => write(&path("driver_override"), &format!("{}\n", name.as_deref().unwrap_or(""))),
         Op::Rebind(driver) => write(&format!("{PCI}/drivers/{driver}/bind"), &address.to_string()),
     }
+}
+
+/// Reads back that a BAR has its size: where nothing above has a window, the kernel takes it and finds no place for it later
+/// (drivers/pci/setup-res.c, `pci_resize_resource`).
+fn resized(door: &dyn Door, rebar: Rebar, resource: &str) -> Result<(), Error> {
+    if picture::bar_size(&door::text(door, resource)?, rebar.bar) == rebar.bytes() {
+        return Ok(());
+    }
+    Err(Error::other(Operation::Read, resource, "the BAR has another size"))
 }
 
 /// The name under which a driver is registered: a module may spell it with `-` where the driver has `_`.

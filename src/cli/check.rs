@@ -41,6 +41,7 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Check, output: &mut Outp
         check.problems.push(json::ProblemEntry { severity, ..json::ProblemEntry::from(warning) });
     }
     let holds = check.claims.iter().all(|claim| claim.state == "pending" || claim.state == "claimed");
+    let holds = holds && problems.iter().all(|problem| problem.severity != Severity::Error);
     tell(&check, options, output);
     Ok(match (plan.unprotected, holds) {
         (true, _) => Exit::Unprotected,

@@ -164,6 +164,9 @@ pub(super) fn look(door: &dyn Door, config: &Config, picture: &mut Picture) {
     }
     let concerned = plan::concerned(config, picture);
     picture.look_closer(door, &concerned);
+    if plan::needs_bars(config) {
+        picture.look_at_bars(door, &concerned);
+    }
     if plan::needs_aliases(config) {
         picture.read_aliases(door);
     }
@@ -234,10 +237,15 @@ fn unmet(plan: &Plan, outcome: &Outcome) -> Vec<Problem> {
     let claimed = plan.entries.iter().zip(&outcome.endings).filter(|(_, ending)| ending.failure.is_none());
     for (entry, _) in claimed {
         for done in outcome.steps.iter().filter(|done| done.step.device.is_some() && done.step.device == entry.device) {
-            if let (Op::ResetMethod { methods, .. }, StepResult::Failed(why)) = (&done.step.op, &done.result) {
-                let message = format!("reset={}: {why}; it is claimed all the same", methods.replace(' ', "+"));
-                problems.push(Problem::error("reset", entry.device, message).of(entry.claim));
-            }
+            let StepResult::Failed(why) = &done.result else { continue };
+            let (code, hint) = match &done.step.op {
+                Op::ResetMethod { .. } => ("reset", ""),
+                Op::Rebar(..) => ("rebar", " (above 4G decoding in the firmware setup makes room)"),
+                _ => continue,
+            };
+            let value = done.step.op.value().replace(' ', "+");
+            let message = format!("{code}={value}: {why}{hint}; it is claimed all the same");
+            problems.push(Problem::error(code, entry.device, message).of(entry.claim));
         }
     }
     problems
@@ -328,10 +336,7 @@ fn text(plan: &Plan, report: &json::Report) -> String {
             text.push_str(&layout::wrap(&format!("                {}", rom.text()), "                "));
         }
     }
-    let notes = report
-        .problems
-        .iter()
-        .filter(|problem| problem.severity == "warning" || problem.device.is_none() || problem.code == "reset");
+    let notes = report.problems.iter().filter(|problem| !problem.is_reason() || problem.device.is_none());
     for problem in notes.filter(|problem| problem.code != "missing") {
         text.push_str(&layout::wrap(&format!("{}: {}", problem.severity, problem.message), "  "));
     }

@@ -14,7 +14,7 @@ mod table;
 
 pub use cmdline::{Words, words};
 pub use model::{
-    Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, Settings, With,
+    Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, Rebar, Settings, With,
 };
 pub use reader::Reader;
 pub use selector::Selector;

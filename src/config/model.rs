@@ -81,8 +81,36 @@ pub struct Options {
     /// `reset=`: the ways to reset it, by the kernel's names and in the order in which it shall try them; empty: as they
     /// are. For what a claim selects, and for what comes along as far as it has all of them.
     pub reset: Vec<&'static str>,
+    /// `rebar=`: the sizes that BARs of a selected device shall have.
+    pub rebar: Vec<Rebar>,
     /// `allow=`: guards that are lifted, sorted.
     pub allow: Vec<Guard>,
+}
+
+/// A size that a BAR shall have. Prints as `0:8G`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rebar {
+    /// The BAR, 0 to 5.
+    pub bar: u8,
+    /// The size is this power of two, in MiB: 0 to 43, as the kernel counts (drivers/pci/rebar.c).
+    pub exponent: u8,
+}
+
+impl Rebar {
+    /// The letters of 2^20, 2^30 and so on.
+    pub(super) const UNITS: &'static [u8] = b"MGTPE";
+
+    /// The size in bytes.
+    pub fn bytes(self) -> u64 {
+        (1_u64 << 20_u32).checked_shl(self.exponent.into()).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Rebar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = Self::UNITS.get(usize::from(self.exponent / 10)).map_or('?', |unit| char::from(*unit));
+        write!(f, "{}:{}{unit}", self.bar, 1_u16.wrapping_shl((self.exponent % 10).into()))
+    }
 }
 
 /// What is claimed along with a selected device.

@@ -43,6 +43,9 @@ impl Display for Options {
         if !self.reset.is_empty() {
             write!(f, " reset={}", self.reset.join("+"))?;
         }
+        for rebar in &self.rebar {
+            write!(f, " rebar={rebar}")?;
+        }
         for (guard, before) in self.allow.iter().zip(std::iter::once(" allow=").chain(std::iter::repeat("+"))) {
             write!(f, "{before}{}", guard.name())?;
         }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::problems::Problems;
 use super::table::{DIRECTIVES, OPTIONS, RESET_METHODS, SETTINGS, Word, find, list, names, quote, unknown};
 use super::{
-    Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, Selector, Settings, With,
+    Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, Rebar, Selector,
+    Settings, With,
 };
 
 /// The longest line of a file, in bytes.
@@ -77,7 +78,7 @@ impl Reader {
         }
         for word in words {
             match option(&mut options, word) {
-                Ok(row) if given.contains(&row) => {
+                Ok(row) if given.contains(&row) && row.name != "rebar" => {
                     self.problems.add(origin, format!("`{}=` is given twice, expected it once", row.name));
                 }
                 Ok(row) => given.push(row),
@@ -141,6 +142,11 @@ fn option(options: &mut Options, word: &str) -> Result<&'static Word, String> {
         ("rom", "save") => options.save_rom = true,
         ("rom", "none") => options.save_rom = false,
         ("reset", _) => options.reset = resets(value).map_err(|error| wrong(&error))?,
+        ("rebar", _) => {
+            let size = rebar(value).filter(|size| options.rebar.iter().all(|other| other.bar != size.bar));
+            let expected = &"expected a BAR from 0 to 5, each once, and a power of two from 1M on, such as 0:8G";
+            options.rebar.push(size.ok_or_else(|| wrong(expected))?);
+        }
         ("allow", _) => options.allow = guards(value).map_err(|error| wrong(&error))?,
         _ => return Err(wrong(&format!("expected {}", choices(row)))),
     }
@@ -185,6 +191,16 @@ fn resets(value: &str) -> Result<Vec<&'static str>, String> {
         }
     }
     Ok(methods)
+}
+
+/// A BAR and its size.
+fn rebar(value: &str) -> Option<Rebar> {
+    let (unit, size) = value.as_bytes().split_last()?;
+    let [bar @ b'0'..=b'5', b':', b'0'..=b'9', ..] = size else { return None };
+    let amount: u32 = value.get(2..value.len().checked_sub(1)?)?.parse().ok()?;
+    let step = Rebar::UNITS.iter().zip([0, 10, 20, 30, 40]).find(|(letter, _)| *letter == unit)?.1;
+    let exponent = u8::try_from(amount.trailing_zeros()).ok()?.checked_add(step)?;
+    (amount.is_power_of_two() && exponent <= 43).then_some(Rebar { bar: bar & 7, exponent })
 }
 
 /// Takes in a setting's value; what was expected, if it is another.

@@ -26,6 +26,7 @@ pub const OPTIONS: &[Word] = &[
     Word { name: "driver", values: "vfio-pci|auto|NAME", help: "the driver that the device shall end on" },
     Word { name: "rom", values: "save|none", help: "whether the option ROM is saved before the device is touched" },
     Word { name: "reset", values: "METHOD[+METHOD...]", help: "how the device is reset, in the order of the tries" },
+    Word { name: "rebar", values: "BAR:SIZE", help: "how large a BAR shall be; may be given for several" },
     Word { name: "allow", values: "GUARD[+GUARD...]", help: "guards that are lifted for this claim" },
 ];
 

@@ -4,7 +4,7 @@
 use crate::door::{self, Door, Error};
 use crate::pci::{Address, Identity};
 
-use super::PCI;
+use super::{PCI, ResizableBar};
 
 /// A PCI function.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Detail {
     pub numa_node: Option<u16>,
     /// The ways to reset it, in the order in which the kernel tries them.
     pub reset_methods: Vec<String>,
+    /// The BARs that can be resized, where somebody asked.
+    pub bars: Vec<ResizableBar>,
 }
 
 impl Device {
@@ -85,6 +87,7 @@ impl Detail {
             reset_methods: word("reset_method")
                 .map(|text| text.split_ascii_whitespace().map(ToOwned::to_owned).collect())
                 .unwrap_or_default(),
+            bars: Vec::new(),
         }
     }
 }

@@ -24,6 +24,7 @@ pub use holders::{Holder, Holders};
 pub use in_use::{Mount, Use};
 pub use iommu::{Firmware, Group, IommuFacts, Processor};
 pub use platform::FirmwareFramebuffer;
+pub(crate) use traits::bar_size;
 pub use traits::{ResizableBar, Traits};
 
 /// Where the PCI bus is.
@@ -156,6 +157,17 @@ impl Picture {
     /// Looks which option ROMs have been saved.
     pub fn look_for_saved_roms(&mut self, door: &dyn Door) {
         self.saved_roms = door.list(ROM_DIRECTORY).unwrap_or_default();
+    }
+
+    /// Looks which BARs of these devices can be resized.
+    pub fn look_at_bars(&mut self, door: &dyn Door, addresses: &[Address]) {
+        for address in addresses {
+            let Some(device) = self.device_mut(*address) else { continue };
+            let bars = Traits::read(door, device).bars;
+            if let Some(detail) = &mut device.detail {
+                detail.bars = bars;
+            }
+        }
     }
 
     /// modules.alias of a kernel; empty where there is none.

@@ -63,8 +63,7 @@ impl Traits {
             let resource = word("resource").unwrap_or_default();
             for bar in resizable {
                 let sizes = word(&format!("resource{bar}_resize")).and_then(|mask| hexadecimal(&mask));
-                let line = resource.lines().nth(usize::from(bar)).unwrap_or_default();
-                traits.bars.push(ResizableBar { bar, size: size(line).unwrap_or(0), sizes: sizes.unwrap_or(0) });
+                traits.bars.push(ResizableBar { bar, size: bar_size(&resource, bar), sizes: sizes.unwrap_or(0) });
             }
         }
         traits
@@ -74,6 +73,11 @@ impl Traits {
 /// `0x0000000000fc0000`, with or without its `0x`.
 fn hexadecimal(text: &str) -> Option<u64> {
     u64::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()
+}
+
+/// The size of a BAR by the attribute `resource`, in bytes; 0 where it has no place.
+pub(crate) fn bar_size(resource: &str, bar: u8) -> u64 {
+    resource.lines().nth(usize::from(bar)).and_then(size).unwrap_or(0)
 }
 
 /// The size of what a line of `resource` describes: first address, last address, flags.

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a claim wants of a device besides its driver: the ways to reset it.
+//! What a claim wants of a device besides its driver: the ways to reset it, and how large its BARs are.
 //!
 //! None of it keeps a device from being claimed: a card that cannot be reset as asked is still better off with its guest's
 //! driver than with the host's. It is told as an error all the same, because something that was asked for does not hold.
 
-use crate::config::{Config, Options};
+use crate::config::{Options, Rebar};
 use crate::picture::Detail;
 
-use super::{Entry, Op, Problem};
+use super::{Entry, Op, Problem, Severity, Step, same_name};
 
 /// The step that sets the reset methods of a function, where they are not what its claim asks for. A function that comes
 /// along has methods of its own; it is left as it is unless it lists all that are asked for.
@@ -23,24 +23,55 @@ pub(super) fn reset(options: &Options, entry: &Entry, detail: &Detail) -> Option
     Some(Op::ResetMethod { methods: options.reset.join(" "), before })
 }
 
+/// Finds the BARs that have not the size that is asked for, and why they cannot get it.
+fn resize(options: &Options, entry: &Entry, detail: &Detail, found: &mut dyn FnMut(Rebar, Option<&str>)) {
+    // What comes along has BARs of its own.
+    for rebar in options.rebar.iter().filter(|_| entry.along.is_none()) {
+        let bar = detail.bars.iter().find(|bar| bar.bar == rebar.bar);
+        let (size, sizes) = bar.map_or((0, 0), |bar| (bar.size, bar.sizes));
+        let bound = || detail.driver.as_deref().is_some_and(|driver| same_name(driver, &entry.target));
+        if size == rebar.bytes() {
+            continue;
+        }
+        if sizes.wrapping_shr(rebar.exponent.into()) & 1 == 0 {
+            let why = "this BAR cannot have that size (vfio-early status shows what it can have, from Linux 6.1 on)";
+            found(*rebar, Some(why));
+        } else {
+            found(*rebar, bound().then_some("the device has its driver already: release it first, then claim it"));
+        }
+    }
+}
+
+/// Adds the steps that resize BARs.
+pub(super) fn resizes(options: &Options, entry: &Entry, detail: &Detail, steps: &mut Vec<Step>) {
+    resize(options, entry, detail, &mut |rebar, why| {
+        if why.is_none() {
+            steps.push(Step { device: entry.device, op: Op::Rebar(rebar, rebar.to_string()) });
+        }
+    });
+}
+
 fn lists_all(options: &Options, detail: &Detail) -> bool {
     options.reset.iter().all(|method| detail.reset_methods.iter().any(|known| known == method))
 }
 
-/// What may not come true of it. A method that is not listed may have been switched off, so that only the kernel can tell
-/// whether the device has it.
-pub(super) fn problem(config: &Config, entry: &Entry, detail: &Detail) -> Option<Problem> {
-    let options = &config.claims.get(entry.claim)?.options;
-    if entry.along.is_some() || lists_all(options, detail) {
-        return None;
-    }
-    let (address, asked) = (entry.device?, options.reset.join("+"));
-    let listed = match detail.reset_methods.as_slice() {
-        [] => "nothing".to_owned(),
-        methods => methods.join(" "),
+/// Adds what may not come true of it. A method that is not listed may have been switched off, so that only the kernel can
+/// tell whether the device has it.
+pub(super) fn problems(options: &Options, entry: &Entry, detail: &Detail, problems: &mut Vec<Problem>) {
+    let Some(address) = entry.device else { return };
+    let mut tell = |severity, code, message| {
+        problems.push(Problem { severity, code, claim: Some(entry.claim), device: entry.device, message });
     };
-    let message = format!(
-        "reset={asked}: {address} lists {listed} in its reset_method, and the kernel refuses what the device does not have"
-    );
-    Some(Problem::warning("reset", Some(address), message).of(entry.claim))
+    resize(options, entry, detail, &mut |rebar, why| {
+        if let Some(why) = why {
+            tell(Severity::Error, "rebar", format!("rebar={rebar} of {address}: {why}"));
+        }
+    });
+    if entry.along.is_none() && !lists_all(options, detail) {
+        let (asked, listed) = (options.reset.join("+"), detail.reset_methods.join("+"));
+        let message = format!(
+            "reset={asked}: {address} lists `{listed}` in its reset_method, and the kernel refuses what it does not have"
+        );
+        tell(Severity::Warning, "reset", message);
+    }
 }

@@ -162,7 +162,9 @@ pub(super) fn problems(config: &Config, picture: &Picture, plan: &Plan) -> Vec<P
                 let catch = entry.device.and_then(|address| boot_display(config, picture, address));
                 problems.extend(catch.map(|problem| problem.of(entry.claim)));
                 let detail = entry.device.and_then(|address| picture.device(address)?.detail.as_ref());
-                problems.extend(detail.and_then(|detail| adjust::problem(config, entry, detail)));
+                if let (Some(detail), Some(claim)) = (detail, config.claims.get(entry.claim)) {
+                    adjust::problems(&claim.options, entry, detail, &mut problems);
+                }
             }
         }
     }

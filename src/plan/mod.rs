@@ -21,7 +21,7 @@ pub use driver::{variant_driver, variant_modules};
 pub use entry::{Decision, Entry};
 pub use hand::{bind, join};
 pub use release::release;
-pub use select::{concerned, needs_aliases, needs_chains, selected};
+pub use select::{concerned, needs_aliases, needs_bars, needs_chains, selected};
 pub use steps::{Op, Step};
 pub use verdict::{State, Verdict};
 

@@ -28,6 +28,11 @@ pub fn concerned(config: &Config, picture: &Picture) -> Vec<Address> {
     concerned.map(|device| device.address).collect()
 }
 
+/// Whether a claim resizes BARs, so that their sizes have to be known.
+pub fn needs_bars(config: &Config) -> bool {
+    config.claims.iter().any(|claim| !claim.options.rebar.is_empty())
+}
+
 /// The devices that a claim's selector names.
 pub fn selected<'a>(claim: &Claim, picture: &'a Picture) -> Vec<&'a Device> {
     let selected = picture.devices.iter().filter(|device| match &claim.selector {

@@ -3,11 +3,12 @@
 //!
 //! An option ROM is saved while nothing has touched its device. Overrides come next, for all devices: from then on no
 //! other driver binds them, whatever is loaded at the same time. Reset methods are set while the device is awake for sure:
-//! vfio-pci lets it sleep, and older kernels then ask it in vain what it has. Then each module, once. Only then, when it is sure that
+//! vfio-pci lets it sleep, and older kernels then ask it in vain what it has. BARs are resized while no driver has the
+//! device. Then each module, once. Only then, when it is sure that
 //! there is a driver to go to, wrong drivers are detached and the devices probed: where the module is missing from the
 //! image, nothing has been taken away from anybody.
 
-use crate::config::{Config, Framebuffer};
+use crate::config::{Claim, Config, Framebuffer, Rebar};
 use crate::pci::Address;
 use crate::picture::{Detail, Picture};
 
@@ -38,6 +39,8 @@ pub enum Op {
         /// What to write where the device is given back.
         before: String,
     },
+    /// Give a BAR of a device without a driver this size, which the text tells.
+    Rebar(Rebar, String),
     /// Load the module of this driver.
     Load(String),
     /// Load the modules that want a device with this modalias.
@@ -73,6 +76,7 @@ impl Op {
             Self::SaveRom(_) => "save-rom",
             Self::Override(_) => "override",
             Self::ResetMethod { .. } => "reset-method",
+            Self::Rebar(..) => "rebar",
             Self::Load(_) | Self::LoadFor(_) => "load",
             Self::ReleaseFramebuffer { .. } => "release-framebuffer",
             Self::Detach(_) => "detach",
@@ -95,7 +99,8 @@ impl Op {
             | Self::Detach(name)
             | Self::Verify(name)
             | Self::PowerControl(name)
-            | Self::Rebind(name) => name,
+            | Self::Rebind(name)
+            | Self::Rebar(_, name) => name,
             Self::ReleaseFramebuffer { device, .. } => device,
             Self::ResetMethod { methods, .. } => methods,
             Self::RestoreOverride(name) => name.as_deref().unwrap_or(""),
@@ -117,16 +122,21 @@ pub(super) fn steps(config: &Config, picture: &Picture, entries: &[Entry]) -> Ve
         let target = entry.target.as_str();
         let nothing = Detail::default();
         let detail = device.detail.as_ref().unwrap_or(&nothing);
-        let reset = config.claims.get(entry.claim).and_then(|claim| adjust::reset(&claim.options, entry, detail));
+        let Some(Claim { options, .. }) = config.claims.get(entry.claim) else { continue };
+        let reset = adjust::reset(options, entry, detail);
         let bound = detail.driver.as_deref().is_some_and(|driver| same_name(driver, target));
         let cold = detail.power_state.as_deref() == Some("D3cold");
         let control = detail.power_control.as_ref().filter(|control| cold && *control != "on");
         if entry.decision == Decision::Done {
             first.extend(save.map(|path| step(Op::SaveRom(path))));
             if let Some(reset) = reset {
-                first.extend(cold.then(|| step(Op::PowerUp)));
+                if cold {
+                    first.push(step(Op::PowerUp));
+                }
                 first.push(step(reset));
-                first.extend(control.map(|control| step(Op::PowerControl(control.clone()))));
+                if let Some(control) = control {
+                    first.push(step(Op::PowerControl(control.clone())));
+                }
             }
             continue;
         }
@@ -138,7 +148,9 @@ pub(super) fn steps(config: &Config, picture: &Picture, entries: &[Entry]) -> Ve
         if !detail.driver_override.as_deref().is_some_and(|name| same_name(name, target)) {
             first.push(step(Op::Override(target.to_owned())));
         }
-        first.extend(reset.map(step));
+        if let Some(reset) = reset {
+            first.push(step(reset));
+        }
         if bound {
             // Its driver without an override: the next rescan could give it to another.
             continue;
@@ -155,9 +167,13 @@ pub(super) fn steps(config: &Config, picture: &Picture, entries: &[Entry]) -> Ve
         if let Some(driver) = &detail.driver {
             then.push(step(Op::Detach(driver.clone())));
         }
+        let free = if detail.driver.is_some() { &mut then } else { &mut first };
+        adjust::resizes(options, entry, detail, free);
         then.push(step(Op::Probe));
         then.push(step(Op::Verify(target.to_owned())));
-        then.extend(control.map(|control| step(Op::PowerControl(control.clone()))));
+        if let Some(control) = control {
+            then.push(step(Op::PowerControl(control.clone())));
+        }
     }
     let loads = modules.into_iter().map(|module| Step { device: None, op: Op::Load(module.to_owned()) });
     first.into_iter().chain(loads).chain(then).collect()

@@ -219,6 +219,13 @@ pub struct ProblemEntry {
 fields!(ProblemEntry { severity, code, source, device, message });
 readable!(ProblemEntry { severity, code, source, device, message });
 
+impl ProblemEntry {
+    /// Whether it is the reason why a claim does not hold, which is told with the claim.
+    pub fn is_reason(&self) -> bool {
+        self.severity == "error" && !matches!(self.code.as_str(), "reset" | "rebar")
+    }
+}
+
 impl From<&Verdict> for Iommu {
     fn from(verdict: &Verdict) -> Self {
         let remapping = match verdict.remapping {

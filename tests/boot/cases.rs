@@ -384,7 +384,7 @@ fn refusals() -> Vec<Case> {
             expect: Expect::Boot(Picture {
                 claimed: &["0000:03:00.0"],
                 status: 1,
-                says: &["10de:1e04", "reset=bus+flr: cannot write", "reset=bus+flr: 0000:03:00.0 lists pm bus"],
+                says: &["10de:1e04", "reset=bus+flr: cannot write", "reset=bus+flr: 0000:03:00.0 lists `pm+bus`"],
                 told: &[("resets-03", "pm bus")],
                 ..Picture::default()
             }),

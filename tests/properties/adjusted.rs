@@ -42,5 +42,62 @@ fn a_way_that_was_switched_off_is_tried() {
     };
     let (done, now) = run("claim 01:00.0 reset=flr\n", off, "reset_method");
     assert_eq!((end(&done), now.as_str()), ((Exit::Ok, "claimed", vec![]), "flr\n"));
-    assert!(done.result.unwrap().report.problems[0].message.contains("lists bus"));
+    assert!(done.result.unwrap().report.problems[0].message.contains("lists `bus`"));
+}
+
+#[test]
+fn a_bar_is_resized_between_the_drivers() {
+    let can = |builder: &mut Builder| {
+        builder.resizable("0000:01:00.0");
+    };
+    let (done, now) = run("claim 01:00.0 rebar=1:8G\n", can, "resource");
+    assert_eq!((end(&done), now.contains("0x00040001ffffffff")), ((Exit::Ok, "claimed", vec![]), true));
+    let steps: Vec<String> = done.result.unwrap().report.steps.into_iter().map(|step| step.op).collect();
+    let at = |name: &str| steps.iter().position(|op| op == name).unwrap();
+    assert!(at("override") < at("detach") && at("detach") < at("rebar") && at("rebar") < at("probe"), "{steps:?}");
+
+    // Nobody has it: then it has to be done before the module comes, which takes the card at once.
+    let mut builder = desktop("claim 01:00.0 rebar=1:8G\n");
+    let machine = builder.resizable("0000:01:00.0").start();
+    let done = Case::new("untouched", machine, &[]).run(None);
+    let steps: Vec<String> = done.result.unwrap().report.steps.into_iter().map(|step| step.op).collect();
+    let at = |name: &str| steps.iter().position(|op| op == name).unwrap();
+    assert!(at("override") < at("rebar") && at("rebar") < at("load"), "{steps:?}");
+}
+
+#[test]
+fn a_bar_that_cannot_be_resized_keeps_nobody_from_the_card() {
+    let small = |builder: &mut Builder| {
+        builder.resizable("0000:01:00.0").with(|state| {
+            state.windows.insert("0000:01:00.0".to_owned(), 9);
+        });
+    };
+    let told = |config: &str, message: &str| {
+        let (done, _) = run(config, small, "resource");
+        let (exit, state, errors) = end(&done);
+        assert_eq!((exit, state, errors.len()), (Exit::NotHeld, "claimed", 1), "{config}");
+        assert!(errors[0].contains(message), "{config}: {}", errors[0]);
+    };
+    told(
+        "claim 01:00.0 rebar=1:8G\n",
+        "rebar=1:8G: cannot write /sys/bus/pci/devices/0000:01:00.0/resource1_resize: No space left on device (above 4G",
+    );
+    told("claim 01:00.0 rebar=1:64G\n", "cannot have that size");
+    told("claim 01:00.0 rebar=0:64M\n", "cannot have that size");
+    told("claim 01:00.0 rebar=1:512M rebar=0:64M\n", "rebar=0:64M");
+}
+
+#[test]
+fn a_bar_is_left_alone_under_its_guest() {
+    let mut builder = taken(desktop("claim 04:00.0 rebar=1:8G\n"));
+    builder.resizable("0000:04:00.0").loaded("vfio_pci").with(|state| state.claim("0000:04:00.0", "vfio-pci"));
+    let done = Case::new("claimed", builder.start(), &[]).run(None);
+    let (exit, state, errors) = end(&done);
+    assert_eq!((exit, state), (Exit::NotHeld, "claimed"));
+    assert!(errors[0].contains("the device has its driver already: release it first"), "{errors:?}");
+    assert!(
+        done.log
+            .iter()
+            .all(|entry| !entry.changes() || entry.object.starts_with("/run") || entry.object == "/dev/kmsg")
+    );
 }

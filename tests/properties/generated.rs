@@ -20,6 +20,8 @@ struct Plug {
     shares: bool,
     asleep: bool,
     stuck: bool,
+    /// Its function 0 has a BAR that can be resized, to at most this power of two in MiB.
+    window: Option<u32>,
     /// The override that somebody has set on function 0.
     only: Option<&'static str>,
 }
@@ -65,8 +67,22 @@ fn plug() -> impl Strategy<Value = Plug> {
     let only =
         prop_oneof![8 => Just(None), 1 => Just(Some("vfio-pci")), 1 => Just(Some("nouveau")), 1 => Just(Some("x"))];
     let rarely = || prop::bool::weighted(0.15);
-    (prop::sample::select(CARDS), rarely(), rarely(), rarely(), only)
-        .prop_map(|(functions, shares, asleep, stuck, only)| Plug { functions, shares, asleep, stuck, only })
+    (
+        prop::sample::select(CARDS),
+        rarely(),
+        rarely(),
+        rarely(),
+        prop::option::of(prop::sample::select(vec![9, 63])),
+        only,
+    )
+        .prop_map(|(functions, shares, asleep, stuck, window, only)| Plug {
+            functions,
+            shares,
+            asleep,
+            stuck,
+            window,
+            only,
+        })
 }
 
 fn draw() -> impl Strategy<Value = Draw> {
@@ -91,6 +107,8 @@ fn draw() -> impl Strategy<Value = Draw> {
         "reset=bus",
         "reset=pm",
         "reset=bus+flr with=functions",
+        "rebar=1:8G",
+        "rebar=1:512M reset=bus",
     ];
     let settings = ["", "", "set on-failure keep\n", "set framebuffer release\n", "set iommu optional\n"];
     let wish = (0_usize..5, prop::sample::select(forms.to_vec()), prop::sample::select(options.to_vec()));
@@ -144,8 +162,12 @@ impl Draw {
             if plug.asleep {
                 builder.attribute(&first, "power_state", "D3cold").attribute(&first, "power/control", "auto");
             }
+            if plug.window.is_some() {
+                builder.resizable(&first);
+            }
             builder.with(|state| {
                 state.set_override(&first, plug.only);
+                state.windows.extend(plug.window.map(|most| (first.clone(), most)));
                 if plug.stuck {
                     state.stuck.push(first.clone());
                 }

@@ -125,6 +125,22 @@ pub(super) fn all() -> Vec<Case> {
     cases.push(case("reset methods", &with_resets(taken(desktop(resets)))));
     let failing = with_resets(probe(taken(desktop(resets)), "vfio-pci", "0000:01:00.1", Probe::Fail(Errno::EIO)));
     cases.push(case("reset methods of a slot that is given back", &failing));
+    let rebars = "claim 01:00.0 rebar=1:8G\nclaim 02:00.0 rebar=1:32G\nclaim 04:00.0 rebar=1:1G\n";
+    let with_bars = |mut builder: Builder| {
+        // A card that can, one below a bridge with a small window, and one that is claimed already.
+        builder.resizable("0000:01:00.0").resizable("0000:02:00.0").resizable("0000:04:00.0").with(|state| {
+            state.windows.insert("0000:02:00.0".to_owned(), 9);
+        });
+        builder
+    };
+    cases.push(case("BARs of other sizes", &with_bars(desktop(rebars))));
+    let mut running = with_bars(taken(desktop(rebars)));
+    running.loaded("vfio_pci").with(|state| state.claim("0000:04:00.0", "vfio-pci"));
+    cases.push(case("BARs of other sizes, and every host driver first", &running));
+    cases.push(case(
+        "a BAR that is as it shall be",
+        with_bars(taken(desktop("claim 01:00.0 rebar=1:256M\n"))).with(|_| ()),
+    ));
     cases.push(Case::new("only one device", taken(desktop(BOTH)).start(), &["0000:02:00.0"]));
     cases
 }

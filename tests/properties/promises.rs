@@ -2,6 +2,7 @@
 //! The promises, each a function that looks at a run and says what was broken.
 
 use vfio_early::cli::Exit;
+use vfio_early::config::Rebar;
 use vfio_early::door::{Node, Operation};
 use vfio_early::json::FromJson;
 use vfio_early::pci::Address;
@@ -25,6 +26,7 @@ pub(super) fn broken(case: &Case, run: &Run, fault: Option<&Fault>) -> Broken {
     the_report_is_true(run, fault, &mut broken);
     nothing_hangs_for_ever(run, &mut broken);
     resets_are_as_asked_or_told(case, run, fault, &mut broken);
+    bars_are_as_asked_or_told(case, run, fault, &mut broken);
     no_device_is_lost(case, run, fault, &mut broken);
     roms_are_switched_off(run, fault, &mut broken);
     if let Some(fault) = fault {
@@ -115,6 +117,7 @@ fn only_what_is_planned_is_written(case: &Case, run: &Run, broken: &mut Broken) 
                 | ["sys", "bus", "pci", "devices", device, "power", "control"],
             ) => is_planned(device) || wakes(run, device),
             (_, ["sys", "bus", "pci", "devices", device, "reset_method"]) => run.holds(device),
+            (_, ["sys", "bus", "pci", "devices", device, "resource1_resize"]) => is_planned(device),
             (_, ["dev", "kmsg"]) => true,
             (_, ["sys", "bus", "pci", "devices", device, "driver_override"]) => {
                 let name = value.trim_end();
@@ -244,6 +247,7 @@ fn belongs(entry: &Entry, step: &json::Step) -> bool {
         "override" | "restore-override" => own("driver_override") && same_name(value, &step.value),
         "power-up" => own("power/control") && value == "on",
         "save-rom" => ["rom", "enable", "power/control"].into_iter().any(own) || entry.object == step.value,
+        "rebar" => own(&format!("resource{}_resize", step.value.split(':').next().unwrap())),
         "reset-method" => own("reset_method") && value == step.value,
         "power-control" => own("power/control") && value == step.value,
         "probe" => entry.object == "/sys/bus/pci/drivers_probe" && value == device,
@@ -265,7 +269,8 @@ fn steps_are_true(run: &Run, report: &json::Report, broken: &mut Broken) {
     }
     for step in report.steps.iter().filter(|step| step.result == "ok" && step.op != "verify") {
         let done = changes().any(|entry| {
-            belongs(entry, step) && (entry.ok || ["load", "detach", "reset-method"].contains(&step.op.as_str()))
+            belongs(entry, step)
+                && (entry.ok || ["load", "detach", "reset-method", "rebar"].contains(&step.op.as_str()))
         });
         if !done {
             broken.push(format!("told to be done, and was not: {step:?}"));
@@ -321,6 +326,37 @@ fn resets_are_as_asked_or_told(case: &Case, run: &Run, fault: Option<&Fault>, br
             broken.push(format!("{device} is reset by {now}, and not by {asked}; told: {told}"));
         } else if state == "failed" && case.restore && fault.is_none() && then != before {
             broken.push(format!("{device} was given back; it is reset by {then}, and was by {before}"));
+        }
+    }
+}
+
+/// A claimed device has the BARs that were asked for, or people are told.
+fn bars_are_as_asked_or_told(case: &Case, run: &Run, fault: Option<&Fault>, broken: &mut Broken) {
+    let Ok(claimed) = &run.result else { return };
+    for entry in claimed.plan.entries.iter().filter(|entry| entry.decision.holds() && entry.along.is_none()) {
+        let device = entry.device.unwrap().to_string();
+        let options = &case.config.claims[entry.claim].options;
+        let tree = run.machine.tree();
+        let Ok(real) = tree.resolve(&format!("/sys/bus/pci/devices/{device}"), true) else { continue };
+        let text = tree.file(&format!("{real}/resource")).map(|text| String::from_utf8_lossy(text).into_owned());
+        let has = |rebar: &Rebar| {
+            let text = text.as_deref().unwrap_or_default();
+            let mut line = text.lines().nth(rebar.bar.into()).unwrap_or_default().split(' ');
+            let mut next =
+                || u64::from_str_radix(line.next().unwrap_or_default().trim_start_matches("0x"), 16).unwrap_or(0);
+            (next(), next())
+        };
+        let as_asked = options.rebar.iter().all(|rebar| {
+            let (first, last) = has(rebar);
+            last.wrapping_sub(first).wrapping_add(1) == 1 << (20 + rebar.exponent)
+        });
+        let told = claimed.report.problems.iter().any(|problem| {
+            (problem.code.as_str(), problem.severity.as_str()) == ("rebar", "error")
+                && problem.device.as_ref() == Some(&device)
+        });
+        let state = run.states().into_iter().find(|(address, _)| Some(*address) == entry.device).unwrap().1;
+        if state == "claimed" && told == as_asked && !(told && fault.is_some()) {
+            broken.push(format!("{device} has other BARs than {:?}; told: {told}", options.rebar));
         }
     }
 }

@@ -14,6 +14,11 @@ const ROOT_ONLY: &[&str] = &["rom", "resource0", "resource1"];
 /// Files that nobody may read: opening them for it is refused, root included (`kernfs_fop_open`).
 const WRITE_ONLY: &[&str] = &["bind", "unbind", "new_id", "remove_id", "drivers_probe", "remove", "rescan"];
 
+/// The BAR that writing to this attribute resizes.
+fn resized(name: &str) -> Option<usize> {
+    name.strip_prefix("resource")?.strip_suffix("_resize")?.parse().ok()
+}
+
 /// The device that a path lies in: the first part of the rest after its directory is the attribute.
 fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
@@ -87,6 +92,7 @@ impl State {
             ["sys", "devices", .., "driver_override"] => self.store_override(real, value),
             ["sys", "devices", .., "power", "control"] => self.store_control(directory, device),
             ["sys", "devices", .., "enable"] => self.enable(directory, device),
+            ["sys", "devices", .., name] if resized(name).is_some() => self.resize(directory, name, device),
             ["sys", "devices", .., "rom"] => {
                 // `pci_write_rom`: only this, to the letter, switches it off.
                 self.roms.retain(|known| known != directory);
@@ -118,6 +124,7 @@ impl State {
         let (directory, name) = split(&real);
         match name {
             "drivers_probe" | "bind" | "unbind" => Some(value.strip_suffix('\n').unwrap_or(value).to_owned()),
+            _ if resized(name).is_some() => Some(split(directory).1.to_owned()),
             "driver_override" | "enable" => Some(split(directory).1.to_owned()),
             "control" => Some(split(split(directory).0).1.to_owned()),
             _ => None,
@@ -147,6 +154,31 @@ impl State {
         } else {
             return Err(Errno::EINVAL.into());
         }
+        Ok(())
+    }
+
+    /// `__resource_resize_store`: the number of a bit in the mask of sizes, for a device without a driver.
+    fn resize(&mut self, directory: &str, name: &str, value: &str) -> Result<(), Stop> {
+        let exponent: u32 = value.parse().map_err(|_| Errno::EINVAL)?;
+        let device = split(directory).1;
+        if self.driver_of("pci", device).is_some() {
+            return Err(Errno::EBUSY.into());
+        }
+        let mask = String::from_utf8_lossy(self.tree.file(&format!("{directory}/{name}"))?).into_owned();
+        if u64::from_str_radix(mask.trim_end(), 16).unwrap().checked_shr(exponent).unwrap_or(0) & 1 == 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        if self.windows.get(device).is_some_and(|most| exponent > *most) {
+            return Err(Errno::ENOSPC.into());
+        }
+        let path = format!("{directory}/resource");
+        let text = String::from_utf8_lossy(self.tree.file(&path)?).into_owned();
+        let mut lines: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
+        let line = &mut lines[resized(name).unwrap()];
+        let flags = line.rsplit(' ').next().unwrap().to_owned();
+        let first = 1_u64 << 50;
+        *line = format!("{first:#018x} {:#018x} {flags}", first + (1 << (20 + exponent)) - 1);
+        put_line(&mut self.tree, &path, &lines.join("\n"));
         Ok(())
     }
 

@@ -185,6 +185,15 @@ impl Builder {
         self
     }
 
+    /// Gives a function a BAR 1 of 256 MiB that can have 64 MiB to 32 GiB.
+    pub(crate) fn resizable(&mut self, address: &str) -> &mut Self {
+        self.attribute(address, "resource1_resize", "000000000000ffc0").attribute(
+            address,
+            "resource",
+            "0x00000000a0000000 0x00000000a0ffffff 0x0000000000040200\n0x00000000c0000000 0x00000000cfffffff 0x000000000014220c",
+        )
+    }
+
     /// The display that the firmware used, with the firmware's frame buffer on it and simpledrm's driver.
     pub(crate) fn boot_display(&mut self, address: &str) -> &mut Self {
         self.attribute(address, "boot_vga", "1");

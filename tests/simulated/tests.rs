@@ -309,6 +309,27 @@ fn reset_methods_are_set_all_or_none() {
 }
 
 #[test]
+fn bars_are_resized_while_no_driver_has_the_device() {
+    let mut builder = desktop();
+    builder.resizable(CARD).with(|state| {
+        state.windows.insert(CARD.to_owned(), 13);
+    });
+    let machine = builder.loaded("nouveau").start();
+    let path = format!("/sys/bus/pci/devices/{CARD}/resource1_resize");
+    assert_eq!(errno(machine.write(&path, "9")), Errno::EBUSY);
+    machine.write("/sys/bus/pci/drivers/nouveau/unbind", CARD).unwrap();
+    assert_eq!(errno(machine.write(&path, "5")), Errno::EINVAL);
+    assert_eq!(errno(machine.write(&path, "8G")), Errno::EINVAL);
+    assert_eq!(errno(machine.write(&path, "14")), Errno::ENOSPC);
+    let before = attribute(&machine, CARD, "resource");
+    machine.write(&path, "13").unwrap();
+    let after = attribute(&machine, CARD, "resource");
+    assert_eq!(after.lines().next(), before.lines().next());
+    assert_eq!(after.lines().nth(1), Some("0x0004000000000000 0x00040001ffffffff 0x000000000014220c"));
+    machine.write(&path, "8").unwrap();
+}
+
+#[test]
 fn a_frame_buffer_driver_lets_go_of_its_platform_device() {
     let machine = desktop().boot_display("0000:00:02.0").start();
     let device = "simple-framebuffer.0";

@@ -15,7 +15,7 @@ use crate::config::{self, Extent};
 use crate::door::Door;
 use crate::pci::{Address, Slot};
 use crate::picture::Picture;
-use crate::plan::{self, Decision, Plan};
+use crate::plan::{self, Decision, Plan, Severity};
 use crate::report::status::{Boot, Status};
 use crate::report::{self, json};
 
@@ -71,6 +71,9 @@ fn look(door: &dyn Door, all: bool, output: &mut Output) -> Result<(Plan, Status
         wanted = picture.devices.iter().map(|device| device.address).collect();
     }
     picture.look_closer(door, &wanted);
+    if plan::needs_bars(&config) {
+        picture.look_at_bars(door, &wanted);
+    }
     if plan::needs_aliases(&config) {
         picture.read_aliases(door);
     }
@@ -103,6 +106,7 @@ fn look(door: &dyn Door, all: bool, output: &mut Output) -> Result<(Plan, Status
 
     // On its driver and out of every guest's reach is not what anybody asks for.
     let held = status.claims.iter().all(|claim| claim.state == "claimed" && !headline::is_blocked(&status, claim));
+    let held = held && plan.problems.iter().all(|problem| problem.severity != Severity::Error);
     let exit = match (plan.unprotected, held) {
         (true, _) => Exit::Unprotected,
         (false, true) => Exit::Ok,

@@ -38,11 +38,11 @@ pub(super) fn text(plan: &Plan, status: &Status, held: bool, colour: bool) -> St
         devices(&mut text, status);
     }
     groups(&mut text, status);
-    for problem in status.problems.iter().filter(|problem| problem.severity == "warning") {
+    for problem in status.problems.iter().filter(|problem| !problem.is_reason()) {
         text.push('\n');
         let place = problem.source.as_ref().filter(|_| problem.device.is_none());
         let place = place.map(|source| format!("{source}: ")).unwrap_or_default();
-        text.push_str(&layout::wrap(&format!("warning: {place}{}", problem.message), "  "));
+        text.push_str(&layout::wrap(&format!("{}: {place}{}", problem.severity, problem.message), "  "));
     }
     text
 }
