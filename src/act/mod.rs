@@ -8,8 +8,6 @@ mod restore;
 pub mod rom;
 mod step;
 
-use std::collections::BTreeMap;
-
 use crate::config::OnFailure;
 use crate::door::Door;
 use crate::pci::{Address, Slot};
@@ -67,8 +65,8 @@ struct Run<'a> {
     door: &'a dyn Door,
     plan: &'a Plan,
     done: Vec<Done>,
-    /// Why a function failed; the first reason counts.
-    failures: BTreeMap<Address, String>,
+    /// Why a function failed; the first reason counts. Sorted by address.
+    failures: Vec<(Address, String)>,
     /// Functions on which a step hangs: the kernel holds their lock, so every other step would hang too.
     stuck: Vec<Address>,
     hung: usize,
@@ -82,7 +80,7 @@ pub fn carry_out(door: &dyn Door, plan: &Plan) -> Outcome {
         door,
         plan,
         done: Vec::new(),
-        failures: BTreeMap::new(),
+        failures: Vec::new(),
         stuck: Vec::new(),
         hung: 0,
         denied: false,
@@ -102,7 +100,8 @@ impl Run<'_> {
     /// Takes one step, unless the claim of its slot has failed.
     fn take(&mut self, step: &Step) {
         let given_up = self.hung >= MOST_HUNG && !matches!(step.op, Op::Verify(_) | Op::VerifyReleased(_));
-        if given_up && let_go(step, &self.failures) {
+        let told = step.device.is_some_and(|address| self.failure(address).is_ok());
+        if given_up && !told {
             self.fail(step, &format!("not tried: {MOST_HUNG} steps before it did not come back"));
         }
         let result = if self.is_off(step) {
@@ -171,8 +170,8 @@ impl Run<'_> {
     /// Whether the claim of a function has failed: its own, or, where slots are given back whole, one of its slot.
     fn has_failed(&self, address: Address) -> bool {
         match self.plan.on_failure {
-            OnFailure::Keep => self.failures.contains_key(&address),
-            OnFailure::Restore => self.failures.keys().any(|failed| failed.slot() == address.slot()),
+            OnFailure::Keep => self.failure(address).is_ok(),
+            OnFailure::Restore => self.failures.iter().any(|(failed, _)| failed.slot() == address.slot()),
         }
     }
 
@@ -183,8 +182,15 @@ impl Run<'_> {
             None => self.users(step.op.value()).collect(),
         };
         for address in users {
-            self.failures.entry(address).or_insert_with(|| why.to_owned());
+            if let Err(place) = self.failure(address) {
+                self.failures.insert(place, (address, why.to_owned()));
+            }
         }
+    }
+
+    /// The place of a function's failure, or where it would have to stand.
+    fn failure(&self, address: Address) -> Result<usize, usize> {
+        self.failures.binary_search_by(|(failed, _)| failed.cmp(&address))
     }
 
     /// The functions that are to be taken and need this driver.
@@ -199,7 +205,7 @@ impl Run<'_> {
 
     /// The slots in which a claim failed.
     fn failed_slots(&self) -> Vec<Slot> {
-        let mut slots: Vec<Slot> = self.failures.keys().map(|address| address.slot()).collect();
+        let mut slots: Vec<Slot> = self.failures.iter().map(|(address, _)| address.slot()).collect();
         slots.dedup();
         slots
     }
@@ -214,9 +220,9 @@ impl Run<'_> {
             Err(error) => (None, Some(format!("nobody knows which driver has it: {error}"))),
         };
         let held = driver.as_deref().is_some_and(|driver| same_name(driver, &entry.target));
-        let failure = match self.failures.get(&address) {
+        let failure = match self.failures.iter().find(|(failed, _)| *failed == address) {
             _ if !entry.decision.acts() => None,
-            Some(why) => Some(why.clone()),
+            Some((_, why)) => Some(why.clone()),
             None if entry.decision == Decision::Release => unknown,
             None if entry.decision == Decision::Take && self.has_failed(address) => {
                 let other = self.failures.iter().find(|(failed, _)| failed.slot() == address.slot());
@@ -231,11 +237,6 @@ impl Run<'_> {
         let failure = if held && kept { None } else { failure };
         Ending { driver, failure }
     }
-}
-
-/// Whether a step that is given up has to be recorded as the reason for a failure.
-fn let_go(step: &Step, failures: &BTreeMap<Address, String>) -> bool {
-    step.device.is_none_or(|address| !failures.contains_key(&address))
 }
 
 /// Whether a claim fails when this step does. What only helps may fail; the read-back decides in the end. A failed probe
