@@ -112,7 +112,7 @@ fn a_whole_configuration_is_understood() {
         claims(&config),
         [
             "/etc/vfio-early.conf:2: claim 0000:01:00.0 id=10de:1e04 with=group driver=auto",
-            "/etc/vfio-early.conf:4: claim 0000:02:00.* driver=xe-vfio-pci allow=storage+rmrr",
+            "/etc/vfio-early.conf:4: claim 0000:02:00.* driver=xe_vfio_pci allow=storage+rmrr",
             "/etc/vfio-early.conf:5: claim 0000:00:1c.0/00.0/01.1 with=none",
             "/etc/vfio-early.conf:6: claim 10de:1e04:1462:3711",
             "/etc/vfio-early.conf:7: claim pci:v000010DEd*bc03* match=all with=functions",
@@ -121,7 +121,7 @@ fn a_whole_configuration_is_understood() {
         ]
     );
     assert_eq!(config.claims[1].options.allow, [Guard::Storage, Guard::Rmrr]);
-    assert_eq!(config.claims[1].options.driver, Driver::Named("xe-vfio-pci".into()));
+    assert_eq!(config.claims[1].options.driver, Driver::Named("xe_vfio_pci".into()));
     let settings = Settings {
         iommu: Iommu::Optional,
         on_failure: OnFailure::Keep,

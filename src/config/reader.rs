@@ -4,6 +4,8 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use crate::pci::is_vfio_driver;
+
 use super::problems::Problems;
 use super::table::{DIRECTIVES, OPTIONS, RESET_METHODS, SETTINGS, Word, find, list, names, quote, unknown};
 use super::{
@@ -153,13 +155,16 @@ fn option(options: &mut Options, word: &str) -> Result<&'static Word, String> {
     Ok(row)
 }
 
-/// A driver by its name. vfio-pci's module is called vfio_pci; that is understood, because the kernel would take the
-/// override and then find no driver of that name.
+/// A driver by its name, or by that of its module: the kernel would take an override that is spelled otherwise, and then
+/// find no driver of that name. vfio-pci and pci-stub have names of their own; the variant drivers are called as their
+/// modules are inside the kernel (`KBUILD_MODNAME`), without any `-`.
 fn driver(name: &str) -> Result<Driver, &'static str> {
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     match name {
         "vfio-pci" | "vfio_pci" => Ok(Driver::VfioPci),
         "auto" => Ok(Driver::Auto),
+        "pci_stub" => Ok(Driver::Named("pci-stub".to_owned())),
+        _ if plain && is_vfio_driver(name) && name.len() < 64 => Ok(Driver::Named(name.replace('-', "_"))),
         _ if plain && (1..64).contains(&name.len()) && !name.starts_with('-') => Ok(Driver::Named(name.to_owned())),
         _ => Err("expected vfio-pci, auto or a driver's name of at most 63 letters, digits, - and _"),
     }

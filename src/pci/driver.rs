@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The names of drivers.
 
-/// Whether a driver is one that gives devices to guests: vfio-pci and its variants (`mlx5_vfio_pci`, `nvgrace-gpu-vfio-pci`).
+/// Whether a driver is one that gives devices to guests: vfio-pci and its variants (`mlx5_vfio_pci`).
 pub fn is_vfio_driver(driver: &str) -> bool {
     driver.replace('-', "_").ends_with("vfio_pci")
 }

@@ -23,7 +23,7 @@ impl Driver {
     /// A driver of the PCI bus with this table.
     pub(crate) fn pci(name: &str, ids: &[&str]) -> Self {
         let ids = ids.iter().map(|id| id.parse().unwrap()).collect();
-        let vfio = name == "vfio-pci" || name.ends_with("-vfio-pci");
+        let vfio = name == "vfio-pci" || name.ends_with("_vfio_pci");
         Self { name: name.to_owned(), bus: "pci", ids, dynamic: Vec::new(), vfio }
     }
 

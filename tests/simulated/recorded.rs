@@ -50,7 +50,8 @@ impl Machine {
                 let Ok(pattern) = pattern.parse() else { continue };
                 let plain = name.replace('-', "_");
                 if !state.modules.iter().any(|module| module.name == plain) {
-                    let driver = if plain.ends_with("vfio_pci") { plain.replace('_', "-") } else { plain.clone() };
+                    // The variant drivers are called as their modules are.
+                    let driver = if plain == "vfio_pci" { "vfio-pci".to_owned() } else { plain.clone() };
                     let loaded = state.drivers.iter().any(|known| known.name == driver);
                     let mut module = Module::new(&plain, &[], Some(Driver::pci(&driver, &[])));
                     module.loaded = loaded;
