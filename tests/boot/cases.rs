@@ -378,13 +378,18 @@ fn refusals() -> Vec<Case> {
         },
         Case {
             name: "one-refused",
-            about: "a refused claim does not stop the next one, nor does a way to reset that the device does not have",
-            configuration: "claim 02:00.0 id=10de:1e04\nclaim 03:00.0 reset=bus+flr\n",
+            about: "a refused claim does not stop the next one, nor does what the device cannot do",
+            configuration: "claim 02:00.0 id=10de:1e04\nclaim 03:00.0 reset=bus+flr rebar=0:1M\n",
             overlay: &[("lab/more", RESETS)],
             expect: Expect::Boot(Picture {
                 claimed: &["0000:03:00.0"],
                 status: 1,
-                says: &["10de:1e04", "reset=bus+flr: cannot write", "reset=bus+flr: 0000:03:00.0 lists `pm+bus`"],
+                says: &[
+                    "10de:1e04",
+                    "reset=bus+flr: cannot write",
+                    "reset=bus+flr: 0000:03:00.0 lists `pm+bus`",
+                    "rebar=0:1M of 0000:03:00.0: this BAR cannot",
+                ],
                 told: &[("resets-03", "pm bus")],
                 ..Picture::default()
             }),

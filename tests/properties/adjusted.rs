@@ -88,6 +88,19 @@ fn a_bar_that_cannot_be_resized_keeps_nobody_from_the_card() {
 }
 
 #[test]
+fn a_size_that_the_kernel_takes_and_finds_no_place_for_is_told() {
+    let lost = |builder: &mut Builder| {
+        builder.resizable("0000:01:00.0").with(|state| {
+            state.windows.insert("0000:01:00.0".to_owned(), 0);
+        });
+    };
+    let (done, _) = run("claim 01:00.0 rebar=1:8G\n", lost, "resource");
+    let (exit, state, errors) = end(&done);
+    assert_eq!((exit, state), (Exit::NotHeld, "claimed"));
+    assert!(errors[0].contains("the BAR has another size"), "{errors:?}");
+}
+
+#[test]
 fn a_bar_is_left_alone_under_its_guest() {
     let mut builder = taken(desktop("claim 04:00.0 rebar=1:8G\n"));
     builder.resizable("0000:04:00.0").loaded("vfio_pci").with(|state| state.claim("0000:04:00.0", "vfio-pci"));
@@ -100,4 +113,18 @@ fn a_bar_is_left_alone_under_its_guest() {
             .iter()
             .all(|entry| !entry.changes() || entry.object.starts_with("/run") || entry.object == "/dev/kmsg")
     );
+}
+
+#[test]
+fn a_device_that_sleeps_under_its_driver_is_woken_to_be_asked() {
+    let mut builder = taken(desktop("claim 04:00.0 reset=bus\n"));
+    builder.loaded("vfio_pci").with(|state| {
+        state.sleep.insert("0000:04:00.0".to_owned(), "D3cold");
+        state.claim("0000:04:00.0", "vfio-pci");
+    });
+    let done = Case::new("asleep", builder.start(), &[]).run(None);
+    assert_eq!(end(&done).0, Exit::Ok);
+    let steps = done.result.unwrap().report.steps;
+    let steps: Vec<(&str, &str)> = steps.iter().map(|step| (step.op.as_str(), step.value.as_str())).collect();
+    assert_eq!(steps, [("power-up", ""), ("reset-method", "bus"), ("power-control", "auto")]);
 }

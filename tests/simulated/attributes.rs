@@ -168,7 +168,8 @@ impl State {
         if u64::from_str_radix(mask.trim_end(), 16).unwrap().checked_shr(exponent).unwrap_or(0) & 1 == 0 {
             return Err(Errno::EINVAL.into());
         }
-        if self.windows.get(device).is_some_and(|most| exponent > *most) {
+        let most = self.windows.get(device).copied();
+        if most.is_some_and(|most| most > 0 && exponent > most) {
             return Err(Errno::ENOSPC.into());
         }
         let path = format!("{directory}/resource");
@@ -177,7 +178,9 @@ impl State {
         let line = &mut lines[resized(name).unwrap()];
         let flags = line.rsplit(' ').next().unwrap().to_owned();
         let first = 1_u64 << 50;
-        *line = format!("{first:#018x} {:#018x} {flags}", first + (1 << (20 + exponent)) - 1);
+        let last = first + (1 << (20 + exponent)) - 1;
+        let (first, last) = if most == Some(0) { (0, 0) } else { (first, last) };
+        *line = format!("{first:#018x} {last:#018x} {flags}");
         put_line(&mut self.tree, &path, &lines.join("\n"));
         Ok(())
     }

@@ -55,7 +55,8 @@ pub(crate) struct State {
     pub(crate) roms: Vec<String>,
     /// The reset methods that the kernel found for a device, by its directory, once somebody has changed them.
     pub(crate) resets: BTreeMap<String, String>,
-    /// How large a BAR can get where the window of the bridge above is small: this power of two, in MiB.
+    /// How large a BAR can get where the window of the bridge above is small: this power of two, in MiB. 0: there is no
+    /// bridge above, so that any size is taken, and no place is found for it afterwards.
     pub(crate) windows: BTreeMap<String, u32>,
     /// What hangs.
     pub(crate) held: Held,
