@@ -136,15 +136,8 @@ struct Window {
 impl Window {
     fn read(door: &dyn Door, address: Address) -> Self {
         let text = door::text(door, &format!("{PCI}/devices/{address}/resource")).unwrap_or_default();
-        let mut fields = text
-            .lines()
-            .nth(6)
-            .unwrap_or_default()
-            .split(' ')
-            .map(|field| u64::from_str_radix(field.trim_start_matches("0x"), 16).unwrap_or(0));
-        let mut next = || fields.next().unwrap_or(0);
-        let (start, end, flags) = (next(), next(), next());
-        let size = if end > start { end.saturating_sub(start).saturating_add(1) } else { 0 };
+        let flags = text.lines().nth(6).and_then(|line| picture::hexadecimal(line.split(' ').nth(2)?)).unwrap_or(0);
+        let size = picture::bar_size(&text, 6);
         Self { size: usize::try_from(size).unwrap_or(0), shadow: flags & 2 != 0 }
     }
 }

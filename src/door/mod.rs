@@ -81,11 +81,6 @@ pub trait Door {
     }
 }
 
-/// Whether something exists at `path`: a directory, or something readable.
-pub fn exists(door: &dyn Door, path: &str) -> bool {
-    door.list(path).is_ok() || door.attribute(path).is_ok()
-}
-
 /// The text of a small attribute without its newline; bytes that are not UTF-8 are replaced.
 pub fn text(door: &dyn Door, path: &str) -> Result<String> {
     let bytes = door.attribute(path)?;

@@ -67,7 +67,12 @@ impl<T: FromJson> FromJson for Option<T> {
 
 impl<T: FromJson> FromJson for Vec<T> {
     fn from_json(value: &Value) -> Option<Self> {
-        if let Value::List(values) = value { values.iter().map(T::from_json).collect() } else { None }
+        let Value::List(values) = value else { return None };
+        let mut list = Vec::new();
+        for value in values {
+            list.push(T::from_json(value)?);
+        }
+        Some(list)
     }
 }
 

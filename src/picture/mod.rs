@@ -24,8 +24,8 @@ pub use holders::{Holder, Holders};
 pub use in_use::{Mount, Use};
 pub use iommu::{Firmware, Group, IommuFacts, Processor};
 pub use platform::FirmwareFramebuffer;
-pub(crate) use traits::bar_size;
 pub use traits::{ResizableBar, Traits};
+pub(crate) use traits::{bar_size, hexadecimal};
 
 /// Where the PCI bus is.
 pub const PCI: &str = "/sys/bus/pci";

@@ -71,7 +71,7 @@ impl Traits {
 }
 
 /// `0x0000000000fc0000`, with or without its `0x`.
-fn hexadecimal(text: &str) -> Option<u64> {
+pub(crate) fn hexadecimal(text: &str) -> Option<u64> {
     u64::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()
 }
 
