@@ -82,7 +82,7 @@ impl Host {
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(lock) => return Some(Lock { _file: lock }),
-                Err((again, _)) if Instant::now() < end => file = again,
+                Err((again, Errno::EWOULDBLOCK)) if Instant::now() < end => file = again,
                 Err(_) => return None,
             }
             std::thread::sleep(Duration::from_millis(20));

@@ -6,7 +6,7 @@ use crate::groups::{self, Isolated};
 use crate::pci::Address;
 use crate::picture::{Detail, Device, Picture};
 
-use super::{Decision, Entry, Plan, Problem, State, Verdict, adjust, is_vfio_driver};
+use super::{Decision, Entry, Plan, Problem, State, Verdict, adjust};
 
 /// How many uses of a device are told one by one.
 const MOST_USES: usize = 3;
@@ -45,12 +45,12 @@ pub(super) fn apply(config: &Config, picture: &Picture, entries: &mut [Entry]) {
     }
 }
 
-/// The displays that the host has: those that no guest driver holds. Virtual functions show nothing.
+/// The displays that the host has: those that no driver for guests holds, nor pci-stub. Virtual functions show nothing.
 fn host_displays(picture: &Picture, entries: &[Entry]) -> Vec<Address> {
     let displays = picture.devices.iter().filter(|device| device.identity.class.is_display());
     let of_host = displays.filter(|device| {
         let done = entries.iter().any(|entry| entry.device == Some(device.address) && entry.decision == Decision::Done);
-        !done && !device.is_virtual() && !device.driver().is_some_and(is_vfio_driver)
+        !done && !device.is_virtual() && device.driver().is_none_or(|driver| groups::blocks(driver, false))
     });
     of_host.map(|device| device.address).collect()
 }
