@@ -34,6 +34,10 @@ pub fn save(door: &dyn Door, report: &Report) -> Result<(), Error> {
 /// was made, and what was bound by hand stays bound, whatever is configured. Where the new run looked at some devices only
 /// (`partial`), the earlier one stands for all others.
 pub fn merge(earlier: Option<Report>, mut new: Report, partial: bool) -> Report {
+    // What was refused by hand was not done, and is nobody's wish any more.
+    let idle = |claim: &Claim| claim.source == Origin::BIND && matches!(claim.state.as_str(), "refused" | "missing");
+    new.problems.retain(|problem| !new.claims.iter().any(|claim| idle(claim) && is_about(claim, problem)));
+    new.claims.retain(|claim| !idle(claim));
     let Some(mut earlier) = earlier else { return new };
     for claim in &mut new.claims {
         let old = earlier.claims.iter().find(|old| old.device.is_some() && old.device == claim.device);
@@ -41,6 +45,11 @@ pub fn merge(earlier: Option<Report>, mut new: Report, partial: bool) -> Report 
             claim.stage = old.stage.clone();
             claim.time_ms = old.time_ms;
             claim.before = old.before.clone();
+            // By hand there was nothing left to do: it stays whose claim it was.
+            if claim.source == Origin::BIND {
+                claim.source = old.source.clone();
+                claim.selector = old.selector.clone();
+            }
         }
         // What was found while it was read cannot be seen in the file.
         if let (Some(rom), Some(Some(before))) = (&mut claim.rom, old.map(|old| &old.rom)) {
@@ -52,11 +61,7 @@ pub fn merge(earlier: Option<Report>, mut new: Report, partial: bool) -> Report 
     new.image = new.image.or(earlier.image.take());
     let replaced = |old: &Claim| new.claims.iter().any(|claim| is_same(claim, old));
     if partial {
-        // What was wrong with a claim goes with it; a claim that had found nothing is known by its reason.
-        let is_about = |claim: &Claim, problem: &ProblemEntry| match &claim.device {
-            Some(device) => problem.device.as_ref() == Some(device),
-            None => claim.reason.as_ref() == Some(&problem.message),
-        };
+        // What was wrong with a claim goes with it.
         earlier.problems.retain(|old| {
             !earlier.claims.iter().any(|claim| replaced(claim) && is_about(claim, old))
                 && !new.problems.iter().any(|problem| problem.message == old.message)
@@ -73,6 +78,14 @@ pub fn merge(earlier: Option<Report>, mut new: Report, partial: bool) -> Report 
     earlier.claims.retain(|old| old.source == Origin::BIND && old.state == "claimed" && !replaced(old));
     new.claims.append(&mut earlier.claims);
     new
+}
+
+/// Whether a problem is one of this claim; one that has found nothing is known by its reason.
+fn is_about(claim: &Claim, problem: &ProblemEntry) -> bool {
+    match &claim.device {
+        Some(device) => problem.device.as_ref() == Some(device),
+        None => claim.reason.as_ref() == Some(&problem.message),
+    }
 }
 
 /// Whether a new entry takes the place of an old one: the same device, or the claim that had found none.

@@ -109,3 +109,15 @@ fn a_device_is_not_taken_from_the_driver_that_it_shall_be_on() {
     run(&machine, &[]);
     assert_eq!(report(&machine).claims[0].before, Vec::<String>::new());
 }
+
+#[test]
+fn what_is_refused_by_hand_leaves_the_record_of_what_was_done() {
+    let machine = taken(desktop("claim 01:00.0\n")).start();
+    run(&machine, &[]);
+    let before = report(&machine);
+    by_hand(&machine, &["01:00.0", "id=10de:ffff"]);
+    by_hand(&machine, &["05:00.0"]);
+    let after = report(&machine);
+    assert_eq!((claims(&after), problems(&after)), (claims(&before), problems(&before)));
+    assert_eq!(after.claims[0].stage, before.claims[0].stage);
+}
