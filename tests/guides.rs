@@ -113,3 +113,52 @@ fn commands_exist_with_their_options() {
     assert!(seen >= 20, "only {seen} commands were found");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// What the README shows below a command, without what it leaves out.
+fn shown<'a>(readme: &'a str, command: &str) -> Vec<&'a str> {
+    let lines = readme.lines().skip_while(|line| *line != format!("    $ vfio-early {command}")).skip(1);
+    let lines = lines.take_while(|line| (line.is_empty() || line.starts_with("    ")) && !line.starts_with("    $ "));
+    lines.map(str::trim_end).filter(|line| !line.is_empty() && line.trim() != "...").collect()
+}
+
+#[test]
+fn the_readme_shows_what_the_program_prints() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(top.join("README.md")).unwrap();
+    let scratch = disk::Scratch::new("readme");
+    let told = |machine: &str, more: &str, command: &str| {
+        let file = scratch.0.join("machine");
+        let recorded = fs::read_to_string(top.join(format!("tests/machines/{machine}.txt"))).unwrap();
+        fs::write(&file, recorded + more).unwrap();
+        run(&["--root", file.to_str().unwrap(), command]).1
+    };
+    let detected = told("two-identical-gpus-running", "", "detect");
+    let mut file = String::from("\nat /etc/vfio-early.d\ngpu.conf |\n");
+    for line in detected.lines() {
+        file.extend(["  ", line, "\n"]);
+    }
+    let claims = ["65:00.0", "65:00.1"].map(|address| {
+        format!(
+            "{{\"selector\":\"0000:65:00.0\",\"source\":\"gpu.conf\",\"device\":\"0000:{address}\",\"state\":\"claimed\",\
+             \"driver\":\"vfio-pci\",\"target\":\"vfio-pci\",\"guard\":null,\"reason\":null,\"stage\":\"initramfs\",\
+             \"time_ms\":1420,\"before\":[]}}"
+        )
+    });
+    let report = format!(
+        "\nat /run/vfio-early\nreport.json = {{\"version\":\"0.1.0\",\"kernel\":\"6.1.0-50-amd64\",\"dry_run\":false,\
+         \"stage\":\"initramfs\",\"time_ms\":1420,\"duration_ms\":31,\"status\":0,\"iommu\":{{\"state\":\"enabled\",\
+         \"kind\":\"intel\",\"units\":[\"dmar0\"],\"firmware_table\":\"DMAR\",\"interrupt_remapping\":\"enabled\",\
+         \"advice\":[]}},\"steps\":[],\"claims\":[{}],\"problems\":[]}}\n",
+        claims.join(",")
+    );
+    let status = told("two-identical-gpus-claimed", &format!("{file}{report}"), "status");
+    let check = told("two-identical-gpus-running", &file, "check");
+    for (command, text) in [("detect", detected), ("check", check), ("status", status)] {
+        let shown = shown(&readme, command);
+        assert!(!shown.is_empty(), "the README shows nothing of {command}");
+        for line in shown {
+            let line = line.strip_prefix("    ").unwrap();
+            assert!(text.lines().any(|said| said == line), "{command} does not say '{line}':\n{text}");
+        }
+    }
+}
