@@ -10,7 +10,7 @@ use vfio_early::door::Tree;
 
 use crate::disk::{Scratch, build};
 use crate::json;
-use crate::program::{Machine, by_shell, program, run, run_with, tree};
+use crate::program::{Machine, by_shell, may_unshare, program, run, run_with, tree};
 
 /// How the closed ones of standard input, output and error are written for a shell.
 fn closed(which: u8) -> String {
@@ -101,6 +101,9 @@ fn inside(root: &Path, arguments: &str, redirections: &str) -> crate::program::R
 
 #[test]
 fn an_empty_root_is_enough() {
+    if !may_unshare("an empty root") {
+        return;
+    }
     let root = root_with_program(&Tree::default());
     for arguments in ["--help", "--version", "status --help"] {
         let ran = inside(&root.0, arguments, "");
@@ -116,6 +119,9 @@ fn an_empty_root_is_enough() {
 /// An image may have no /dev/kmsg, no /dev/null and no /proc/self/exe. What is claimed is claimed all the same.
 #[test]
 fn a_root_without_devices_is_enough() {
+    if !may_unshare("a root without devices") {
+        return;
+    }
     let root = root_with_program(&running());
     let ran = inside(&root.0, "claim", "");
     assert_eq!(ran.status, 1, "{ran:?}");
@@ -128,6 +134,9 @@ fn a_root_without_devices_is_enough() {
 /// its first line. The hooks therefore give it a directory to read, which is there in every root: `</`.
 #[test]
 fn the_hooks_open_standard_input_without_any_device() {
+    if !may_unshare("a root without devices, streams closed") {
+        return;
+    }
     let hook = Path::new(env!("CARGO_MANIFEST_DIR")).join("initramfs-tools/scripts/init-top/00-vfio-early");
     let hook = fs::read_to_string(hook).unwrap();
     assert!(hook.lines().any(|line| line == "/usr/bin/vfio-early -q claim </"), "{hook}");
