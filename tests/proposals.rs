@@ -97,7 +97,8 @@ fn what_libvirt_gets_is_a_domain() {
             }
             tree.put(&format!("/run/vfio-early/rom/{address}.rom"), Node::File(b"\x55\xaa".to_vec()));
             let (status, fragment) = run(&tree, &format!("libvirt {address}"));
-            assert_eq!(status, 0, "{}: {address}", machine.display());
+            let units = recorded.list("/sys/class/iommu").unwrap_or_default();
+            assert_eq!(status, if units.is_empty() { 3 } else { 0 }, "{}: {address}", machine.display());
             assert!(fragment.contains(&format!("{address}.rom")), "{fragment}");
             let domain = format!(
                 "<domain type='kvm'>\n<name>guest</name>\n<memory unit='GiB'>8</memory>\n\
