@@ -18,8 +18,9 @@ use super::{Exit, Failure, Room, layout, roms};
 /// Where two claims at the same time are kept apart: udev runs one for each function of a card.
 pub(super) const LOCK: &str = "/run/vfio-early/lock";
 
-/// How long a claim waits for another.
-pub(super) const LOCK_WAIT: Duration = Duration::from_secs(30);
+/// How long a claim waits for another: a network card may make hundreds of virtual functions at once, and what does not
+/// wait for its turn spoils the record of others. udev gives an event three minutes.
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(100);
 
 /// Runs the command.
 pub(super) fn run(room: &mut Room, options: &arguments::Claim, output: &mut Output) -> Result<Exit, Failure> {
@@ -136,7 +137,9 @@ pub(super) fn carry_through(door: &dyn Door, run: &About<'_>, plan: Plan) -> Cla
     let mut unsaved = None;
     if !dry_run {
         let word = if saves { "claimed" } else { "released" };
-        say_in_kernel_log(door, &plan, &report, word);
+        if !(plan.off && partial) {
+            say_in_kernel_log(door, &plan, &report, word);
+        }
         // A device that no claim is about leaves no trace.
         if saves && !(partial && report.claims.is_empty()) {
             let merged = report::merge(report::load(door), report.clone(), partial);

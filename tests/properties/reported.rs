@@ -121,3 +121,15 @@ fn what_is_refused_by_hand_leaves_the_record_of_what_was_done() {
     assert_eq!((claims(&after), problems(&after)), (claims(&before), problems(&before)));
     assert_eq!(after.claims[0].stage, before.claims[0].stage);
 }
+
+/// udev asks for every device that appears.
+#[test]
+fn what_is_switched_off_is_told_once_and_not_for_each_device() {
+    let mut builder = desktop("claim 01:00.0\n");
+    let machine = builder.file("/proc/cmdline", "quiet vfio_early=off\n").start();
+    let told = || machine.changes().iter().filter(|entry| entry.object == "/dev/kmsg").count();
+    run(&machine, &[]);
+    assert_eq!(told(), 1);
+    run(&machine, &["0000:01:00.0"]);
+    assert_eq!(told(), 1);
+}
