@@ -83,10 +83,17 @@ pub fn release(door: &dyn Door, words: &[String], dry_run: bool, began: Instant)
     Ok(released)
 }
 
-/// What was bound by hand is nobody's wish any more once it is released; a claim that is configured has drifted.
+/// What was bound by hand is nobody's wish any more once it is released, or was to be and is gone; a claim that is
+/// configured has drifted.
 fn forget(door: &dyn Door, mut report: Report, released: &Report) -> Result<(), Error> {
     let all = report.claims.len();
-    let gone = |old: &Claim| released.claims.iter().any(|new| new.device == old.device && new.state == "released");
+    let gone = |old: &Claim| {
+        released.claims.iter().any(|new| match new.state.as_str() {
+            "released" => new.device == old.device,
+            "missing" => Some(&new.selector) == old.device.as_ref(),
+            _ => false,
+        })
+    };
     report.claims.retain(|old| old.source != Origin::BIND || !gone(old));
     if report.claims.len() == all { Ok(()) } else { report::save(door, &report) }
 }

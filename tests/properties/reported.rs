@@ -133,3 +133,12 @@ fn what_is_switched_off_is_told_once_and_not_for_each_device() {
     run(&machine, &["0000:01:00.0"]);
     assert_eq!(told(), 1);
 }
+
+#[test]
+fn what_was_bound_by_hand_and_is_gone_can_be_let_go() {
+    let machine = taken(desktop("")).start();
+    by_hand(&machine, &["03:00.0", "allow=storage"]);
+    machine.change(|state| state.vanish("0000:03:00.0"));
+    let released = release(&machine, &["03:00.0".to_owned()], false, Instant::now()).unwrap();
+    assert_eq!((released.exit.code(), claims(&report(&machine))), (1, vec![]));
+}
