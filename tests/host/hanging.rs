@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use vfio_early::door::Tree;
 
-use crate::program::{Machine, fifo, program, tree};
+use crate::program::{Machine, by_shell, fifo, program, run, tree};
 
 /// Two cards of four functions; one second a step.
 fn machine() -> Machine {
@@ -136,4 +136,15 @@ fn nobody_interrupts_what_puts_a_device_back() {
     fifo(&card("rom"));
     assert_eq!(interrupted(&machine, "rom dump 04:00.0"), Some(4));
     assert_eq!(fs::read_to_string(card("power/control")).unwrap(), "auto");
+}
+
+/// Whoever starts the program may ignore the deaths of its children, and that is inherited: then nobody tells how a step
+/// ended, and what is read back counts.
+#[test]
+fn steps_end_though_their_deaths_are_ignored() {
+    let machine = Machine::new(&server("claim 04:00.0\nset step-timeout 5\n"));
+    let ran = run(&mut by_shell("exec /usr/bin/env --ignore-signal=CHLD \"$@\"", &program(&machine.root, "claim")));
+    let step = "0000:04:00.0 override vfio-pci ok";
+    assert!(ran.words().contains(step), "{ran:?}");
+    assert!(ran.took < Duration::from_secs(5), "{ran:?}");
 }
