@@ -7,7 +7,7 @@ use crate::picture::{self, Picture};
 use crate::plan::{self, Plan, Problem, Severity, State};
 use crate::report::{self, json};
 
-use super::claim::take_picture;
+use super::carry::take_picture;
 use super::output::Output;
 use super::{Exit, Failure, arguments, layout, modules};
 

@@ -1,26 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `vfio-early claim`: picture, plan, act, report.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::act::{self, Outcome, StepResult};
 use crate::config::{self, Config, ConfigError, Extent};
-use crate::door::{Door, Error, Lock};
+use crate::door::Door;
 use crate::pci::Address;
-use crate::picture::{Device, Picture};
-use crate::plan::{self, Decision, Op, Plan, Problem, Severity};
-use crate::report::{self, Level, json};
+use crate::picture::Picture;
+use crate::plan;
+use crate::report::{self, Level};
 
-use super::arguments;
+use super::carry::{About, Claimed, carry_through, decide, lock, take_picture};
 use super::output::Output;
-use super::{Exit, Failure, Room, layout, roms};
-
-/// Where two claims at the same time are kept apart: udev runs one for each function of a card.
-pub(super) const LOCK: &str = "/run/vfio-early/lock";
-
-/// How long a claim waits for another: a network card may make hundreds of virtual functions at once, and what does not
-/// wait for its turn spoils the record of others. udev gives an event three minutes.
-pub(super) const LOCK_WAIT: Duration = Duration::from_secs(100);
+use super::told::tell;
+use super::{Exit, Failure, Room, arguments};
 
 /// Runs the command.
 pub(super) fn run(room: &mut Room, options: &arguments::Claim, output: &mut Output) -> Result<Exit, Failure> {
@@ -36,53 +29,6 @@ pub(super) fn run(room: &mut Room, options: &arguments::Claim, output: &mut Outp
     let claimed = claim(room.door(), &loaded.config, &options.device, options.dry_run, began)?;
     drop(lock);
     Ok(tell(&claimed, options.json, output))
-}
-
-/// Waits until no other run changes anything, and keeps others waiting.
-pub(super) fn lock(room: &mut Room, config: &Config, dry_run: bool) -> Option<Lock> {
-    let Room::Host(host) = room else { return None };
-    host.set_limit(config.settings.step_timeout);
-    if dry_run { None } else { host.begin(LOCK, LOCK_WAIT) }
-}
-
-/// Prints what a run came to.
-pub(super) fn tell(claimed: &Claimed, json: bool, output: &mut Output) -> Exit {
-    if let Some(error) = &claimed.unsaved {
-        output.warn(&error.to_string());
-    }
-    if json {
-        output.result(&crate::json::to_string(&claimed.report));
-    } else if !output.quiet {
-        output.result(&text(&claimed.plan, &claimed.report));
-    }
-    claimed.exit
-}
-
-/// What a run is about.
-pub(super) struct About<'a> {
-    pub(super) config: &'a Config,
-    pub(super) picture: &'a Picture,
-    /// Where the program runs.
-    pub(super) stage: &'static str,
-    /// What becomes of it is kept: it claims, and does not release.
-    pub(super) saves: bool,
-    /// It is about some devices only.
-    pub(super) partial: bool,
-    pub(super) dry_run: bool,
-    pub(super) began: Instant,
-}
-
-/// What a claim came to.
-#[derive(Debug)]
-pub struct Claimed {
-    /// What was decided.
-    pub plan: Plan,
-    /// What became of it.
-    pub report: json::Report,
-    /// Why the report could not be saved.
-    pub unsaved: Option<Error>,
-    /// How the program ends.
-    pub exit: Exit,
 }
 
 /// Claims what the configuration says: picture, plan, act, report. `devices`: only these are considered; all of them when
@@ -105,80 +51,6 @@ pub fn claim(
     Ok(carry_through(door, &run, plan))
 }
 
-/// Decides, and once more where a device is to be taken from a driver for guests: one may have it open.
-pub(super) fn decide(
-    door: &dyn Door,
-    picture: &mut Picture,
-    plan: &dyn Fn(&Picture) -> Result<Plan, Vec<ConfigError>>,
-) -> Result<Plan, Vec<ConfigError>> {
-    let first = plan(picture)?;
-    let mut detached: Vec<Address> =
-        first.steps.iter().filter(|step| matches!(step.op, Op::Detach(_))).filter_map(|step| step.device).collect();
-    detached.retain(|address| picture.device(*address).and_then(Device::driver).is_some_and(plan::is_vfio_driver));
-    if detached.is_empty() {
-        return Ok(first);
-    }
-    picture.look_for_guests(door, &detached);
-    plan(picture)
-}
-
-/// Carries a plan out, unless it is a dry run, and reports what came of it.
-pub(super) fn carry_through(door: &dyn Door, run: &About<'_>, plan: Plan) -> Claimed {
-    let About { config, picture, stage, saves, partial, dry_run, began } = *run;
-    let outcome = if dry_run { None } else { Some(act::carry_out(door, &plan)) };
-
-    let mut report = describe(config, picture, &plan, outcome.as_ref(), stage);
-    roms::tell(door, config, picture, &plan, outcome.as_ref(), &mut report);
-    report.duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(0);
-    let denied = outcome.as_ref().is_some_and(|outcome| outcome.denied);
-    let mut exit = exit_of(&plan, &report, denied);
-    report.status = exit.code();
-    report.image = picture.initramfs.then(|| config::digest(door));
-    let mut unsaved = None;
-    if !dry_run {
-        let word = if saves { "claimed" } else { "released" };
-        if !(plan.off && partial) {
-            say_in_kernel_log(door, &plan, &report, word);
-        }
-        // A device that no claim is about leaves no trace.
-        if saves && !(partial && report.claims.is_empty()) {
-            let merged = report::merge(report::load(door), report.clone(), partial);
-            if let Err(error) = report::save(door, &merged) {
-                report::say(door, Level::Error, &error.to_string());
-                unsaved = Some(error);
-                exit = if exit == Exit::Ok { Exit::System } else { exit };
-            }
-        }
-    }
-    Claimed { plan, report, unsaved, exit }
-}
-
-/// The picture that a claim needs.
-pub(super) fn take_picture(door: &dyn Door, config: &Config) -> Result<Picture, Failure> {
-    let mut picture = Picture::survey(door, plan::needs_chains(config))?;
-    look(door, config, &mut picture);
-    Ok(picture)
-}
-
-/// Looks closer at what claims are about.
-pub(super) fn look(door: &dyn Door, config: &Config, picture: &mut Picture) {
-    if config.claims.iter().any(|claim| claim.options.save_rom) {
-        picture.look_for_saved_roms(door);
-    }
-    let concerned = plan::concerned(config, picture);
-    picture.look_closer(door, &concerned);
-    if plan::needs_bars(config) {
-        picture.look_at_bars(door, &concerned);
-    }
-    if plan::needs_aliases(config) {
-        picture.read_aliases(door);
-    }
-    // Configuration space is worth its time only where the kernel may pretend.
-    if picture.acs_override() && !concerned.is_empty() {
-        picture.look_at_functions(door, None);
-    }
-}
-
 /// A broken configuration at boot is told where the boot is told.
 fn refuse_config(door: &dyn Door, errors: Vec<ConfigError>, dry_run: bool) -> Failure {
     if !dry_run {
@@ -196,152 +68,4 @@ fn stage(picture: &Picture, devices: &[Address]) -> &'static str {
         (true, true) => "initramfs",
         (true, false) => "command",
     }
-}
-
-fn describe(config: &Config, picture: &Picture, plan: &Plan, outcome: Option<&Outcome>, stage: &str) -> json::Report {
-    let mut claims = json::claims(config, plan, outcome);
-    for (claim, entry) in claims.iter_mut().zip(&plan.entries) {
-        if claim.state == "claimed" && entry.decision == Decision::Take {
-            claim.stage = Some(stage.to_owned());
-            claim.time_ms = Some(picture.uptime_ms);
-        }
-    }
-    let mut problems = json::problems(config, &plan.problems);
-    let unmet = outcome.map(|outcome| unmet(plan, outcome)).unwrap_or_default();
-    problems.extend(json::problems(config, &unmet));
-    for claim in claims.iter().filter(|claim| claim.state == "failed") {
-        problems.push(json::ProblemEntry {
-            severity: Severity::Error.name().to_owned(),
-            code: "failed".to_owned(),
-            source: Some(claim.source.clone()),
-            device: claim.device.clone(),
-            message: claim.reason.clone().unwrap_or_default(),
-        });
-    }
-    json::Report {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        kernel: picture.kernel.clone(),
-        dry_run: outcome.is_none(),
-        stage: stage.to_owned(),
-        time_ms: picture.uptime_ms,
-        duration_ms: 0,
-        status: 0,
-        iommu: json::Iommu::from(&plan.verdict),
-        steps: json::steps(plan, outcome),
-        claims,
-        problems,
-        image: None,
-    }
-}
-
-/// What was asked for besides the driver, and was not had, of the devices that are on their driver.
-fn unmet(plan: &Plan, outcome: &Outcome) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let claimed = plan.entries.iter().zip(&outcome.endings).filter(|(_, ending)| ending.failure.is_none());
-    for (entry, _) in claimed {
-        for done in outcome.steps.iter().filter(|done| done.step.device.is_some() && done.step.device == entry.device) {
-            let StepResult::Failed(why) = &done.result else { continue };
-            let (code, hint) = match &done.step.op {
-                Op::ResetMethod { .. } => ("reset", ""),
-                Op::Rebar(..) => ("rebar", " (above 4G decoding in the firmware setup makes room)"),
-                _ => continue,
-            };
-            let value = done.step.op.value().replace(' ', "+");
-            let message = format!("{code}={value}: {why}{hint}; it is claimed all the same");
-            problems.push(Problem::error(code, entry.device, message).of(entry.claim));
-        }
-    }
-    problems
-}
-
-fn exit_of(plan: &Plan, report: &json::Report, denied: bool) -> Exit {
-    let held = |claim: &json::Claim| match claim.state.as_str() {
-        "claimed" | "released" => true,
-        state => report.dry_run && state == "pending",
-    };
-    if plan.unprotected {
-        Exit::Unprotected
-    } else if report.claims.iter().all(held) && report.problems.iter().all(|problem| problem.severity != "error") {
-        Exit::Ok
-    } else if denied {
-        Exit::System
-    } else {
-        Exit::NotHeld
-    }
-}
-
-fn say_in_kernel_log(door: &dyn Door, plan: &Plan, report: &json::Report, word: &str) {
-    if plan.off {
-        report::say(door, Level::Warning, "vfio_early=off is on the kernel command line: nothing is touched");
-        return;
-    }
-    if report.claims.is_empty() {
-        return;
-    }
-    for claim in &report.claims {
-        let device = claim.device.as_deref().unwrap_or("-");
-        if let Some(rom) = claim.rom.as_ref().filter(|rom| rom.path.is_some()) {
-            report::say(door, Level::Info, &format!("{device}: {}", rom.text()));
-        }
-        match (claim.state.as_str(), claim.stage.is_some()) {
-            ("claimed", true) => {
-                let before = claim.before.first().map(|driver| format!(", taken from {driver}")).unwrap_or_default();
-                report::say(door, Level::Info, &format!("{device}: claimed for {}{before}", claim.target));
-            }
-            ("released", _) => {
-                let driver = claim.driver.as_deref().unwrap_or("no driver");
-                report::say(door, Level::Info, &format!("{device}: released, {driver} has it now"));
-            }
-            ("failed", _) => {
-                let reason = claim.reason.as_deref().unwrap_or("");
-                report::say(door, Level::Error, &format!("{device}: failed: {reason}"));
-            }
-            _ => {}
-        }
-    }
-    for problem in report.problems.iter().filter(|problem| problem.code != "failed") {
-        let level = if problem.severity == "error" { Level::Error } else { Level::Warning };
-        report::say(door, level, &problem.message);
-    }
-    let claimed = report.claims.iter().filter(|claim| claim.state == word).count();
-    let (all, time) = (report.claims.len(), report.duration_ms);
-    report::say(door, Level::Info, &format!("{claimed} of {all} {word} in {time} ms"));
-}
-
-/// The plan or the outcome, for people.
-fn text(plan: &Plan, report: &json::Report) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::new();
-    if plan.off {
-        return "vfio_early=off is on the kernel command line: nothing is touched\n".to_owned();
-    }
-    if report.claims.is_empty() {
-        return "nothing is claimed here\n".to_owned();
-    }
-    let _ = writeln!(text, "IOMMU: {}", plan.verdict.headline());
-    if !report.steps.is_empty() {
-        let _ = writeln!(text, "{}:", if report.dry_run { "Plan" } else { "Steps" });
-        for step in &report.steps {
-            let device = step.device.as_deref().unwrap_or("-");
-            let result = if report.dry_run { String::new() } else { format!("  {}", step.result) };
-            let line = format!("  {device:12}  {:19} {}{result}", step.op, step.value);
-            text.push_str(&layout::wrap(&line, "                "));
-        }
-    }
-    let _ = writeln!(text, "Claims:");
-    for claim in &report.claims {
-        let device = claim.device.as_deref().unwrap_or("-");
-        let reason = claim.reason.as_deref().or(claim.driver.as_deref()).unwrap_or("");
-        let line = format!("  {device:12}  {:8} {:12} {reason}", claim.state, claim.target);
-        text.push_str(&layout::wrap(&line, "                "));
-        let _ = writeln!(text, "                {}", layout::plain(&format!("{} ({})", claim.selector, claim.source)));
-        if let Some(rom) = &claim.rom {
-            text.push_str(&layout::wrap(&format!("                {}", rom.text()), "                "));
-        }
-    }
-    let notes = report.problems.iter().filter(|problem| !problem.is_reason() || problem.device.is_none());
-    for problem in notes.filter(|problem| problem.code != "missing") {
-        text.push_str(&layout::wrap(&format!("{}: {}", problem.severity, problem.message), "  "));
-    }
-    text
 }

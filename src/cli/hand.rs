@@ -10,8 +10,9 @@ use crate::picture::Picture;
 use crate::plan;
 use crate::report::{self, json::Claim, json::Report};
 
-use super::claim::{About, Claimed, carry_through, decide, lock, look, take_picture, tell};
+use super::carry::{About, Claimed, carry_through, decide, lock, look, take_picture};
 use super::output::Output;
+use super::told::tell;
 use super::{Exit, Failure, Room, arguments};
 
 /// Runs the command `bind`.

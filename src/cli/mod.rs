@@ -2,6 +2,7 @@
 //! The command line: arguments in, one exit status out.
 
 mod arguments;
+mod carry;
 mod check;
 mod claim;
 mod detect;
@@ -15,13 +16,15 @@ mod rom;
 mod roms;
 mod snapshot;
 mod status;
+mod told;
 
 use std::ffi::OsString;
 
 use crate::config::ConfigError;
 use crate::door::{Door, Error, Host, Recorded, STEP_READ, STEP_TAKE, STEP_WRITE, step_read, step_take, step_write};
 
-pub use claim::{Claimed, claim};
+pub use carry::Claimed;
+pub use claim::claim;
 pub use hand::{bind, release};
 
 use arguments::{Command, Parsed};

@@ -8,7 +8,7 @@ use crate::rom::{self, Judgement, Rom, Verdict, What, show};
 
 use super::arguments::{self, RomCommand};
 use super::output::Output;
-use super::{Exit, Failure, Room, claim, layout};
+use super::{Exit, Failure, Room, carry, layout};
 
 /// Runs the command.
 pub(super) fn run(room: &Room, options: &arguments::Rom, output: &mut Output) -> Result<Exit, Failure> {
@@ -91,7 +91,7 @@ impl Input {
         };
         // Two that read one ROM at a time would switch it off under each other's hands.
         let lock = match room {
-            Room::Host(host) => host.begin(claim::LOCK, claim::LOCK_WAIT),
+            Room::Host(host) => host.begin(carry::LOCK, carry::LOCK_WAIT),
             Room::Recorded(_) => None,
         };
         let dump = act::dump(room.door(), address).map_err(|why| trouble(address, &why))?;
