@@ -114,6 +114,23 @@ fn commands_exist_with_their_options() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A guide ends with the command that shows that it worked.
+#[test]
+fn guides_end_with_a_command() {
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for (page, text) in pages() {
+        // The list of the guides is none.
+        if page.parent().unwrap().ends_with("docs") && !page.ends_with("README.md") {
+            seen += 1;
+            if !text.lines().last().unwrap().starts_with("    vfio-early ") {
+                wrong.push(page);
+            }
+        }
+    }
+    assert!(seen > 10, "only {seen} guides were found");
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
 /// What the README shows below a command, without what it leaves out.
 fn shown<'a>(readme: &'a str, command: &str) -> Vec<&'a str> {
     let lines = readme.lines().skip_while(|line| *line != format!("    $ vfio-early {command}")).skip(1);
