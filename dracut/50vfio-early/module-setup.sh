@@ -33,6 +33,12 @@ vfio_early() {
     vfio-early --root "${dracutsysrootdir:-/}" "$@" </dev/null
 }
 
+# dracut does not heed what install() returns.
+vfio_early_fail() {
+    dfatal "vfio-early: $*"
+    exit 1
+}
+
 installkernel() {
     local modules
     # A broken configuration has no modules; install() says so.
@@ -49,7 +55,8 @@ install() {
             inst_dir "${file%/*}"
             ln -sf /dev/null "$initdir$file"
         else
-            inst_simple "$file"
+            # inst_simple looks for a file on this machine, and does without where it is below --sysroot alone.
+            inst "$file" || vfio_early_fail "cannot copy $file into the image"
         fi
     done < <(vfio_early_files)
     # For devices that appear while the image runs.
@@ -58,7 +65,7 @@ install() {
     # In both kinds of image before the first driver that dracut loads: without systemd, rd.driver.pre= and force_drivers
     # are loaded by the hook cmdline/01.
     if dracut_module_included systemd; then
-        inst_simple "$systemdsystemunitdir/vfio-early.service"
+        inst "$systemdsystemunitdir/vfio-early.service" || vfio_early_fail "cannot copy its unit into the image"
         $SYSTEMCTL -q --root "$initdir" add-wants sysinit.target vfio-early.service
     else
         inst_hook cmdline 00 "$moddir/vfio-early.sh"
@@ -70,11 +77,7 @@ install() {
     case $status in
         0) ;;
         126 | 127) dwarn "vfio-early: it does not run on this machine, so the configuration is not checked" ;;
-        2)
-            dfatal "vfio-early: the configuration is broken (see above), so no image is made"
-            # dracut does not heed what install() returns.
-            exit 1
-            ;;
+        2) vfio_early_fail "the configuration is broken (see above), so no image is made" ;;
         *) dwarn "vfio-early: the configuration does not fit this machine (see above)" ;;
     esac
 }
