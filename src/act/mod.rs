@@ -10,7 +10,7 @@ mod step;
 
 use crate::config::OnFailure;
 use crate::door::Door;
-use crate::pci::{Address, Slot};
+use crate::pci::Address;
 use crate::picture;
 use crate::plan::{Decision, Entry, Op, Plan, Step, same_name};
 
@@ -171,7 +171,7 @@ impl Run<'_> {
     fn has_failed(&self, address: Address) -> bool {
         match self.plan.on_failure {
             OnFailure::Keep => self.failure(address).is_ok(),
-            OnFailure::Restore => self.failures.iter().any(|(failed, _)| failed.slot() == address.slot()),
+            OnFailure::Restore => self.failed_with(address).is_some(),
         }
     }
 
@@ -203,11 +203,13 @@ impl Run<'_> {
         self.plan.entries.iter().filter(|entry| entry.decision == Decision::Take)
     }
 
-    /// The slots in which a claim failed.
-    fn failed_slots(&self) -> Vec<Slot> {
-        let mut slots: Vec<Slot> = self.failures.iter().map(|(address, _)| address.slot()).collect();
-        slots.dedup();
-        slots
+    /// The first function whose claim failed and that a function goes with: one of its card, which is what its slot holds
+    /// apart from virtual functions.
+    fn failed_with(&self, address: Address) -> Option<Address> {
+        let alone = |one: Address| self.plan.entries.iter().any(|entry| entry.is_virtual && entry.device == Some(one));
+        let mut failed = self.failures.iter().map(|(failed, _)| *failed);
+        failed
+            .find(|failed| *failed == address || failed.slot() == address.slot() && !alone(*failed) && !alone(address))
     }
 
     /// How an entry ended: what holds the device now is read from the machine, never concluded.
@@ -225,8 +227,8 @@ impl Run<'_> {
             Some((_, why)) => Some(why.clone()),
             None if entry.decision == Decision::Release => unknown,
             None if entry.decision == Decision::Take && self.has_failed(address) => {
-                let other = self.failures.iter().find(|(failed, _)| failed.slot() == address.slot());
-                other.map(|(failed, _)| format!("given back with {failed}, whose claim failed"))
+                let other = self.failed_with(address);
+                other.map(|failed| format!("given back with {failed}, whose claim failed"))
             }
             None if held => None,
             None => Some(unknown.unwrap_or_else(|| step::ended_on(driver.as_deref()))),

@@ -3,20 +3,16 @@
 
 use crate::pci::Address;
 use crate::picture;
-use crate::plan::{Entry, Op, Step, same_name};
+use crate::plan::{Decision, Entry, Op, Step, same_name};
 
 use super::{Done, Run, StepResult};
 
 /// Gives every slot back in which a claim failed: each function that was touched loses its override and is probed again.
 pub(super) fn failed_slots(run: &mut Run<'_>) {
-    for slot in run.failed_slots() {
-        let touched: Vec<Entry> =
-            run.taken().filter(|entry| entry.device.is_some_and(|address| address.slot() == slot)).cloned().collect();
-        for entry in touched {
-            let Some(address) = entry.device else { continue };
-            if was_touched(run, address) {
-                give_back(run, &entry, address);
-            }
+    for entry in &run.plan.entries {
+        let Some(address) = entry.device.filter(|_| entry.decision == Decision::Take) else { continue };
+        if run.has_failed(address) && was_touched(run, address) {
+            give_back(run, entry, address);
         }
     }
 }

@@ -14,6 +14,8 @@ pub struct Entry {
     pub device: Option<Address>,
     /// The function that the claim selects and that this one comes along with.
     pub along: Option<Address>,
+    /// It is a virtual function: it shares its slot with others by accident.
+    pub is_virtual: bool,
     /// The driver that holds the function now.
     pub driver: Option<String>,
     /// The driver that it shall end on.

@@ -33,6 +33,7 @@ pub fn release(asked: &Config, picture: &Picture, claimed: &dyn Fn(Address) -> O
                 claim: index,
                 device: about,
                 along: about.filter(|along| *along != address).and(Some(address)),
+                is_virtual: device.is_some_and(Device::is_virtual),
                 driver: device.and_then(Device::driver).map(ToOwned::to_owned),
                 target: String::new(),
                 decision,

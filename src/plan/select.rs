@@ -97,6 +97,7 @@ pub(super) fn entries(config: &Config, picture: &Picture) -> Result<Vec<Entry>, 
             claim: index,
             device: device.map(|device| device.address),
             along,
+            is_virtual: device.is_some_and(Device::is_virtual),
             driver: device.and_then(Device::driver).map(ToOwned::to_owned),
             target: device.map_or_else(
                 || "vfio-pci".to_owned(),

@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use vfio_early::cli::{bind, claim, release};
 use vfio_early::config::{self, Config, Extent};
+use vfio_early::door::Node;
 use vfio_early::report::{self, json::Report};
 
 use super::machines::{desktop, taken};
-use crate::simulated::{Builder, Machine};
+use crate::simulated::{Builder, Machine, Probe};
 
 fn config(machine: &Machine) -> Config {
     config::load(machine, Extent::Heeded).unwrap().config
@@ -141,4 +142,26 @@ fn what_was_bound_by_hand_and_is_gone_can_be_let_go() {
     machine.change(|state| state.vanish("0000:03:00.0"));
     let released = release(&machine, &["03:00.0".to_owned()], false, Instant::now()).unwrap();
     assert_eq!((released.exit.code(), claims(&report(&machine))), (1, vec![]));
+}
+
+/// Virtual functions share a slot by accident.
+#[test]
+fn a_virtual_function_that_fails_does_not_stop_its_neighbours() {
+    let mut builder = desktop("claim 04:00.1\nclaim 04:00.2\n");
+    for function in ["0000:04:00.1", "0000:04:00.2"] {
+        builder.function(function, Some("0000:00:04.0"), &crate::simulated::NIC).with(|state| {
+            let directory = state.directory("pci", function).unwrap();
+            state.tree.put(&format!("{directory}/physfn"), Node::Link("../0000:04:00.0".to_owned()));
+        });
+    }
+    let how = Probe::Fail(nix::errno::Errno::EIO);
+    builder.with(|state| {
+        state.probe.insert(("vfio-pci".to_owned(), "0000:04:00.1".to_owned()), how);
+    });
+    let machine = builder.start();
+    run(&machine, &[]);
+    let report = report(&machine);
+    let states: Vec<_> = claims(&report).into_iter().map(|(device, state, _)| (device, state)).collect();
+    assert_eq!(states, [("0000:04:00.1", "failed"), ("0000:04:00.2", "claimed")]);
+    assert_eq!(machine.driver("0000:04:00.2").as_deref(), Some("vfio-pci"));
 }
