@@ -21,6 +21,7 @@ pub use selector::Selector;
 pub use table::{DIRECTIVES, OPTIONS, RESET_METHODS, SETTINGS, Word};
 
 use crate::door::Door;
+use crate::pci::Address;
 use problems::Problems;
 
 /// A configuration and how it was come by.
@@ -55,21 +56,21 @@ pub fn by_hand(place: &str, words: &[String]) -> Result<Vec<Claim>, Vec<ConfigEr
         words.iter().map(String::as_str).partition(|word| word.contains('='));
     let (mut reader, origin) = (Reader::default(), Origin::file(place));
     for address in &addresses {
-        reader.claim(&origin, address, &mut options.iter().copied());
+        match address.parse::<Address>() {
+            Ok(_) => reader.claim(&origin, address, &mut options.iter().copied()),
+            Err(_) => reader
+                .problems
+                .add(&origin, format!("{}: expected the address of a device, such as 01:00.0", table::quote(address))),
+        }
     }
     if addresses.is_empty() {
         reader.problems.add(&origin, "expected the address of a device");
     }
     // Once, though the options are read for each device.
-    let config = reader.finish().map_err(|mut errors| {
+    reader.finish().map(|config| config.claims).map_err(|mut errors| {
         errors.dedup();
         errors
-    })?;
-    let wrong = config.claims.iter().find(|claim| claim.selector.address().is_none()).map(|claim| ConfigError {
-        origin,
-        message: format!("{}: expected the address of a device, such as 01:00.0", claim.selector),
-    });
-    wrong.map_or(Ok(config.claims), |error| Err(vec![error]))
+    })
 }
 
 /// What of a configuration is read.

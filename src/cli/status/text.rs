@@ -205,7 +205,23 @@ pub(super) fn seconds(milliseconds: u64) -> String {
 /// Colours the states.
 fn paint(mut text: String, colour: bool) -> String {
     for (state, code) in COLOURS.iter().filter(|_| colour) {
-        text = text.replace(&format!("  {state} "), &format!("  \x1b[{code}m{state}\x1b[0m "));
+        // In its column; elsewhere the word is one of a sentence.
+        text = text.replace(&format!("  {state}  "), &format!("  \x1b[{code}m{state}\x1b[0m  "));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_coloured_in_its_column_alone() {
+        let text = "  0000:01:00.0  claimed  vfio-pci\n      claimed in the initramfs stage\n".to_owned();
+        assert_eq!(
+            paint(text.clone(), true),
+            "  0000:01:00.0  \x1b[32mclaimed\x1b[0m  vfio-pci\n      claimed in the initramfs stage\n"
+        );
+        assert_eq!(paint(text.clone(), false), text);
+    }
 }
