@@ -7,7 +7,7 @@ use crate::act::{self, Outcome, StepResult};
 use crate::config::{self, Config, ConfigError};
 use crate::door::{Door, Error, Lock};
 use crate::pci::Address;
-use crate::picture::{Device, Picture};
+use crate::picture::Picture;
 use crate::plan::{self, Decision, Op, Plan, Problem, Severity};
 use crate::report::{self, Level, json};
 
@@ -80,21 +80,17 @@ pub(super) fn look(door: &dyn Door, config: &Config, picture: &mut Picture) {
     }
 }
 
-/// Decides, and once more where a device is to be taken from a driver for guests: one may have it open.
+/// Decides, and once more where a device that is to be detached, or a virtual function of it, is open for a guest.
 pub(super) fn decide(
     door: &dyn Door,
     picture: &mut Picture,
     plan: &dyn Fn(&Picture) -> Result<Plan, Vec<ConfigError>>,
 ) -> Result<Plan, Vec<ConfigError>> {
     let first = plan(picture)?;
-    let mut detached: Vec<Address> =
+    let detached: Vec<Address> =
         first.steps.iter().filter(|step| matches!(step.op, Op::Detach(_))).filter_map(|step| step.device).collect();
-    detached.retain(|address| picture.device(*address).and_then(Device::driver).is_some_and(plan::is_vfio_driver));
-    if detached.is_empty() {
-        return Ok(first);
-    }
     picture.look_for_guests(door, &detached);
-    plan(picture)
+    if picture.guests.is_empty() { Ok(first) } else { plan(picture) }
 }
 
 /// Carries a plan out, unless it is a dry run, and reports what came of it.

@@ -15,7 +15,7 @@ mod traits;
 
 use crate::door::{self, Door, Error};
 use crate::groups::Function;
-use crate::pci::{Address, parse_modalias};
+use crate::pci::{Address, is_vfio_driver, parse_modalias};
 
 pub use cores::{cpus, of_node};
 pub(crate) use device::driver;
@@ -58,8 +58,9 @@ pub struct Picture {
     pub command_line: Vec<u8>,
     /// Every PCI function, sorted by address.
     pub devices: Vec<Device>,
-    /// The devices that a process has open for a guest, and which one, when they were asked for.
-    pub guests: Vec<(Address, Holder)>,
+    /// The devices that cannot be detached because of a guest, when they were asked for: each with the function that is
+    /// open, itself or a virtual one of its own, and with the process that has it.
+    pub guests: Vec<(Address, Address, Holder)>,
     /// The PCI drivers that are registered now.
     pub drivers: Vec<String>,
     /// What is known of the IOMMU.
@@ -139,13 +140,24 @@ impl Picture {
         }
     }
 
-    /// Looks which of these devices are open for a guest. Nobody can have open what no VFIO driver holds.
+    /// Looks which of these devices are open for a guest, or have virtual functions that are: those go when their driver
+    /// is detached. Nobody can have open what no VFIO driver holds.
     pub fn look_for_guests(&mut self, door: &dyn Door, addresses: &[Address]) {
-        let holders = Holders::read(door);
+        let mut holders = None;
         for address in addresses {
-            let Some(driver) = self.device(*address).and_then(Device::driver) else { continue };
-            let found = holders.of_device(door, *address, driver).unwrap_or_default();
-            self.guests.extend(found.into_iter().next().map(|holder| (*address, holder)));
+            let mut functions = vec![*address];
+            let directory = format!("{PCI}/devices/{address}");
+            for name in door.list(&directory).unwrap_or_default().iter().filter(|name| name.starts_with("virtfn")) {
+                let virtual_function = door::link_name(door, &format!("{directory}/{name}")).unwrap_or_default();
+                functions.extend(virtual_function.parse::<Address>());
+            }
+            for function in functions {
+                let driver = driver(door, function).unwrap_or_default().filter(|driver| is_vfio_driver(driver));
+                let Some(driver) = driver else { continue };
+                let holders = holders.get_or_insert_with(|| Holders::read(door));
+                let found = holders.of_device(door, function, &driver).unwrap_or_default();
+                self.guests.extend(found.into_iter().next().map(|holder| (*address, function, holder)));
+            }
         }
     }
 

@@ -114,8 +114,9 @@ fn guard(
 /// Why a function is left alone that a guest has: its driver gives it up only when the guest does, and until then whoever
 /// asks for it hangs.
 pub(super) fn in_guest(picture: &Picture, device: &Device) -> Option<(Option<Guard>, &'static str, String)> {
-    let (_, holder) = picture.guests.iter().find(|(address, _)| *address == device.address)?;
-    Some((None, "in-guest", format!("{holder} has {} open: stop the guest first", device.name())))
+    let (_, open, holder) = picture.guests.iter().find(|(address, ..)| *address == device.address)?;
+    let open = picture.device(*open).unwrap_or(device).name();
+    Some((None, "in-guest", format!("{holder} has {open} open: stop the guest first")))
 }
 
 /// Why a function is left alone of which nobody knows the driver: it could not be given back to it.
