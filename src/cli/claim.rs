@@ -40,7 +40,12 @@ pub fn claim(
     dry_run: bool,
     began: Instant,
 ) -> Result<Claimed, Failure> {
-    let mut picture = take_picture(door, config)?;
+    let mut picture = take_picture(door, config).inspect_err(|failure| {
+        // At boot nobody reads standard error.
+        if let (Failure::Door(error), false) = (failure, dry_run) {
+            report::say(door, Level::Error, &format!("{error}; nothing was claimed"));
+        }
+    })?;
     let plan = match decide(door, &mut picture, &|picture| plan::plan(config, picture, devices)) {
         Ok(plan) => plan,
         Err(errors) => return Err(refuse_config(door, errors, dry_run)),

@@ -69,10 +69,8 @@ fn guard(
     if class.is_bridge() {
         return Some((Guard::Bridge, format!("{name} is {} of the host", class.with_article())));
     }
-    let exact = match &claim.selector {
-        Selector::Id(pattern) => pattern.names_subsystem(),
-        _ => claim.options.id.is_some_and(|id| id.matches(&device.identity)),
-    };
+    let exact = claim.options.id.is_some_and(|id| id.matches(&device.identity))
+        || matches!(&claim.selector, Selector::Id(pattern) if pattern.names_subsystem());
     if class.is_storage() && (along || !exact) && stands(Guard::Storage) {
         let id = device.identity.id();
         return Some((
@@ -100,15 +98,16 @@ fn guard(
             format!("{name} is the last display of the host: it would have none (allow=last-display if that is meant)"),
         ));
     }
-    let group = picture.group_of(device).filter(|_| stands(Guard::Rmrr))?;
+    let reserved = reserved(picture, device).filter(|_| stands(Guard::Rmrr))?;
+    Some((Guard::Rmrr, format!("{reserved} (allow=rmrr tries all the same)")))
+}
+
+/// Why the kernel keeps a function from every guest, whatever driver it is on (drivers/iommu/intel/iommu.c,
+/// `device_rmrr_is_relaxable`).
+fn reserved(picture: &Picture, device: &Device) -> Option<String> {
+    let group = picture.group_of(device)?;
     let direct = group.direct.first()?;
-    Some((
-        Guard::Rmrr,
-        format!(
-            "the firmware reserves {direct} for group {} (RMRR or IVMD): the kernel keeps VFIO from it (allow=rmrr tries all the same)",
-            group.id
-        ),
-    ))
+    Some(format!("the firmware reserves {direct} for group {} (RMRR or IVMD): the kernel keeps VFIO from it", group.id))
 }
 
 /// Why a function is left alone that a guest has: its driver gives it up only when the guest does, and until then whoever
@@ -162,6 +161,8 @@ pub(super) fn problems(config: &Config, picture: &Picture, plan: &Plan) -> Vec<P
             Decision::Take | Decision::Done => {
                 let catch = entry.device.and_then(|address| boot_display(config, picture, address));
                 problems.extend(catch.map(|problem| problem.of(entry.claim)));
+                let reserved = entry.device.and_then(|address| reserved(picture, picture.device(address)?));
+                problems.extend(reserved.map(|why| Problem::warning("rmrr", entry.device, why).of(entry.claim)));
                 let detail = entry.device.and_then(|address| picture.device(address)?.detail.as_ref());
                 if let (Some(detail), Some(claim)) = (detail, config.claims.get(entry.claim)) {
                     adjust::problems(&claim.options, entry, detail, &mut problems);

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::plan::{Plan, State};
-use crate::report::json::Claim;
+use crate::report::json::{Claim, ProblemEntry};
 use crate::report::status::Status;
 
 /// One sentence.
@@ -33,7 +33,7 @@ pub(super) fn headline(plan: &Plan, status: &Status) -> String {
     };
     let mut before = " (";
     let ways = ["pending", "refused", "failed", "missing", "drifted"].map(|state| (count(status, state), state));
-    for (number, what) in ways.into_iter().chain([(blocked, "in a group that is not viable")]) {
+    for (number, what) in ways.into_iter().chain([(blocked, "kept from guests by the group")]) {
         if number > 0 {
             let _ = write!(text, "{before}{number} {what}");
             before = ", ";
@@ -68,11 +68,15 @@ pub(super) fn count(status: &Status, state: &str) -> usize {
     status.claims.iter().filter(|claim| claim.state == state).count()
 }
 
-/// Whether a host driver keeps the group of a claimed device from every guest.
+/// Whether something keeps a claimed device from every guest: a host driver in its group, memory that the firmware reserves,
+/// or that it is in no group.
 pub(super) fn is_blocked(status: &Status, claim: &Claim) -> bool {
     let device = status.devices.iter().find(|device| Some(&device.address) == claim.device.as_ref());
     let group = device.and_then(|device| device.iommu_group);
+    let reserved = |problem: &ProblemEntry| problem.code == "rmrr" && problem.device == claim.device;
     status.groups.iter().any(|known| Some(known.id) == group && !known.viable)
+        || (group.is_none() && status.iommu.state == "enabled")
+        || status.problems.iter().any(reserved)
 }
 
 fn is_display(status: &Status, claim: &Claim) -> bool {
