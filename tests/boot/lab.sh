@@ -74,12 +74,14 @@ tools() {
 	packages=$({ missing; tiny_toolchain || :; } | tr '\n' ' ')
 	[ -n "$packages" ] || return 0
 	install="apt-get install -y --no-install-recommends $packages"
-	[ "$(id -u)" = 0 ] || die "these packages are missing: $packages
+	sudo=
+	[ "$(id -u)" = 0 ] || { sudo -n true 2>/dev/null && sudo="sudo -n"; } || die "these packages are missing: $packages
   install them as root, then run this again:
   apt-get update && $install"
 	say "lab: installing $packages"
-	apt-get update -q >&2
-	DEBIAN_FRONTEND=noninteractive $install >&2
+	$sudo apt-get update -q >&2
+	# shellcheck disable=SC2086 # several words
+	$sudo env DEBIAN_FRONTEND=noninteractive $install >&2
 }
 
 # --- root ----------------------------------------------------------------------------------------------------------
