@@ -42,15 +42,20 @@ vfio_early_fail() {
 installkernel() {
     local modules
     # A broken configuration has no modules; install() says so.
-    mapfile -t modules < <(vfio_early modules --kernel "$kernel" 2>/dev/null || echo vfio-pci)
+    modules=$(vfio_early modules --kernel "$kernel" 2>/dev/null)
+    [[ $modules ]] || modules=vfio-pci
     # With the modules that they need, by modules.dep. They count for no hardware that dracut could find on this machine.
-    hostonly='' instmods "${modules[@]}"
+    # shellcheck disable=SC2086 # a name on each line
+    hostonly='' instmods $modules
 }
 
 install() {
-    local file status=0
+    local files file status=0
     inst_multiple vfio-early modprobe
+    # No process substitution: without /proc or /dev/fd, as in a bare chroot, it reads nothing, and nobody is told.
+    files=$(vfio_early_files)
     while read -r file; do
+        [[ $file ]] || continue
         if [[ -L $dracutsysrootdir$file && $(readlink "$dracutsysrootdir$file") == /dev/null ]]; then
             inst_dir "${file%/*}"
             ln -sf /dev/null "$initdir$file"
@@ -58,7 +63,7 @@ install() {
             # inst_simple looks for a file on this machine, and does without where it is below --sysroot alone.
             inst "$file" || vfio_early_fail "cannot copy $file into the image"
         fi
-    done < <(vfio_early_files)
+    done <<<"$files"
     # For devices that appear while the image runs.
     inst_rules 60-vfio-early.rules
 
