@@ -254,3 +254,25 @@ fn hostile_files_cost_little() {
         assert!(best < limit, "{name}: {best:?}");
     }
 }
+
+/// The promise: no more than twice the file in memory, beside what the program itself is.
+#[test]
+fn hostile_files_take_no_more_than_twice_their_size() {
+    const OWN: usize = 8 << 20;
+    let binary = env!("CARGO_BIN_EXE_vfio-early");
+    let code = usize::try_from(std::fs::metadata(binary).unwrap().len()).unwrap();
+    let directory = std::env::temp_dir().join(format!("vfio-early-rom-memory-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("rom");
+    for (name, rom) in hostile() {
+        std::fs::write(&file, &rom).unwrap();
+        for command in ["show --json", "verify"] {
+            let kib = (2 * rom.len() + code + OWN) >> 10;
+            let line = format!("ulimit -v {kib} && exec {binary} rom {command} {}", file.display());
+            let output = std::process::Command::new("sh").args(["-c", &line]).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(matches!(output.status.code(), Some(0 | 1)), "{name}: {command} in {kib} KiB: {said}");
+        }
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+}
