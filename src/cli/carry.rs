@@ -11,7 +11,7 @@ use crate::picture::Picture;
 use crate::plan::{self, Decision, Op, Plan, Problem, Severity};
 use crate::report::{self, Level, json};
 
-use super::{Exit, Failure, Room, roms, told};
+use super::{Exit, Failure, Room, saved_roms, told};
 
 /// Where two claims at the same time are kept apart: udev runs one for each function of a card.
 pub(super) const LOCK: &str = "/run/vfio-early/lock";
@@ -99,7 +99,7 @@ pub(super) fn carry_through(door: &dyn Door, run: &About<'_>, plan: Plan) -> Cla
     let outcome = if dry_run { None } else { Some(act::carry_out(door, &plan)) };
 
     let mut report = describe(config, picture, &plan, outcome.as_ref(), stage);
-    roms::tell(door, config, picture, &plan, outcome.as_ref(), &mut report);
+    saved_roms::tell(door, config, picture, &plan, outcome.as_ref(), &mut report);
     report.duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(0);
     let denied = outcome.as_ref().is_some_and(|outcome| outcome.denied);
     let mut exit = exit_of(&plan, &report, denied);

@@ -13,7 +13,7 @@ mod libvirt;
 mod modules;
 mod output;
 mod rom;
-mod roms;
+mod saved_roms;
 mod snapshot;
 mod status;
 mod told;

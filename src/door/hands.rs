@@ -90,7 +90,8 @@ pub(super) fn run(
                 Ok(WaitStatus::Signaled(_, signal, _)) => Some(Ended::By(signal)),
                 Ok(_) => None,
                 // Whoever started us ignores SIGCHLD: it has ended, and nobody tells how. What counts is read back.
-                Err(_) => Some(Ended::With(0)),
+                Err(Errno::ECHILD) => Some(Ended::With(0)),
+                Err(errno) => return Err(errno.into()),
             };
         }
         let left = end.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
