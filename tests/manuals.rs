@@ -18,6 +18,9 @@ use std::process::Command;
 
 #[path = "support/mdoc.rs"]
 mod mdoc;
+#[path = "support/usage.rs"]
+#[allow(dead_code, reason = "other tests use more of it")]
+mod usage;
 
 #[path = "manuals/configuration.rs"]
 mod configuration;
@@ -25,35 +28,19 @@ mod configuration;
 mod documents;
 
 use mdoc::{Part, page, part, section, words};
+use usage::Usage;
 
 const PROGRAM: &str = "vfio-early.8";
 const CONFIGURATION: &str = "vfio-early.conf.5";
 
-/// What the program says of itself.
-fn help(arguments: &[&str]) -> String {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_vfio-early")).args(arguments).arg("--help").env_clear().output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{arguments:?} --help");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The lines below a title of a help text, up to the next title: what stands in their first column, and the rest.
-fn rows<'a>(help: &'a str, title: &str) -> Vec<(&'a str, &'a str)> {
-    let lines = help.lines().skip_while(|line| *line != title).skip(1);
-    let lines = lines.take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("  "));
-    // What is indented further belongs to the line before.
-    let rows = lines.filter(|line| !line.starts_with(' '));
-    rows.map(|row| row.split_once("  ").or_else(|| row.split_once(' ')).unwrap()).collect()
-}
-
 /// What a command takes: options by the first of their names, each with its value's name, and the names of operands.
 #[derive(Debug, Default, PartialEq)]
-struct Usage {
+struct Takes {
     options: BTreeSet<(String, Option<String>)>,
     operands: BTreeSet<String>,
 }
 
-impl Usage {
+impl Takes {
     fn add(&mut self, flag: &mut Option<String>, value: Option<&str>) {
         match (flag.take(), value) {
             (None, None) => {}
@@ -62,22 +49,9 @@ impl Usage {
         }
     }
 
-    /// From the first line of a help text.
-    fn of_help(help: &str) -> Self {
-        let mut usage = Self::default();
-        let mut flag = None;
-        for word in help.lines().next().unwrap().split_whitespace() {
-            let bare = word.trim_matches(['[', ']']).trim_end_matches("...").trim_matches(['<', '>']);
-            let bare = bare.trim_end_matches("...");
-            if bare.starts_with('-') {
-                usage.add(&mut flag, None);
-                flag = Some(bare.to_owned()).filter(|flag| flag != "--");
-            } else if word.contains('<') {
-                usage.add(&mut flag, Some(bare));
-            }
-        }
-        usage.add(&mut flag, None);
-        usage
+    fn of_help(usage: &Usage) -> Self {
+        let options = usage.options.iter().map(|option| (option.names[0].clone(), option.value.clone()));
+        Self { options: options.collect(), operands: usage.words.iter().map(|word| word.name.clone()).collect() }
     }
 
     /// From lines of mdoc.
@@ -109,20 +83,15 @@ fn documented(part: &Part) -> BTreeSet<Vec<String>> {
 }
 
 /// The options that a help text tells of, but for `--help`.
-fn told(help: &str) -> BTreeSet<Vec<String>> {
-    let names = rows(help, "Options:").into_iter().map(|(names, _)| names.split(", ").map(ToOwned::to_owned).collect());
-    names.filter(|names: &Vec<String>| names[0] != "--help").collect()
+fn told(usage: &Usage) -> BTreeSet<Vec<String>> {
+    usage.options.iter().map(|option| option.names.clone()).collect()
 }
 
 #[test]
 fn commands_have_the_options_of_their_help() {
     let page = page(PROGRAM);
-    let mut commands = Vec::new();
-    for (name, _) in rows(&help(&[]), "Commands:") {
-        let below: Vec<String> =
-            rows(&help(&[name]), "Commands:").iter().map(|(below, _)| format!("{name} {below}")).collect();
-        commands.extend(if below.is_empty() { vec![name.to_owned()] } else { below });
-    }
+    let all = usage::all();
+    let commands: Vec<&Usage> = all.iter().filter(|usage| usage.commands.is_empty()).collect();
     assert!(commands.len() >= 13, "{commands:?}");
     let parts: Vec<&Part> = section(&page, "COMMANDS").into_iter().filter(|part| !part.title.is_empty()).collect();
     let titles = parts.iter().map(|part| {
@@ -130,19 +99,19 @@ fn commands_have_the_options_of_their_help() {
         command.collect::<Vec<_>>().join(" ")
     });
     let titles: Vec<String> = titles.collect();
-    assert_eq!(titles, commands, "vfio-early(8) has other commands than --help, or another order");
-    for (command, part) in commands.iter().zip(parts) {
-        let help = help(&command.split(' ').collect::<Vec<_>>());
-        assert_eq!(Usage::of_manual(&part.title), Usage::of_help(&help), "{command}: heading in vfio-early(8), --help");
-        assert_eq!(documented(part), told(&help), "{command}: options in vfio-early(8), --help");
-        let usage = Usage::of_help(&help);
+    let names: Vec<&str> = commands.iter().map(|usage| usage.path.as_str()).collect();
+    assert_eq!(titles, names, "vfio-early(8) has other commands than --help, or another order");
+    for (usage, part) in commands.into_iter().zip(parts) {
+        let (command, takes) = (&usage.path, Takes::of_help(usage));
+        assert_eq!(Takes::of_manual(&part.title), takes, "{command}: heading in vfio-early(8), --help");
+        assert_eq!(documented(part), told(usage), "{command}: options in vfio-early(8), --help");
         for item in &part.items {
-            let own = Usage::of_manual(&item.head);
+            let own = Takes::of_manual(&item.head);
             let Some((_, value)) = own.options.iter().max_by_key(|(_, value)| value.is_some()) else { continue };
             let known = |(flag, of): &(String, Option<String>)| {
                 of == value && words(&item.head, "Fl").contains(&flag[1..].to_owned())
             };
-            assert!(usage.options.iter().any(known), "{command}: {}: another value than in --help", item.head);
+            assert!(takes.options.iter().any(known), "{command}: {}: another value than in --help", item.head);
         }
     }
 }
@@ -150,8 +119,8 @@ fn commands_have_the_options_of_their_help() {
 #[test]
 fn global_options_are_those_of_the_help() {
     let page = page(PROGRAM);
-    let help = help(&[]);
-    let mut expected = told(&help);
+    let all = usage::all();
+    let mut expected = told(all.iter().find(|usage| usage.path.is_empty()).unwrap());
     // What argh does not know.
     for own in [vec!["--version"], vec!["-h", "--help"]] {
         expected.insert(own.iter().copied().map(ToOwned::to_owned).collect());
@@ -171,8 +140,8 @@ fn global_options_are_those_of_the_help() {
 fn exit_statuses_are_those_of_the_help() {
     let page = page(PROGRAM);
     let items = &section(&page, "EXIT STATUS")[0].items;
-    let help = help(&[]);
-    let codes = rows(&help, "Error codes:");
+    let rows = usage::rows(&usage::help(""), "Error codes:");
+    let codes: Vec<_> = rows.iter().map(|(row, _)| row.split_once(' ').unwrap()).collect();
     assert_eq!(
         items.iter().map(|item| item.head.as_str()).collect::<Vec<_>>(),
         codes.iter().map(|(code, _)| *code).collect::<Vec<_>>()
@@ -311,7 +280,7 @@ fn references_lead_somewhere() {
 
 #[test]
 fn examples_can_be_typed() {
-    let mut seen = 0;
+    let (mut seen, all) = (0, usage::all());
     for part in [page(PROGRAM), page(CONFIGURATION)].iter().flatten().filter(|part| part.section == "EXAMPLES") {
         for line in &part.lines {
             let line = line.strip_prefix(".Dl ").unwrap_or(line);
@@ -321,12 +290,12 @@ fn examples_can_be_typed() {
             }
             let words: Vec<&str> = words.collect();
             let words = if words[0] == "--root" { &words[2..] } else { &words };
-            let commands = &words[..if words[0] == "rom" { 2 } else { 1 }];
-            let help = help(commands);
-            let known = [Usage::of_help(&help).options.into_iter().map(|(name, _)| vec![name]).collect(), told(&help)];
+            let command = words[..if words[0] == "rom" { 2 } else { 1 }].join(" ");
+            let usage = all.iter().find(|usage| usage.path == command);
+            let known = told(usage.unwrap_or_else(|| panic!("{line}: there is no command {command}")));
             for option in words.iter().filter(|word| word.starts_with('-')) {
-                let found = known.iter().flatten().flatten().any(|name| name == option);
-                assert!(found, "{line}: {commands:?} has no {option}");
+                let found = known.iter().flatten().any(|name| name == option);
+                assert!(found, "{line}: {command} has no {option}");
             }
             seen += 1;
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Completions for bash, zsh and fish. The files in completions/ are made here, of what the parser itself tells (usage.rs),
+//! Completions for bash, zsh and fish. The files in completions/ are made here, of what the parser itself tells with --help,
 //! of the configuration's tables, and of the shells' own functions (*.in): `VFIO_EARLY_BLESS=1 cargo test --test
 //! completions` writes them. Then each real shell is asked what it makes of them (shells.rs).
 #![allow(
@@ -14,7 +14,6 @@
 
 mod kind;
 mod shells;
-mod usage;
 mod write;
 
 #[path = "../support/disk.rs"]
@@ -22,6 +21,8 @@ mod disk;
 #[path = "../support/program.rs"]
 #[allow(dead_code, reason = "other tests use more of it")]
 mod program;
+#[path = "../support/usage.rs"]
+mod usage;
 
 use std::fs;
 use std::path::Path;

@@ -40,10 +40,16 @@ pub(crate) fn all() -> Vec<Usage> {
     found
 }
 
+/// What a command says of itself; the program before any command where the path is empty.
+pub(crate) fn help(path: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vfio-early"));
+    let output = command.args(path.split_whitespace()).arg("--help").env_clear().output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{path} --help");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 fn below(path: &str, found: &mut Vec<Usage>) {
-    let output = Command::new(env!("CARGO_BIN_EXE_vfio-early")).args(path.split_whitespace()).arg("--help").output();
-    let help = String::from_utf8(output.unwrap().stdout).unwrap();
-    let usage = read(path, &help);
+    let usage = read(path, &help(path));
     let names: Vec<String> = usage.commands.iter().map(|(name, _)| name.clone()).collect();
     found.push(usage);
     for name in names {
@@ -106,7 +112,7 @@ fn read(path: &str, help: &str) -> Usage {
 }
 
 /// The rows of a chapter: a name, and a text that may go on in the next lines.
-fn rows(help: &str, chapter: &str) -> Vec<(String, String)> {
+pub(crate) fn rows(help: &str, chapter: &str) -> Vec<(String, String)> {
     let mut rows: Vec<(String, String)> = Vec::new();
     let lines = help.lines().skip_while(|line| *line != chapter).skip(1).take_while(|line| line.starts_with("  "));
     for line in lines {
