@@ -18,9 +18,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::fcntl::OFlag;
-use vfio_early::door::{Node, Tree};
+use vfio_early::machine::{Node, Tree};
 
-use program::{Machine, by_shell, fifo, have, may_unshare, run, say, tree};
+use program::{MachineRoot, by_shell, fifo, have, may_unshare, run, say, tree};
 
 #[path = "support/disk.rs"]
 mod disk;
@@ -98,14 +98,14 @@ fn command(binary: &Path, root: &Path, arguments: &str) -> Command {
 
 /// A server with eight cards of four functions, one of them claimed, and so many devices in all: the rest are network
 /// functions, as a machine with SR-IOV has them.
-fn server(devices: usize, configuration: &str) -> Machine {
+fn server(devices: usize, configuration: &str) -> MachineRoot {
     let mut tree = tree("server-eight-gpus-running", configuration);
     let known = tree.list("/sys/bus/pci/devices").unwrap().len();
     for index in 0..devices - known {
         add_device(&mut tree, index);
     }
     assert_eq!(tree.list("/sys/bus/pci/devices").unwrap().len(), devices);
-    Machine::new(&tree)
+    MachineRoot::new(&tree)
 }
 
 fn add_device(tree: &mut Tree, index: usize) {
@@ -141,7 +141,7 @@ fn the_program_is_small_and_needs_nothing() {
 }
 
 /// The system calls of one run, those of its children included.
-fn calls(machine: &Machine, command: &Command) -> usize {
+fn calls(machine: &MachineRoot, command: &Command) -> usize {
     let log = machine.scratch.0.join("calls");
     let line = format!("exec strace -f -qq -o {} \"$@\"", log.display());
     let ran = run(&mut by_shell(&line, command));
@@ -200,7 +200,7 @@ fn a_device_that_no_claim_is_about_costs_four_system_calls() {
 }
 
 /// How often a run of `status` reads: from files, links and directories, those that are not there included.
-fn reads(machine: &Machine, binary: &Path) -> usize {
+fn reads(machine: &MachineRoot, binary: &Path) -> usize {
     fs::copy(binary, machine.at("/vfio-early")).unwrap();
     let mut chroot = Command::new("unshare");
     chroot.arg("--map-root-user").arg("chroot").arg(&machine.root).args(["/vfio-early", "status"]);
@@ -291,7 +291,7 @@ fn the_groups_of_2048_functions_take_100_milliseconds() {
                     tree.put(&format!("{path}/config"), Node::File(configuration_space()));
                 }
             }
-            let machine = Machine::new(&tree);
+            let machine = MachineRoot::new(&tree);
             fs::copy(&binary, machine.at("/vfio-early")).unwrap();
             let run = || {
                 let mut groups = Command::new("unshare");

@@ -16,12 +16,12 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vfio_early::door::Node;
 use vfio_early::json::{self, Value};
+use vfio_early::machine::Node;
 
 use disk::Scratch;
 use exposition::Sample;
-use program::{Machine, Ran, program, run, tree};
+use program::{MachineRoot, Ran, program, run, tree};
 
 #[path = "support/disk.rs"]
 mod disk;
@@ -163,7 +163,7 @@ fn names_of_every_kind_are_escaped() {
     let name = "a\\b\"c\nd{}.conf";
     let mut tree = tree("two-identical-gpus-claimed", "");
     tree.put(&format!("/etc/vfio-early.d/{name}"), Node::File(b"claim 65:00.0\n".to_vec()));
-    let machine = Machine::new(&tree);
+    let machine = MachineRoot::new(&tree);
     let (samples, ..) = judge(&machine.root);
     let sources: Vec<&String> = samples
         .iter()
@@ -189,7 +189,7 @@ fn drift_is_counted_and_models_are_told() {
         claim("0000:65:00.1")
     );
     tree.put("/run/vfio-early/report.json", Node::File(report.into_bytes()));
-    let machine = Machine::new(&tree);
+    let machine = MachineRoot::new(&tree);
     let (samples, features, _) = judge(&machine.root);
     assert_eq!(value(&samples, "vfio_early_claims", &[("state", "drifted")]), Some("1"));
     assert_eq!(value(&samples, "vfio_early_last_claim_seconds", &[("stage", "initramfs")]), Some("1.420"));
@@ -208,7 +208,7 @@ fn equal_models_are_counted_together() {
         let driver = Node::Link("../../../../bus/pci/drivers/vfio-pci".to_owned());
         tree.put(&format!("/sys/devices/pci0000:16/0000:16:00.0/{function}/driver"), driver);
     }
-    let (_, features, _) = judge(&Machine::new(&tree).root);
+    let (_, features, _) = judge(&MachineRoot::new(&tree).root);
     assert_eq!(features["vfio-early.claimed.10de-2204"], "2");
     assert_eq!(features["vfio-early.claimed.10de-1aef"], "2");
 }

@@ -458,10 +458,10 @@ struct Outcome {
 
 /// Compares a recording with itself: what the guest's kernel made of the machine with what is recomputed.
 fn judge(topology: &Topology, recorded: &[u8]) -> Outcome {
-    let mut picture = machine::picture(recorded);
-    let mut outcome = Outcome { functions: picture.functions.len(), ..Outcome::default() };
+    let mut inventory = machine::inventory(recorded);
+    let mut outcome = Outcome { functions: inventory.functions.len(), ..Outcome::default() };
     {
-        let examination = picture.examine();
+        let examination = inventory.examine();
         outcome.groups = examination.groups.len();
         outcome.shared = examination.groups.iter().filter(|group| group.devices.len() > 1).count();
         if examination.groups.is_empty() {
@@ -475,7 +475,7 @@ fn judge(topology: &Topology, recorded: &[u8]) -> Outcome {
             .filter_map(|group| group.parameter.as_deref())
             .map(|parameter| parameter.strip_prefix("pci=config_acs=").unwrap())
             .collect();
-        let told = picture.kernel_version() >= Some((6, 11)) && !topology.parameters.contains("config_acs");
+        let told = inventory.kernel_version() >= Some((6, 11)) && !topology.parameters.contains("config_acs");
         if !settings.is_empty() && told {
             let parameters = format!("{} pci=config_acs={}", topology.parameters, settings.join(";"));
             outcome.again =
@@ -494,11 +494,11 @@ fn judge(topology: &Topology, recorded: &[u8]) -> Outcome {
             }
         }
     }
-    let functions = picture.functions.clone();
+    let functions = inventory.functions.clone();
     for (name, change) in CONTROLS {
-        picture.functions.clone_from(&functions);
-        picture.functions.iter_mut().for_each(change);
-        if !picture.examine().agrees() {
+        inventory.functions.clone_from(&functions);
+        inventory.functions.iter_mut().for_each(change);
+        if !inventory.examine().agrees() {
             outcome.noticed.push(name);
         }
     }
@@ -529,7 +529,7 @@ impl Lab {
                 return Outcome { failure, ..Outcome::default() };
             }
         };
-        let (major, minor) = machine::picture(&recorded).kernel_version().unwrap();
+        let (major, minor) = machine::inventory(&recorded).kernel_version().unwrap();
         if let Some(keep) = &self.keep {
             let name = topology.name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
             std::fs::create_dir_all(keep).unwrap();

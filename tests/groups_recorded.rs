@@ -21,8 +21,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use machine::picture;
-use vfio_early::picture::Picture;
+use machine::inventory;
+use vfio_early::inventory::Inventory;
 
 fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/groups")
@@ -50,8 +50,8 @@ fn convert(dump: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-fn recorded(path: &Path) -> Picture {
-    picture(&std::fs::read(path).unwrap())
+fn recorded(path: &Path) -> Inventory {
+    inventory(&std::fs::read(path).unwrap())
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn dumps_of_lspci_are_converted_as_committed() {
 }
 
 /// A machine as lspci would print it.
-fn as_lspci(machine: &Picture) -> String {
+fn as_lspci(machine: &Inventory) -> String {
     let mut out = String::new();
     for function in &machine.functions {
         let _ = writeln!(out, "{} {:04x}: 0000:0000", function.address, function.class.with_subclass());
@@ -111,12 +111,12 @@ fn as_lspci(machine: &Picture) -> String {
 fn the_converter_keeps_what_matters() {
     for path in files("machine") {
         let mut machine = recorded(&path);
-        let converted = picture(&convert(as_lspci(&machine).as_bytes()));
-        let identities = |machine: &Picture| machine.devices.iter().map(|one| one.identity.id()).collect::<Vec<_>>();
+        let converted = inventory(&convert(as_lspci(&machine).as_bytes()));
+        let identities = |machine: &Inventory| machine.devices.iter().map(|one| one.identity.id()).collect::<Vec<_>>();
         assert_eq!(identities(&machine), identities(&converted), "{}", path.display());
-        let parents = |machine: &Picture| machine.functions.iter().map(|one| one.parents.clone()).collect::<Vec<_>>();
+        let parents = |machine: &Inventory| machine.functions.iter().map(|one| one.parents.clone()).collect::<Vec<_>>();
         assert_eq!(parents(&machine), parents(&converted), "{}", path.display());
-        let groups = |machine: &Picture| {
+        let groups = |machine: &Inventory| {
             let mut groups = machine.examine().groups;
             for group in &mut groups {
                 group.r#type = None;
@@ -132,11 +132,12 @@ fn the_converter_keeps_what_matters() {
 #[test]
 fn a_dump_without_extended_space_is_unknown_and_not_without_acs() {
     let mut machine = recorded(&here().join("machines/switch.machine"));
-    let unknown =
-        |machine: &Picture| machine.examine().groups.iter().filter(|group| group.isolated.name() == "unknown").count();
+    let unknown = |machine: &Inventory| {
+        machine.examine().groups.iter().filter(|group| group.isolated.name() == "unknown").count()
+    };
     assert_eq!(unknown(&machine), 0);
     for function in &mut machine.functions {
         function.config.truncate(256);
     }
-    assert!(unknown(&picture(&convert(as_lspci(&machine).as_bytes()))) > 0);
+    assert!(unknown(&inventory(&convert(as_lspci(&machine).as_bytes()))) > 0);
 }

@@ -16,7 +16,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vfio_early::door::{Door, Node, Recorded, link_name, text as text_of};
+use vfio_early::machine::{Machine, Node, Recorded, link_name, text as text_of};
 use vfio_early::pci::parse_modalias;
 
 #[path = "support/drivers.rs"]

@@ -15,7 +15,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use program::{Machine, Ran, have, may_unshare, run, tree};
+use program::{MachineRoot, Ran, have, may_unshare, run, tree};
 
 #[path = "support/disk.rs"]
 mod disk;
@@ -44,7 +44,7 @@ fn file(name: &str) -> String {
 }
 
 /// Runs lines of bash behind a hook's file, on a machine whose /etc is the running one's. `None` where that is not allowed.
-fn bash(hook: &str, lines: &str, machine: &Machine) -> Option<Ran> {
+fn bash(hook: &str, lines: &str, machine: &MachineRoot) -> Option<Ran> {
     if !have("bash", "the files for mkinitcpio") || !may_unshare("the files for mkinitcpio") {
         return None;
     }
@@ -61,8 +61,8 @@ fn bash(hook: &str, lines: &str, machine: &Machine) -> Option<Ran> {
     Some(run(&mut command))
 }
 
-fn machine(configuration: &str) -> Machine {
-    Machine::new(&tree("two-identical-gpus", configuration))
+fn machine(configuration: &str) -> MachineRoot {
+    MachineRoot::new(&tree("two-identical-gpus", configuration))
 }
 
 #[test]

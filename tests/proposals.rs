@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use disk::Scratch;
-use vfio_early::door::{Door, Node, Recorded, Tree};
+use vfio_early::machine::{Machine, Node, Recorded, Tree};
 
 #[path = "support/disk.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]

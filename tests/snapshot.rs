@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use proptest::prelude::*;
-use vfio_early::door::{Node, Recorded, Seen, Tree, print};
+use vfio_early::machine::{Node, Observation, Recorded, Tree, print};
 use vfio_early::snapshot;
 
 const READING: &[&str] = &[
@@ -116,7 +116,7 @@ fn a_claim_with_a_driver_to_be_found_says_the_same() {
 
 #[test]
 fn what_tells_one_machine_from_others_is_left_out() {
-    let file = |path: &str, text: &str| (path.to_owned(), Seen::File(text.as_bytes().to_vec()));
+    let file = |path: &str, text: &str| (path.to_owned(), Observation::File(text.as_bytes().to_vec()));
     let mut config = vec![0_u8; 4096];
     // A serial number capability, and one behind it.
     config[0x100..0x10c].copy_from_slice(&[3, 0, 0x01, 0x14, 1, 2, 3, 4, 5, 6, 7, 8]);
@@ -131,9 +131,9 @@ fn what_tells_one_machine_from_others_is_left_out() {
         file("/sys/block/dm-0/dm/uuid", "LVM-Abcdef0123456789Abcdef0123456789Abcdef0123456789Abcdef0123456789\n"),
         file("/proc/net/ipv6_route", "00000000000000000000000000000000 00 fe80000000000000525400fffe123456 eth0\n"),
         file("/sys/devices/x/modalias", "pci:v000010DEd00001E04sv00001462sd00003711bc03sc00i00\n"),
-        (String::from("/sys/devices/x/config"), Seen::File(config)),
-        (String::from("/sys/fs/btrfs"), Seen::Names(vec!["0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0".to_owned()])),
-        (String::from("/dev/mapper/tardis--vg-root"), Seen::Link("../dm-0".to_owned())),
+        (String::from("/sys/devices/x/config"), Observation::File(config)),
+        (String::from("/sys/fs/btrfs"), Observation::Names(vec!["0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0".to_owned()])),
+        (String::from("/dev/mapper/tardis--vg-root"), Observation::Link("../dm-0".to_owned())),
     ];
     let text = snapshot::print(seen, "tardis");
     for secret in

@@ -3,13 +3,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vfio_early::config::{Config, Extent, Origin, Reader, load};
-use vfio_early::door::{Door, Error, Node, Operation, Result as Passed, Tree};
+use vfio_early::config::{Config, Sources, Origin, Reader, load};
+use vfio_early::machine::{Machine, Error, Node, Operation, Result as Passed, Tree};
 
 /// A machine that has nothing but files.
 struct Files(Tree);
 
-impl Door for Files {
+impl Machine for Files {
     fn attribute(&self, path: &str) -> Passed<Vec<u8>> {
         self.read(path, 4096)
     }
@@ -54,7 +54,7 @@ fuzz_target!(|data: &[u8]| {
         machine.0.put(path, Node::File(piece.to_vec()));
         rest = after;
     }
-    match load(&machine, Extent::Heeded) {
+    match load(&machine, Sources::AtBoot) {
         Ok(loaded) if loaded.config.off => assert!(loaded.config.claims.is_empty()),
         Ok(loaded) => {
             let mut again = Reader::default();

@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::act::{self, Outcome, StepResult};
 use crate::config::{self, Config, ConfigError};
-use crate::door::{Door, Error, Lock};
+use crate::execute::{self, Outcome, StepResult};
+use crate::inventory::Inventory;
+use crate::machine::{Error, Lock, Machine};
 use crate::pci::Address;
-use crate::picture::Picture;
 use crate::plan::{self, Decision, Op, Plan, Problem, Severity};
 use crate::report::{self, Level, json};
 
@@ -30,7 +30,7 @@ pub(super) fn lock(room: &mut Room, config: &Config, dry_run: bool) -> Option<Lo
 /// What a run is about.
 pub(super) struct About<'a> {
     pub(super) config: &'a Config,
-    pub(super) picture: &'a Picture,
+    pub(super) inventory: &'a Inventory,
     /// Where the program runs.
     pub(super) stage: &'static str,
     /// What becomes of it is kept: it claims, and does not release.
@@ -55,67 +55,67 @@ pub struct Claimed {
 }
 
 /// The picture that a claim needs.
-pub(super) fn take_picture(door: &dyn Door, config: &Config) -> Result<Picture, Failure> {
-    let mut picture = Picture::survey(door, plan::needs_chains(config))?;
-    look(door, config, &mut picture);
-    Ok(picture)
+pub(super) fn take_inventory(machine: &dyn Machine, config: &Config) -> Result<Inventory, Failure> {
+    let mut inventory = Inventory::survey(machine, plan::needs_chains(config))?;
+    look(machine, config, &mut inventory);
+    Ok(inventory)
 }
 
 /// Looks closer at what claims are about.
-pub(super) fn look(door: &dyn Door, config: &Config, picture: &mut Picture) {
+pub(super) fn look(machine: &dyn Machine, config: &Config, inventory: &mut Inventory) {
     if config.claims.iter().any(|claim| claim.options.save_rom) {
-        picture.look_for_saved_roms(door);
+        inventory.list_saved_roms(machine);
     }
-    let concerned = plan::concerned(config, picture);
-    picture.look_closer(door, &concerned);
+    let devices_of_interest = plan::devices_of_interest(config, inventory);
+    inventory.read_details(machine, &devices_of_interest);
     if plan::needs_bars(config) {
-        picture.look_at_bars(door, &concerned);
+        inventory.read_bars(machine, &devices_of_interest);
     }
     if plan::needs_aliases(config) {
-        picture.read_aliases(door);
+        inventory.read_aliases(machine);
     }
     // Configuration space is worth its time only where the kernel may pretend.
-    if picture.acs_override() && !concerned.is_empty() {
-        picture.look_at_functions(door, None);
+    if inventory.acs_override() && !devices_of_interest.is_empty() {
+        inventory.read_config_spaces(machine, None);
     }
 }
 
 /// Decides, and once more where a device that is to be detached, or a virtual function of it, is open for a guest.
 pub(super) fn decide(
-    door: &dyn Door,
-    picture: &mut Picture,
-    plan: &dyn Fn(&Picture) -> Result<Plan, Vec<ConfigError>>,
+    machine: &dyn Machine,
+    inventory: &mut Inventory,
+    plan: &dyn Fn(&Inventory) -> Result<Plan, Vec<ConfigError>>,
 ) -> Result<Plan, Vec<ConfigError>> {
-    let first = plan(picture)?;
+    let first = plan(inventory)?;
     let detached: Vec<Address> =
         first.steps.iter().filter(|step| matches!(step.op, Op::Detach(_))).filter_map(|step| step.device).collect();
-    picture.look_for_guests(door, &detached);
-    if picture.guests.is_empty() { Ok(first) } else { plan(picture) }
+    inventory.find_guests(machine, &detached);
+    if inventory.guests.is_empty() { Ok(first) } else { plan(inventory) }
 }
 
 /// Carries a plan out, unless it is a dry run, and reports what came of it.
-pub(super) fn carry_through(door: &dyn Door, run: &About<'_>, plan: Plan) -> Claimed {
-    let About { config, picture, stage, saves, partial, dry_run, began } = *run;
-    let outcome = if dry_run { None } else { Some(act::carry_out(door, &plan)) };
+pub(super) fn carry_through(machine: &dyn Machine, run: &About<'_>, plan: Plan) -> Claimed {
+    let About { config, inventory, stage, saves, partial, dry_run, began } = *run;
+    let outcome = if dry_run { None } else { Some(execute::execute(machine, &plan)) };
 
-    let mut report = describe(config, picture, &plan, outcome.as_ref(), stage);
-    saved_roms::tell(door, config, picture, &plan, outcome.as_ref(), &mut report);
+    let mut report = describe(config, inventory, &plan, outcome.as_ref(), stage);
+    saved_roms::tell(machine, config, inventory, &plan, outcome.as_ref(), &mut report);
     report.duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(0);
     let denied = outcome.as_ref().is_some_and(|outcome| outcome.denied);
     let mut exit = exit_of(&plan, &report, denied);
     report.status = exit.code();
-    report.image = picture.initramfs.then(|| config::digest(door));
+    report.image = inventory.initramfs.then(|| config::digest(machine));
     let mut unsaved = None;
     if !dry_run {
         let word = if saves { "claimed" } else { "released" };
         if !(plan.off && partial) {
-            told::in_kernel_log(door, &plan, &report, word);
+            told::in_kernel_log(machine, &plan, &report, word);
         }
         // A device that no claim is about leaves no trace.
         if saves && !(partial && report.claims.is_empty()) {
-            let merged = report::merge(report::load(door), report.clone(), partial);
-            if let Err(error) = report::save(door, &merged) {
-                report::say(door, Level::Error, &error.to_string());
+            let merged = report::merge(report::load(machine), report.clone(), partial);
+            if let Err(error) = report::save(machine, &merged) {
+                report::say(machine, Level::Error, &error.to_string());
                 unsaved = Some(error);
                 exit = if exit == Exit::Ok { Exit::System } else { exit };
             }
@@ -124,12 +124,18 @@ pub(super) fn carry_through(door: &dyn Door, run: &About<'_>, plan: Plan) -> Cla
     Claimed { plan, report, unsaved, exit }
 }
 
-fn describe(config: &Config, picture: &Picture, plan: &Plan, outcome: Option<&Outcome>, stage: &str) -> json::Report {
+fn describe(
+    config: &Config,
+    inventory: &Inventory,
+    plan: &Plan,
+    outcome: Option<&Outcome>,
+    stage: &str,
+) -> json::Report {
     let mut claims = json::claims(config, plan, outcome);
     for (claim, entry) in claims.iter_mut().zip(&plan.entries) {
         if claim.state == "claimed" && entry.decision == Decision::Take {
             claim.stage = Some(stage.to_owned());
-            claim.time_ms = Some(picture.uptime_ms);
+            claim.time_ms = Some(inventory.uptime_ms);
         }
     }
     let mut problems = json::problems(config, &plan.problems);
@@ -146,10 +152,10 @@ fn describe(config: &Config, picture: &Picture, plan: &Plan, outcome: Option<&Ou
     }
     json::Report {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        kernel: picture.kernel.clone(),
+        kernel: inventory.kernel.clone(),
         dry_run: outcome.is_none(),
         stage: stage.to_owned(),
-        time_ms: picture.uptime_ms,
+        time_ms: inventory.uptime_ms,
         duration_ms: 0,
         status: 0,
         iommu: json::Iommu::from(&plan.verdict),

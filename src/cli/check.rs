@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `vfio-early check`: the configuration against this machine, every problem at once, and nothing changed.
 
-use crate::config::{self, Config, ConfigError, Extent, Selector};
-use crate::door::Door;
-use crate::picture::{self, Picture};
+use crate::config::{self, Config, ConfigError, Selector, Sources};
+use crate::inventory::{self, Inventory};
+use crate::machine::Machine;
 use crate::plan::{self, Plan, Problem, Severity, State};
 use crate::report::{self, json};
 
-use super::carry::take_picture;
+use super::carry::take_inventory;
 use super::output::Output;
 use super::{Exit, Failure, arguments, layout, modules};
 
 /// Runs the command.
-pub(super) fn run(door: &dyn Door, options: &arguments::Check, output: &mut Output) -> Result<Exit, Failure> {
-    let loaded = match config::load(door, if options.image { Extent::Files } else { Extent::Whole }) {
+pub(super) fn run(machine: &dyn Machine, options: &arguments::Check, output: &mut Output) -> Result<Exit, Failure> {
+    let loaded = match config::load(machine, if options.image { Sources::Files } else { Sources::All }) {
         Ok(loaded) => loaded,
         Err(errors) => return Ok(broken(&errors, options, output)),
     };
     let mut config = loaded.config;
-    let picture = take_picture(door, &config)?;
+    let inventory = take_inventory(machine, &config)?;
     // What is switched off is checked all the same.
     let off = std::mem::take(&mut config.off);
-    let mut plan = match plan::plan(&config, &picture, &[]) {
+    let mut plan = match plan::plan(&config, &inventory, &[]) {
         Ok(plan) => plan,
         Err(errors) => return Ok(broken(&errors, options, output)),
     };
@@ -30,9 +30,9 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Check, output: &mut Outp
         let message = "vfio_early=off is on the kernel command line: nothing is claimed at boot";
         problems.push(Problem::warning("off", None, message.to_owned()));
     }
-    problems.extend(advice(&config, &picture, &plan));
-    problems.extend(drivers(door, &picture, &plan));
-    problems.extend(if options.image { None } else { other_image(door) });
+    problems.extend(advice(&config, &inventory, &plan));
+    problems.extend(drivers(machine, &inventory, &plan));
+    problems.extend(if options.image { None } else { other_image(machine) });
     add_remedies(&plan, &mut problems);
     let mut check =
         json::Check { problems: json::problems(&config, &problems), claims: json::claims(&config, &plan, None) };
@@ -83,15 +83,15 @@ fn add_remedies(plan: &Plan, problems: &mut [Problem]) {
 }
 
 /// What the initramfs of this boot held, where it is not what is configured now.
-fn other_image(door: &dyn Door) -> Option<Problem> {
-    let held = report::load(door)?.image?;
+fn other_image(machine: &dyn Machine) -> Option<Problem> {
+    let held = report::load(machine)?.image?;
     let message = "the initramfs of this boot held another configuration: what is configured now holds at boot once the \
                    image is made anew (update-initramfs -u, dracut --force or mkinitcpio -P)";
-    (held != config::digest(door)).then(|| Problem::warning("image", None, message.to_owned()))
+    (held != config::digest(machine)).then(|| Problem::warning("image", None, message.to_owned()))
 }
 
 /// What holds now and may not hold for ever, and what a person may not have meant.
-fn advice(config: &Config, picture: &Picture, plan: &Plan) -> Vec<Problem> {
+fn advice(config: &Config, inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (index, claim) in config.claims.iter().enumerate() {
         let by_place = matches!(claim.selector, Selector::Address(_) | Selector::Slot(_));
@@ -99,19 +99,19 @@ fn advice(config: &Config, picture: &Picture, plan: &Plan) -> Vec<Problem> {
         let found = first
             .filter(|entry| entry.decision.holds())
             .and_then(|entry| entry.device)
-            .and_then(|address| picture.device(address));
+            .and_then(|address| inventory.device(address));
         if let (true, None, Some(device)) = (by_place, claim.options.id, found) {
             let (selector, id) = (&claim.selector, device.identity.id());
             let message = format!("{selector} may be another device once a card is added or moved: say id={id}");
             problems.push(Problem::warning("no-id", Some(device.address), message).of(index));
         }
     }
-    let holds = |device: &picture::Device| {
+    let holds = |device: &inventory::Device| {
         plan.entries.iter().any(|entry| entry.device == Some(device.address) && entry.decision.holds())
     };
     for entry in plan.entries.iter().filter(|entry| entry.decision.holds() && entry.along.is_none()) {
         let Some(address) = entry.device else { continue };
-        let mut slot = picture.devices.iter().filter(|device| device.address.slot() == address.slot());
+        let mut slot = inventory.devices.iter().filter(|device| device.address.slot() == address.slot());
         // The functions of a chipset are no card, and each virtual function is one.
         let chipset = slot.clone().any(|device| device.identity.class.is_bridge() || device.is_virtual());
         if let (Some(left), State::Enabled, false) = (slot.find(|device| !holds(device)), plan.verdict.state, chipset) {
@@ -127,14 +127,14 @@ fn advice(config: &Config, picture: &Picture, plan: &Plan) -> Vec<Problem> {
 }
 
 /// Drivers that cannot be had on this machine.
-fn drivers(door: &dyn Door, picture: &Picture, plan: &Plan) -> Vec<Problem> {
+fn drivers(machine: &dyn Machine, inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
     let mut drivers: Vec<&str> =
         plan.entries.iter().filter(|entry| entry.decision.holds()).map(|entry| entry.target.as_str()).collect();
     drivers.sort_unstable();
     drivers.dedup();
-    drivers.retain(|driver| !modules::is_there(door, picture, driver));
+    drivers.retain(|driver| !modules::is_there(machine, inventory, driver));
     let missing = drivers.into_iter().map(|driver| {
-        let message = format!("{driver} is neither loaded nor among the modules of {}", picture.kernel);
+        let message = format!("{driver} is neither loaded nor among the modules of {}", inventory.kernel);
         Problem::warning("no-driver", None, message)
     });
     missing.collect()

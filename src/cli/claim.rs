@@ -3,14 +3,14 @@
 
 use std::time::Instant;
 
-use crate::config::{self, Config, ConfigError, Extent};
-use crate::door::Door;
+use crate::config::{self, Config, ConfigError, Sources};
+use crate::inventory::Inventory;
+use crate::machine::Machine;
 use crate::pci::Address;
-use crate::picture::Picture;
 use crate::plan;
 use crate::report::{self, Level};
 
-use super::carry::{About, Claimed, carry_through, decide, lock, take_picture};
+use super::carry::{About, Claimed, carry_through, decide, lock, take_inventory};
 use super::output::Output;
 use super::told::tell;
 use super::{Exit, Failure, Room, arguments};
@@ -18,15 +18,15 @@ use super::{Exit, Failure, Room, arguments};
 /// Runs the command.
 pub(super) fn run(room: &mut Room, options: &arguments::Claim, output: &mut Output) -> Result<Exit, Failure> {
     let began = Instant::now();
-    let loaded = match config::load(room.door(), Extent::Heeded) {
+    let loaded = match config::load(room.machine(), Sources::AtBoot) {
         Ok(loaded) => loaded,
-        Err(errors) => return Err(refuse_config(room.door(), errors, options.dry_run)),
+        Err(errors) => return Err(refuse_config(room.machine(), errors, options.dry_run)),
     };
     let lock = lock(room, &loaded.config, options.dry_run);
     for warning in &loaded.warnings {
         output.warn(&warning.to_string());
     }
-    let claimed = claim(room.door(), &loaded.config, &options.device, options.dry_run, began)?;
+    let claimed = claim(room.machine(), &loaded.config, &options.device, options.dry_run, began)?;
     drop(lock);
     Ok(tell(&claimed, options.json, output))
 }
@@ -34,41 +34,41 @@ pub(super) fn run(room: &mut Room, options: &arguments::Claim, output: &mut Outp
 /// Claims what the configuration says: picture, plan, act, report. `devices`: only these are considered; all of them when
 /// it is empty. A dry run ends with the plan. `began`: when the run began.
 pub fn claim(
-    door: &dyn Door,
+    machine: &dyn Machine,
     config: &Config,
     devices: &[Address],
     dry_run: bool,
     began: Instant,
 ) -> Result<Claimed, Failure> {
-    let mut picture = take_picture(door, config).inspect_err(|failure| {
+    let mut inventory = take_inventory(machine, config).inspect_err(|failure| {
         // At boot nobody reads standard error.
-        if let (Failure::Door(error), false) = (failure, dry_run) {
-            report::say(door, Level::Error, &format!("{error}; nothing was claimed"));
+        if let (Failure::Machine(error), false) = (failure, dry_run) {
+            report::say(machine, Level::Error, &format!("{error}; nothing was claimed"));
         }
     })?;
-    let plan = match decide(door, &mut picture, &|picture| plan::plan(config, picture, devices)) {
+    let plan = match decide(machine, &mut inventory, &|inventory| plan::plan(config, inventory, devices)) {
         Ok(plan) => plan,
-        Err(errors) => return Err(refuse_config(door, errors, dry_run)),
+        Err(errors) => return Err(refuse_config(machine, errors, dry_run)),
     };
     let partial = !devices.is_empty();
-    let stage = stage(&picture, devices);
-    let run = About { config, picture: &picture, stage, saves: true, partial, dry_run, began };
-    Ok(carry_through(door, &run, plan))
+    let stage = stage(&inventory, devices);
+    let run = About { config, inventory: &inventory, stage, saves: true, partial, dry_run, began };
+    Ok(carry_through(machine, &run, plan))
 }
 
 /// A broken configuration at boot is told where the boot is told.
-fn refuse_config(door: &dyn Door, errors: Vec<ConfigError>, dry_run: bool) -> Failure {
+fn refuse_config(machine: &dyn Machine, errors: Vec<ConfigError>, dry_run: bool) -> Failure {
     if !dry_run {
         for error in &errors {
-            report::say(door, Level::Error, &format!("{error}; nothing was claimed"));
+            report::say(machine, Level::Error, &format!("{error}; nothing was claimed"));
         }
     }
     Failure::Config(errors)
 }
 
 /// Where the program runs.
-fn stage(picture: &Picture, devices: &[Address]) -> &'static str {
-    match (devices.is_empty(), picture.initramfs) {
+fn stage(inventory: &Inventory, devices: &[Address]) -> &'static str {
+    match (devices.is_empty(), inventory.initramfs) {
         (false, _) => "udev",
         (true, true) => "initramfs",
         (true, false) => "command",

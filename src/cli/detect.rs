@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `vfio-early detect`: a configuration for this machine, as a file ready to save.
 
-use crate::config::{self, Claim, Extent, Guard, Options, Origin, Selector};
-use crate::door::Door;
+use crate::config::{self, Claim, Guard, Options, Origin, Selector, Sources};
+use crate::inventory::Inventory;
+use crate::machine::Machine;
 use crate::pci::{Address, ExpectedId, Identity};
-use crate::picture::Picture;
-use crate::plan::{self, Decision, Entry, State};
+use crate::plan::{self, Decision, PlannedDevice, State};
 
 use super::output::Output;
 use super::{Exit, Failure, layout, status};
@@ -30,27 +30,27 @@ const SINGLE: &[&str] = &[
 ];
 
 /// Runs the command.
-pub(super) fn run(door: &dyn Door, output: &mut Output) -> Result<Exit, Failure> {
-    let mut config = config::load(door, Extent::Whole)?.config;
+pub(super) fn run(machine: &dyn Machine, output: &mut Output) -> Result<Exit, Failure> {
+    let mut config = config::load(machine, Sources::All)?.config;
     config.off = false;
     let written = config.claims.len();
-    let mut picture = Picture::survey(door, plan::needs_chains(&config))?;
+    let mut inventory = Inventory::survey(machine, plan::needs_chains(&config))?;
     let mut displays: Vec<(Address, Identity)> = Vec::new();
-    for device in picture.devices.iter().filter(|device| device.identity.class.is_display()) {
+    for device in inventory.devices.iter().filter(|device| device.identity.class.is_display()) {
         displays.push((device.address, device.identity));
         config.claims.push(proposal(device.address, &device.identity));
     }
-    picture.look_closer(door, &plan::concerned(&config, &picture));
+    inventory.read_details(machine, &plan::devices_of_interest(&config, &inventory));
     config.claims.truncate(written);
-    let known = plan::plan(&config, &picture, &[])?;
-    let host = of_host(&picture, &displays).filter(|_| displays.len() > 1);
+    let known = plan::plan(&config, &inventory, &[])?;
+    let host = of_host(&inventory, &displays).filter(|_| displays.len() > 1);
     for (address, identity) in &displays {
         let claimed = known.entries.iter().any(|entry| entry.device == Some(*address));
         if !claimed && host != Some(*address) && !is_management(identity) {
             config.claims.push(proposal(*address, identity));
         }
     }
-    let plan = plan::plan(&config, &picture, &[])?;
+    let plan = plan::plan(&config, &inventory, &[])?;
     let mut text = HEAD.to_owned();
     let enabled = plan.verdict.state == State::Enabled;
     if !enabled {
@@ -62,10 +62,10 @@ pub(super) fn run(door: &dyn Door, output: &mut Output) -> Result<Exit, Failure>
     }
 
     let identities: Vec<Identity> = displays.iter().map(|(_, identity)| *identity).collect();
-    let names = status::names(door, &identities);
+    let names = status::names(machine, &identities);
     for ((address, identity), names) in displays.iter().zip(names) {
         let what = |address: Address| {
-            let device = picture.device(address);
+            let device = inventory.device(address);
             device.map(|device| [device.name(), device.identity.class.with_article()].join(", ")).unwrap_or_default()
         };
         note(&mut text, &["\n# ", &what(*address)]);
@@ -119,7 +119,7 @@ pub(super) fn run(door: &dyn Door, output: &mut Output) -> Result<Exit, Failure>
 }
 
 /// Why a function is refused, for another reason than that there is no IOMMU yet.
-fn refusal(entry: &Entry) -> Option<(&'static str, &str)> {
+fn refusal(entry: &PlannedDevice) -> Option<(&'static str, &str)> {
     match &entry.decision {
         Decision::Refuse { code, reason, .. } if *code != "iommu" => Some((code, reason)),
         _ => None,
@@ -128,9 +128,9 @@ fn refusal(entry: &Entry) -> Option<(&'static str, &str)> {
 
 /// The display that the host keeps: the one that the firmware used, else one of the management's, else the first that can
 /// show text.
-fn of_host(picture: &Picture, displays: &[(Address, Identity)]) -> Option<Address> {
+fn of_host(inventory: &Inventory, displays: &[(Address, Identity)]) -> Option<Address> {
     let rank = |(address, identity): &(Address, Identity)| {
-        let detail = picture.device(*address).and_then(|device| device.detail.as_ref());
+        let detail = inventory.device(*address).and_then(|device| device.detail.as_ref());
         if detail.is_some_and(|detail| detail.boot_vga == Some(true)) {
             3
         } else if is_management(identity) {

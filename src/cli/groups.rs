@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `vfio-early groups`: every IOMMU group, and why it is as big as it is.
 
-use crate::door::Door;
 use crate::groups::Group;
+use crate::inventory::Inventory;
+use crate::machine::Machine;
 use crate::pci::Address;
-use crate::picture::Picture;
 
 use super::output::Output;
 use super::{Exit, Failure, arguments, layout};
 
 /// Runs the command. Where addresses are named, a group of theirs that is not viable is what did not hold. Without an IOMMU
 /// there are no groups to tell of.
-pub(super) fn run(door: &dyn Door, options: &arguments::Groups, output: &mut Output) -> Result<Exit, Failure> {
-    let mut picture = Picture::survey(door, true)?;
-    picture.look_at_functions(door, None);
-    let examination = picture.examine();
+pub(super) fn run(machine: &dyn Machine, options: &arguments::Groups, output: &mut Output) -> Result<Exit, Failure> {
+    let mut inventory = Inventory::survey(machine, true)?;
+    inventory.read_config_spaces(machine, None);
+    let examination = inventory.examine();
 
     let shown: Vec<&Group> = examination.groups.iter().filter(|group| group.is_wanted(&options.address)).collect();
     let lost: Vec<&Address> =
@@ -27,9 +27,9 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Groups, output: &mut Out
         output.result(&layout::flow(&examination.text(&options.address)));
     }
     for address in &lost {
-        output.warn(&without_group(&picture, **address));
+        output.warn(&without_group(&inventory, **address));
     }
-    if picture.devices.is_empty() {
+    if inventory.devices.is_empty() {
         output.warn("there are no PCI devices");
     } else if examination.groups.is_empty() {
         output.warn("no IOMMU groups: the IOMMU is off or absent (vfio-early status tells which)");
@@ -39,8 +39,8 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Groups, output: &mut Out
     Ok(if viable && lost.is_empty() { Exit::Ok } else { Exit::NotHeld })
 }
 
-fn without_group(picture: &Picture, address: Address) -> String {
-    if picture.device(address).is_some() {
+fn without_group(inventory: &Inventory, address: Address) -> String {
+    if inventory.device(address).is_some() {
         format!("{address} is in no IOMMU group")
     } else {
         format!("there is no device at {address}")

@@ -3,10 +3,10 @@
 
 use std::fmt::Write as _;
 
-use crate::door::Door;
+use crate::inventory::{self, Device, Inventory, Processor};
+use crate::machine::Machine;
 use crate::pci::Address;
-use crate::picture::{self, Device, Picture, Processor};
-use crate::plan::{State, Verdict, is_vfio_driver};
+use crate::plan::{IommuVerdict, State, is_vfio_driver};
 
 use super::output::Output;
 use super::{Exit, Failure};
@@ -41,23 +41,23 @@ const HYPERV: &str = "\
 ";
 
 /// Runs the command.
-pub(super) fn run(door: &dyn Door, addresses: &[Address], output: &mut Output) -> Result<Exit, Failure> {
+pub(super) fn run(machine: &dyn Machine, addresses: &[Address], output: &mut Output) -> Result<Exit, Failure> {
     if addresses.is_empty() {
         return Ok(
             output.fail(Exit::Usage, &["name a device by its address (vfio-early status lists them)".to_owned()])
         );
     }
-    let mut picture = Picture::survey(door, false)?;
-    let mut near: Vec<Address> = picture.devices.iter().map(|device| device.address).collect();
+    let mut inventory = Inventory::survey(machine, false)?;
+    let mut near: Vec<Address> = inventory.devices.iter().map(|device| device.address).collect();
     near.retain(|device| addresses.iter().any(|address| address.slot() == device.slot()));
-    picture.look_closer(door, &near);
+    inventory.read_details(machine, &near);
 
     let mut done: Vec<Address> = Vec::new();
     let mut devices = String::new();
     let mut bus = FIRST_BUS;
     let mut node = None;
     for address in addresses.iter().copied() {
-        let Some(device) = picture.device(address).filter(|device| !device.identity.class.is_bridge()) else {
+        let Some(device) = inventory.device(address).filter(|device| !device.identity.class.is_bridge()) else {
             let message = format!("there is no device at {address} that a guest could have");
             return Ok(output.fail(Exit::NotHeld, &[message]));
         };
@@ -65,16 +65,16 @@ pub(super) fn run(door: &dyn Door, addresses: &[Address], output: &mut Output) -
             continue;
         }
         let mut functions = near.clone();
-        let is_virtual = |address: Address| picture.device(address).is_some_and(Device::is_virtual);
+        let is_virtual = |address: Address| inventory.device(address).is_some_and(Device::is_virtual);
         let is_chipset = near.iter().any(|other| {
             other.slot() == address.slot()
-                && picture.device(*other).is_some_and(|other| other.identity.class.is_bridge())
+                && inventory.device(*other).is_some_and(|other| other.identity.class.is_bridge())
         });
         // A card is one slot. A chipset's slot and one of virtual functions are none.
         let alone = is_chipset || is_virtual(address);
         functions
             .retain(|other| *other == address || (!alone && other.slot() == address.slot() && !is_virtual(*other)));
-        hostdevs(door, &picture, &mut devices, bus, &functions, output);
+        hostdevs(machine, &inventory, &mut devices, bus, &functions, output);
         bus = bus.saturating_add(1);
         done.extend(functions);
         node = node.or(device.detail.as_ref().and_then(|detail| detail.numa_node));
@@ -82,15 +82,15 @@ pub(super) fn run(door: &dyn Door, addresses: &[Address], output: &mut Output) -
     let mut text =
         "<!-- Into the <domain>: in place of what has the same name there, and <devices> to those it has. -->\n"
             .to_owned();
-    processors(&mut text, picture.iommu.processor == Processor::Amd, &picture::of_node(door, node), node);
-    if picture.iommu.processor != Processor::Other {
+    processors(&mut text, inventory.iommu.processor == Processor::Amd, &inventory::of_node(machine, node), node);
+    if inventory.iommu.processor != Processor::Other {
         text.push_str(HYPERV);
     }
     text.push_str("<devices>\n");
     text.push_str(&devices);
     text.push_str("</devices>\n");
     output.result(&text);
-    let verdict = Verdict::of(&picture);
+    let verdict = IommuVerdict::of(&inventory);
     if verdict.state != State::Enabled {
         output.warn(&format!("no guest can have a device here: {}", verdict.reason()));
         return Ok(Exit::Unprotected);
@@ -99,16 +99,23 @@ pub(super) fn run(door: &dyn Door, addresses: &[Address], output: &mut Output) -
 }
 
 /// The elements of one card, in one slot of the guest.
-fn hostdevs(door: &dyn Door, picture: &Picture, text: &mut String, bus: u8, functions: &[Address], output: &Output) {
+fn hostdevs(
+    machine: &dyn Machine,
+    inventory: &Inventory,
+    text: &mut String,
+    bus: u8,
+    functions: &[Address],
+    output: &Output,
+) {
     let first = functions.first().map_or(0, |address| address.function);
     for address in functions {
         let Address { domain, bus: from, device: slot, function } = *address;
-        let driver = picture.device(*address).and_then(Device::driver).unwrap_or("no driver");
+        let driver = inventory.device(*address).and_then(Device::driver).unwrap_or("no driver");
         if !is_vfio_driver(driver) {
             output.warn(&format!("{address} has {driver}: claim it before the guest starts"));
         }
-        let mut rom = picture::rom_path(*address);
-        rom = if door.attribute(&rom).is_ok() { format!("\n    <rom file='{rom}'/>") } else { String::new() };
+        let mut rom = inventory::rom_path(*address);
+        rom = if machine.attribute(&rom).is_ok() { format!("\n    <rom file='{rom}'/>") } else { String::new() };
         // Function 0 must be there in a slot, and says that there are others.
         let to = function.saturating_sub(first);
         let multi = if to == 0 && functions.len() > 1 { " multifunction='on'" } else { "" };

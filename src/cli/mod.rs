@@ -21,7 +21,9 @@ mod told;
 use std::ffi::OsString;
 
 use crate::config::ConfigError;
-use crate::door::{Door, Error, Host, Recorded, STEP_READ, STEP_TAKE, STEP_WRITE, step_read, step_take, step_write};
+use crate::machine::{
+    Error, Host, Machine, Recorded, STEP_READ, STEP_TAKE, STEP_WRITE, step_read, step_take, step_write,
+};
 
 pub use carry::Claimed;
 pub use claim::claim;
@@ -64,14 +66,14 @@ pub enum Failure {
     /// The configuration cannot be understood; nothing was changed.
     Config(Vec<ConfigError>),
     /// The machine failed us.
-    Door(Error),
+    Machine(Error),
     /// Something else, in so many words.
     Said(Exit, String),
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::Door(error)
+        Self::Machine(error)
     }
 }
 
@@ -121,7 +123,7 @@ fn dispatch(arguments: Vec<OsString>, output: &mut Output) -> Exit {
         Err(Failure::Config(errors)) => {
             output.fail(Exit::Usage, &errors.iter().map(ToString::to_string).collect::<Vec<_>>())
         }
-        Err(Failure::Door(error)) => output.fail(Exit::System, &[error.to_string()]),
+        Err(Failure::Machine(error)) => output.fail(Exit::System, &[error.to_string()]),
         Err(Failure::Said(exit, message)) => output.fail(exit, &[message]),
     }
 }
@@ -131,14 +133,14 @@ fn perform(room: &mut Room, command: &Command, output: &mut Output) -> Result<Ex
         Command::Claim(options) => claim::run(room, options, output),
         Command::Bind(options) => hand::run_bind(room, options, output),
         Command::Release(options) => hand::run_release(room, options, output),
-        Command::Status(options) => status::run(room.door(), options, output),
-        Command::Check(options) => check::run(room.door(), options, output),
-        Command::Groups(options) => groups::run(room.door(), options, output),
+        Command::Status(options) => status::run(room.machine(), options, output),
+        Command::Check(options) => check::run(room.machine(), options, output),
+        Command::Groups(options) => groups::run(room.machine(), options, output),
         Command::Rom(options) => rom::run(room, options, output),
-        Command::Detect(_) => detect::run(room.door(), output),
-        Command::Libvirt(options) => libvirt::run(room.door(), &options.address, output),
-        Command::Snapshot(options) => snapshot::run(room.door(), options, output),
-        Command::Modules(options) => modules::run(room.door(), options, output),
+        Command::Detect(_) => detect::run(room.machine(), output),
+        Command::Libvirt(options) => libvirt::run(room.machine(), &options.address, output),
+        Command::Snapshot(options) => snapshot::run(room.machine(), options, output),
+        Command::Modules(options) => modules::run(room.machine(), options, output),
     }
 }
 
@@ -149,7 +151,7 @@ enum Room {
 }
 
 impl Room {
-    fn door(&self) -> &dyn Door {
+    fn machine(&self) -> &dyn Machine {
         match self {
             Self::Host(host) => host,
             Self::Recorded(recorded) => recorded,

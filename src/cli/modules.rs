@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `vfio-early modules`: which kernel modules an image needs for the claims. The image hooks ask, so that they hold no list.
 
-use crate::config::{self, Driver, Extent};
-use crate::door::{self, Door};
-use crate::picture::Picture;
+use crate::config::{self, Driver, Sources};
+use crate::inventory::Inventory;
+use crate::machine::{self, Machine};
 use crate::plan::{same_name, variant_modules};
 
 use super::output::Output;
 use super::{Exit, Failure, arguments};
 
 /// Runs the command.
-pub(super) fn run(door: &dyn Door, options: &arguments::Modules, output: &mut Output) -> Result<Exit, Failure> {
-    let config = config::load(door, Extent::Files)?.config;
+pub(super) fn run(machine: &dyn Machine, options: &arguments::Modules, output: &mut Output) -> Result<Exit, Failure> {
+    let config = config::load(machine, Sources::Files)?.config;
     let kernel = match &options.kernel {
         Some(kernel) => kernel.clone(),
-        None => door::text(door, "/proc/sys/kernel/osrelease").unwrap_or_default(),
+        None => machine::text(machine, "/proc/sys/kernel/osrelease").unwrap_or_default(),
     };
     // The command line of the boot may claim for it, whatever the files say.
     let mut modules = vec!["vfio-pci".to_owned()];
@@ -23,7 +23,7 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Modules, output: &mut Ou
             Driver::VfioPci => {}
             Driver::Named(name) => modules.push(name.clone()),
             // The image may boot on another machine: every variant that the kernel has.
-            Driver::Auto => modules.extend(variant_modules(&Picture::aliases_of(door, &kernel))),
+            Driver::Auto => modules.extend(variant_modules(&Inventory::aliases_of(machine, &kernel))),
         }
     }
     modules.sort_unstable();
@@ -35,11 +35,11 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Modules, output: &mut Ou
 }
 
 /// Whether a driver can be had: it is registered, or it is among the modules, or built in.
-pub(super) fn is_there(door: &dyn Door, picture: &Picture, driver: &str) -> bool {
+pub(super) fn is_there(machine: &dyn Machine, inventory: &Inventory, driver: &str) -> bool {
     const MOST: usize = 16 * 1024 * 1024;
     let lists = || ["modules.dep", "modules.builtin"].iter();
     let listed = |list: &&str| {
-        let content = door.read(&format!("/lib/modules/{}/{list}", picture.kernel), MOST).unwrap_or_default();
+        let content = machine.read(&format!("/lib/modules/{}/{list}", inventory.kernel), MOST).unwrap_or_default();
         content.split(|byte| *byte == b'\n').any(|line| {
             // kernel/drivers/vfio/pci/vfio-pci.ko.xz: kernel/...
             let path = line.split(|byte| *byte == b':').next().unwrap_or_default();
@@ -48,5 +48,5 @@ pub(super) fn is_there(door: &dyn Door, picture: &Picture, driver: &str) -> bool
             std::str::from_utf8(name).is_ok_and(|name| same_name(name, driver))
         })
     };
-    picture.drivers.iter().any(|name| same_name(name, driver)) || lists().any(listed)
+    inventory.drivers.iter().any(|name| same_name(name, driver)) || lists().any(listed)
 }

@@ -3,7 +3,7 @@
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
-use crate::door::{Error, Operation};
+use crate::machine::{Error, Operation};
 use crate::report::json;
 
 use super::{Exit, layout};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `vfio-early rom`: reads, explains, checks, takes apart and repairs option ROMs.
 
-use crate::act::rom::{self as act, MOST, Trouble};
-use crate::door::Door;
+use crate::execute::option_rom::{self, MOST, Trouble};
+use crate::machine::Machine;
 use crate::pci::{Address, ExpectedId};
 use crate::rom::{self, Judgement, Rom, Verdict, What, show};
 
@@ -25,7 +25,7 @@ pub(super) fn run(room: &Room, options: &arguments::Rom, output: &mut Output) ->
             let device = match (options.device, options.id) {
                 (Some(_), Some(_)) => return Err(usage("give --device or --id, not both")),
                 (Some(address), None) => {
-                    Some(act::identify(room.door(), address).map_err(|why| trouble(address, &why))?)
+                    Some(option_rom::identify(room.machine(), address).map_err(|why| trouble(address, &why))?)
                 }
                 (None, id) => id,
             };
@@ -41,17 +41,17 @@ pub(super) fn run(room: &Room, options: &arguments::Rom, output: &mut Output) ->
                 (None, true) => What::Efi { raw: options.raw },
                 _ => return Err(usage("give either --image N or --efi; --raw goes with --efi")),
             };
-            let bytes = room.door().read(&options.file, MOST)?;
+            let bytes = room.machine().read(&options.file, MOST)?;
             let extracted = rom::extract(&bytes, what).map_err(|why| not_held(&options.file, &why.to_string()))?;
-            create(room.door(), &options.output, &extracted.bytes, options.force, Some(&options.file))?;
+            create(room.machine(), &options.output, &extracted.bytes, options.force, Some(&options.file))?;
             output.result(&format!("{}: {}", options.output, extracted.what));
             Ok(Exit::Ok)
         }
         RomCommand::Repair(options) => {
-            let bytes = room.door().read(&options.file, MOST)?;
+            let bytes = room.machine().read(&options.file, MOST)?;
             let repaired =
                 rom::repair(&bytes, options.id.as_ref()).map_err(|why| not_held(&options.file, &why.to_string()))?;
-            create(room.door(), &options.output, &repaired.bytes, options.force, Some(&options.file))?;
+            create(room.machine(), &options.output, &repaired.bytes, options.force, Some(&options.file))?;
             output.result(&layout::flow(&show::repaired(&options.file, &repaired)));
             Ok(Exit::Ok)
         }
@@ -68,7 +68,7 @@ fn dump(room: &Room, options: &arguments::Dump, output: &mut Output) -> Result<E
     let (parsed, judgement) = input.judge(None);
     match &options.output {
         Some(file) => {
-            create(room.door(), file, &input.bytes, options.force, None)?;
+            create(room.machine(), file, &input.bytes, options.force, None)?;
             output.result(&layout::flow(&show::verify(file, &parsed, &judgement)));
         }
         None => output.raw(&input.bytes),
@@ -87,14 +87,14 @@ impl Input {
     /// Reads a file, or the ROM of the device at an address. A file that is called like an address is `./ADDRESS`.
     fn open(room: &Room, name: &str, output: &Output) -> Result<Self, Failure> {
         let Ok(address) = name.parse::<Address>() else {
-            return Ok(Self { bytes: room.door().read(name, MOST)?, device: None });
+            return Ok(Self { bytes: room.machine().read(name, MOST)?, device: None });
         };
         // Two that read one ROM at a time would switch it off under each other's hands.
         let lock = match room {
             Room::Host(host) => host.begin(carry::LOCK, carry::LOCK_WAIT),
             Room::Recorded(_) => None,
         };
-        let dump = act::dump(room.door(), address).map_err(|why| trouble(address, &why))?;
+        let dump = option_rom::dump(room.machine(), address).map_err(|why| trouble(address, &why))?;
         drop(lock);
         for note in dump.notes.iter().filter(|note| note.code != "rom-doubtful") {
             output.warn(&format!("{address}: {}", note.message));
@@ -120,13 +120,13 @@ fn tell(text: &str, rom: &Rom, judgement: &Judgement, output: &mut Output) {
 
 /// Puts a file in place.
 pub(super) fn create(
-    door: &dyn Door,
+    machine: &dyn Machine,
     path: &str,
     content: &[u8],
     force: bool,
     input: Option<&str>,
 ) -> Result<(), Failure> {
-    door.create(path, content, force, input).map_err(|error| match error.source.kind() {
+    machine.create(path, content, force, input).map_err(|error| match error.source.kind() {
         // A plain file that is there, and not one that must stay.
         std::io::ErrorKind::AlreadyExists if !force && error.source.raw_os_error().is_some() => {
             usage(&format!("{error}; --force replaces a file"))

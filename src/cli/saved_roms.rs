@@ -1,34 +1,34 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What became of the option ROMs that claims are to save.
 
-use crate::act::Outcome;
-use crate::act::rom::{MOST, doubt};
 use crate::config::Config;
-use crate::door::Door;
+use crate::execute::Outcome;
+use crate::execute::option_rom::{MOST, doubt};
+use crate::inventory::{Device, Inventory, rom_path};
+use crate::machine::Machine;
 use crate::pci::ExpectedId;
-use crate::picture::{Device, Picture, rom_path};
 use crate::plan::{Plan, Problem};
 use crate::report::json;
 use crate::rom;
 
 /// Adds to a report what was saved, now or before, and what was not. What is saved is read back: only that counts.
 pub(super) fn tell(
-    door: &dyn Door,
+    machine: &dyn Machine,
     config: &Config,
-    picture: &Picture,
+    inventory: &Inventory,
     plan: &Plan,
     outcome: Option<&Outcome>,
     report: &mut json::Report,
 ) {
     let mut problems = Vec::new();
     for (claim, entry) in report.claims.iter_mut().zip(&plan.entries) {
-        let device = entry.device.and_then(|address| picture.device(address));
+        let device = entry.device.and_then(|address| inventory.device(address));
         let Some(device) = device.filter(|device| entry.decision.holds() && entry.saves_rom(config, device)) else {
             continue;
         };
         let notes = outcome.iter().flat_map(|outcome| &outcome.roms).filter(|(address, _)| *address == device.address);
         let notes: Vec<_> = notes.map(|(_, note)| note).collect();
-        let mut saved = saved(door, device).unwrap_or_default();
+        let mut saved = saved(machine, device).unwrap_or_default();
         if let Some(note) = notes.first() {
             saved.problem = Some(note.message.clone());
         }
@@ -43,9 +43,9 @@ pub(super) fn tell(
 }
 
 /// The saved option ROM of a device.
-fn saved(door: &dyn Door, device: &Device) -> Option<json::SavedRom> {
+fn saved(machine: &dyn Machine, device: &Device) -> Option<json::SavedRom> {
     let path = rom_path(device.address);
-    let content = door.read(&path, MOST).ok()?;
+    let content = machine.read(&path, MOST).ok()?;
     let id = ExpectedId { vendor: device.identity.vendor, device: device.identity.device, subsystem: None };
     let judgement = rom::judge(&rom::parse(&content), Some(&id));
     Some(json::SavedRom {

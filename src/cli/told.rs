@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What came of a claim, a `bind` or a `release`, told: on standard output, and in the kernel log.
 
-use crate::door::Door;
+use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::report::{self, Level, json};
 
@@ -23,9 +23,9 @@ pub(super) fn tell(claimed: &Claimed, json: bool, output: &mut Output) -> Exit {
 }
 
 /// Says in the kernel log what came of it. `word`: the state that was asked for.
-pub(super) fn in_kernel_log(door: &dyn Door, plan: &Plan, report: &json::Report, word: &str) {
+pub(super) fn in_kernel_log(machine: &dyn Machine, plan: &Plan, report: &json::Report, word: &str) {
     if plan.off {
-        report::say(door, Level::Warning, "vfio_early=off is on the kernel command line: nothing is touched");
+        report::say(machine, Level::Warning, "vfio_early=off is on the kernel command line: nothing is touched");
         return;
     }
     if report.claims.is_empty() {
@@ -34,31 +34,31 @@ pub(super) fn in_kernel_log(door: &dyn Door, plan: &Plan, report: &json::Report,
     for claim in &report.claims {
         let device = claim.device.as_deref().unwrap_or("-");
         if let Some(rom) = claim.rom.as_ref().filter(|rom| rom.path.is_some()) {
-            report::say(door, Level::Info, &format!("{device}: {}", rom.text()));
+            report::say(machine, Level::Info, &format!("{device}: {}", rom.text()));
         }
         match (claim.state.as_str(), claim.stage.is_some()) {
             ("claimed", true) => {
                 let before = claim.before.first().map(|driver| format!(", taken from {driver}")).unwrap_or_default();
-                report::say(door, Level::Info, &format!("{device}: claimed for {}{before}", claim.target));
+                report::say(machine, Level::Info, &format!("{device}: claimed for {}{before}", claim.target));
             }
             ("released", _) => {
                 let driver = claim.driver.as_deref().unwrap_or("no driver");
-                report::say(door, Level::Info, &format!("{device}: released, {driver} has it now"));
+                report::say(machine, Level::Info, &format!("{device}: released, {driver} has it now"));
             }
             ("failed", _) => {
                 let reason = claim.reason.as_deref().unwrap_or("");
-                report::say(door, Level::Error, &format!("{device}: failed: {reason}"));
+                report::say(machine, Level::Error, &format!("{device}: failed: {reason}"));
             }
             _ => {}
         }
     }
     for problem in report.problems.iter().filter(|problem| problem.code != "failed") {
         let level = if problem.severity == "error" { Level::Error } else { Level::Warning };
-        report::say(door, level, &problem.message);
+        report::say(machine, level, &problem.message);
     }
     let claimed = report.claims.iter().filter(|claim| claim.state == word).count();
     let (all, time) = (report.claims.len(), report.duration_ms);
-    report::say(door, Level::Info, &format!("{claimed} of {all} {word} in {time} ms"));
+    report::say(machine, Level::Info, &format!("{claimed} of {all} {word} in {time} ms"));
 }
 
 /// The plan or the outcome, for people.

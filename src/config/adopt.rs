@@ -3,10 +3,10 @@
 
 use std::fmt::Write;
 
+use super::keywords::quote;
 use super::problems::Problems;
-use super::table::quote;
 use super::{Claim, Config, Options, Origin, Selector, With, modprobe, words};
-use crate::door::Door;
+use crate::machine::Machine;
 use crate::pci::IdPattern;
 
 /// The space that vfio-pci has for its list, a NUL at its end included (drivers/vfio/pci/vfio_pci.c, `ids`).
@@ -14,8 +14,8 @@ const MAX_LIST: usize = 1024;
 
 /// Adds what vfio-pci's `ids=` selects to the configuration: the list of /etc/modprobe.d and its like, or that of the
 /// kernel command line. What cannot be made out is vfio-pci's own affair, and only worth a warning.
-pub(super) fn adopt(door: &dyn Door, line: &[u8], config: &mut Config, warnings: &mut Problems) {
-    for claim in given(door, line, warnings) {
+pub(super) fn adopt(machine: &dyn Machine, line: &[u8], config: &mut Config, warnings: &mut Problems) {
+    for claim in given(machine, line, warnings) {
         if !config.claims.iter().any(|known| known.selector == claim.selector) {
             config.claims.push(claim);
         }
@@ -23,9 +23,9 @@ pub(super) fn adopt(door: &dyn Door, line: &[u8], config: &mut Config, warnings:
 }
 
 /// The IDs that vfio-pci was given, as claims.
-pub(super) fn given(door: &dyn Door, line: &[u8], warnings: &mut Problems) -> Vec<Claim> {
+pub(super) fn given(machine: &dyn Machine, line: &[u8], warnings: &mut Problems) -> Vec<Claim> {
     let mut all: Vec<(Origin, String)> = Vec::new();
-    modprobe::lines(door, warnings, &mut |origin, mut words| {
+    modprobe::lines(machine, warnings, &mut |origin, mut words| {
         let mut is = |name: &str| words.next().is_some_and(|(word, _)| word == name);
         if is("options") && is("vfio_pci") {
             let ids = words.filter(|(name, _)| name == "ids");

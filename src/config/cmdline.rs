@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The kernel command line.
 
-use super::table::{SETTINGS, names, quote, unknown};
+use super::keywords::{SETTINGS, names, quote, unknown};
 use super::{Origin, Reader};
 
 /// The words of a kernel command line, or of the options of a module, taken apart as the kernel does it (lib/cmdline.c,

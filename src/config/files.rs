@@ -4,7 +4,7 @@
 use nix::errno::Errno;
 
 use super::{Origin, Reader};
-use crate::door::{Door, Error};
+use crate::machine::{Error, Machine};
 
 /// What the distribution ships.
 const VENDOR: &str = "/usr/lib/vfio-early.d";
@@ -17,24 +17,24 @@ const LOCAL: &str = "/etc/vfio-early.d";
 pub(super) const MAX_FILE: usize = 1 << 20;
 
 /// Takes in every file of the configuration, and returns the paths of those that were read.
-pub(super) fn read(door: &dyn Door, reader: &mut Reader) -> Vec<String> {
+pub(super) fn read(machine: &dyn Machine, reader: &mut Reader) -> Vec<String> {
     let mut read = Vec::new();
-    let mut vendor = directory(door, VENDOR, reader);
-    let local = directory(door, LOCAL, reader);
+    let mut vendor = directory(machine, VENDOR, reader);
+    let local = directory(machine, LOCAL, reader);
     vendor.retain(|name| !local.contains(name));
     for name in vendor {
-        file(door, format!("{VENDOR}/{name}"), true, reader, &mut read);
+        file(machine, format!("{VENDOR}/{name}"), true, reader, &mut read);
     }
-    file(door, MAIN.to_owned(), false, reader, &mut read);
+    file(machine, MAIN.to_owned(), false, reader, &mut read);
     for name in local {
-        file(door, format!("{LOCAL}/{name}"), true, reader, &mut read);
+        file(machine, format!("{LOCAL}/{name}"), true, reader, &mut read);
     }
     read
 }
 
 /// Takes in one file.
-fn file(door: &dyn Door, path: String, listed: bool, reader: &mut Reader, read: &mut Vec<String>) {
-    match content(door, &path, listed) {
+fn file(machine: &dyn Machine, path: String, listed: bool, reader: &mut Reader, read: &mut Vec<String>) {
+    match content(machine, &path, listed) {
         Ok(Some(bytes)) => {
             reader.file(&path, &bytes);
             read.push(path);
@@ -45,8 +45,8 @@ fn file(door: &dyn Door, path: String, listed: bool, reader: &mut Reader, read: 
 }
 
 /// The names of the files in a directory that is read.
-fn directory(door: &dyn Door, path: &str, reader: &mut Reader) -> Vec<String> {
-    names(door, path).unwrap_or_else(|message| {
+fn directory(machine: &dyn Machine, path: &str, reader: &mut Reader) -> Vec<String> {
+    names(machine, path).unwrap_or_else(|message| {
         reader.problems.add(&Origin::file(path), message);
         Vec::new()
     })
@@ -54,8 +54,8 @@ fn directory(door: &dyn Door, path: &str, reader: &mut Reader) -> Vec<String> {
 
 /// The names in a directory that end in `.conf`, sorted; none when there is no such directory. Hidden ones do not count:
 /// they are what editors leave behind.
-pub(super) fn names(door: &dyn Door, directory: &str) -> Result<Vec<String>, String> {
-    match door.list(directory) {
+pub(super) fn names(machine: &dyn Machine, directory: &str) -> Result<Vec<String>, String> {
+    match machine.list(directory) {
         Ok(mut names) => {
             names.retain(|name| !name.starts_with('.') && name.rsplit_once('.').is_some_and(|(_, end)| end == "conf"));
             Ok(names)
@@ -68,10 +68,10 @@ pub(super) fn names(door: &dyn Door, directory: &str) -> Result<Vec<String>, Str
 /// The content of a file; `None` when it is not there, or when it is a link to /dev/null, which hides a file of the same
 /// name. A link that leads nowhere is an error: what it should lead to was meant to be read. So is a file that was
 /// `listed` in its directory and is not there.
-pub(super) fn content(door: &dyn Door, path: &str, listed: bool) -> Result<Option<Vec<u8>>, String> {
-    match door.read(path, MAX_FILE) {
+pub(super) fn content(machine: &dyn Machine, path: &str, listed: bool) -> Result<Option<Vec<u8>>, String> {
+    match machine.read(path, MAX_FILE) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if is_not_found(&error) => match door.link(path) {
+        Err(error) if is_not_found(&error) => match machine.link(path) {
             Ok(target) if target == "/dev/null" => Ok(None),
             Err(_) if !listed => Ok(None),
             _ => Err(why(&error)),

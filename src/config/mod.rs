@@ -4,23 +4,23 @@
 mod adopt;
 mod cmdline;
 mod files;
+mod keywords;
 mod model;
 mod modprobe;
 mod print;
 mod problems;
 mod reader;
 mod selector;
-mod table;
 
 pub use cmdline::{Words, words};
+pub use keywords::{DIRECTIVES, OPTIONS, RESET_METHODS, SETTINGS, Word};
 pub use model::{
     Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, Rebar, Settings, With,
 };
 pub use reader::Reader;
 pub use selector::Selector;
-pub use table::{DIRECTIVES, OPTIONS, RESET_METHODS, SETTINGS, Word};
 
-use crate::door::Door;
+use crate::machine::Machine;
 use crate::pci::Address;
 use problems::Problems;
 
@@ -36,18 +36,18 @@ pub struct Loaded {
 }
 
 /// What else says which module may have a device, and how: the lines of modprobe.d as words, with their places.
-pub fn told_to_modprobe(door: &dyn Door) -> Vec<(Origin, Vec<String>)> {
+pub fn modprobe_directives(machine: &dyn Machine) -> Vec<(Origin, Vec<String>)> {
     let mut found = Vec::new();
     // What cannot be read has been told when the configuration was loaded, if it matters there.
-    modprobe::lines(door, &mut Problems::default(), &mut |origin, words| {
+    modprobe::lines(machine, &mut Problems::default(), &mut |origin, words| {
         found.push((origin, words.map(|(name, _)| name).collect()));
     });
     found
 }
 
 /// The IDs that vfio-pci itself was given, as claims, whether they count or not.
-pub fn given_to_vfio_pci(door: &dyn Door, command_line: &[u8]) -> Vec<Claim> {
-    adopt::given(door, command_line, &mut Problems::default())
+pub fn vfio_pci_ids(machine: &dyn Machine, command_line: &[u8]) -> Vec<Claim> {
+    adopt::given(machine, command_line, &mut Problems::default())
 }
 
 /// Claims that are made by hand, at this place (`bind`): each word with a `=` is an option, every other one an address.
@@ -58,9 +58,10 @@ pub fn by_hand(place: &str, words: &[String]) -> Result<Vec<Claim>, Vec<ConfigEr
     for address in &addresses {
         match address.parse::<Address>() {
             Ok(_) => reader.claim(&origin, address, &mut options.iter().copied()),
-            Err(_) => reader
-                .problems
-                .add(&origin, format!("{}: expected the address of a device, such as 01:00.0", table::quote(address))),
+            Err(_) => reader.problems.add(
+                &origin,
+                format!("{}: expected the address of a device, such as 01:00.0", keywords::quote(address)),
+            ),
         }
     }
     if addresses.is_empty() {
@@ -75,21 +76,21 @@ pub fn by_hand(place: &str, words: &[String]) -> Result<Vec<Claim>, Vec<ConfigEr
 
 /// What of a configuration is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
+pub enum Sources {
     /// What a claim heeds: with `vfio_early=off` nothing else is read, so that nothing can be in the way of the way back.
-    Heeded,
+    AtBoot,
     /// All of it, even behind `vfio_early=off`: to tell what is wrong with it.
-    Whole,
+    All,
     /// The files: what an image holds, whatever command line it will be booted with.
     Files,
 }
 
 /// A short text that changes with the files of the configuration, their names included (FNV-1a, 64 bits): the same files
 /// make the same one in an image and on the system that the image was made on.
-pub fn digest(door: &dyn Door) -> String {
+pub fn digest(machine: &dyn Machine) -> String {
     let mut digest: u64 = 0xcbf2_9ce4_8422_2325;
-    for path in files::read(door, &mut Reader::default()) {
-        let content = door.read(&path, files::MAX_FILE).unwrap_or_default();
+    for path in files::read(machine, &mut Reader::default()) {
+        let content = machine.read(&path, files::MAX_FILE).unwrap_or_default();
         for byte in path.bytes().chain([0]).chain(content).chain([0]) {
             digest = (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
         }
@@ -98,13 +99,13 @@ pub fn digest(door: &dyn Door) -> String {
 }
 
 /// Reads the configuration of a machine, or returns everything that is wrong with it, in the order of reading.
-pub fn load(door: &dyn Door, extent: Extent) -> Result<Loaded, Vec<ConfigError>> {
+pub fn load(machine: &dyn Machine, sources: Sources) -> Result<Loaded, Vec<ConfigError>> {
     const COMMAND_LINE: &str = "/proc/cmdline";
     let mut loaded = Loaded::default();
     let mut reader = Reader::default();
     let mut warnings = Problems::default();
     let content =
-        if extent == Extent::Files { Ok(Some(Vec::new())) } else { files::content(door, COMMAND_LINE, false) };
+        if sources == Sources::Files { Ok(Some(Vec::new())) } else { files::content(machine, COMMAND_LINE, false) };
     let line = match content {
         Ok(Some(line)) => line,
         Ok(None) => {
@@ -117,16 +118,16 @@ pub fn load(door: &dyn Door, extent: Extent) -> Result<Loaded, Vec<ConfigError>>
         }
     };
     let off = cmdline::is_off(&line);
-    if off && extent == Extent::Heeded {
+    if off && sources == Sources::AtBoot {
         loaded.config.off = true;
         return Ok(loaded);
     }
-    loaded.files = files::read(door, &mut reader);
+    loaded.files = files::read(machine, &mut reader);
     reader.command_line(&line);
     loaded.config = reader.finish()?;
     loaded.config.off = off;
     if loaded.config.settings.adopt_ids {
-        adopt::adopt(door, &line, &mut loaded.config, &mut warnings);
+        adopt::adopt(machine, &line, &mut loaded.config, &mut warnings);
     }
     loaded.warnings = warnings.0;
     Ok(loaded)

@@ -3,16 +3,16 @@
 
 use super::problems::Problems;
 use super::{Origin, Words, files, words};
-use crate::door::Door;
+use crate::machine::Machine;
 
 /// Where modprobe reads its configuration; a file hides those of the same name further down.
 const DIRECTORIES: &[&str] =
     &["/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"];
 
 /// Passes on every line, in modprobe's order, with the place where it begins. Comments are lines as well.
-pub(super) fn lines(door: &dyn Door, warnings: &mut Problems, found: &mut dyn FnMut(Origin, Words<'_>)) {
-    for path in paths(door, warnings) {
-        match files::content(door, &path, true) {
+pub(super) fn lines(machine: &dyn Machine, warnings: &mut Problems, found: &mut dyn FnMut(Origin, Words<'_>)) {
+    for path in paths(machine, warnings) {
+        match files::content(machine, &path, true) {
             Ok(content) => content.iter().for_each(|content| file(&path, content, found)),
             Err(why) => warnings.add(&Origin::file(&path), why),
         }
@@ -20,10 +20,10 @@ pub(super) fn lines(door: &dyn Door, warnings: &mut Problems, found: &mut dyn Fn
 }
 
 /// The paths of the files: by name, whatever the directory.
-fn paths(door: &dyn Door, warnings: &mut Problems) -> Vec<String> {
+fn paths(machine: &dyn Machine, warnings: &mut Problems) -> Vec<String> {
     let mut found: Vec<(String, &str)> = Vec::new();
     for directory in DIRECTORIES {
-        match files::names(door, directory) {
+        match files::names(machine, directory) {
             Ok(names) => {
                 for name in names {
                     if let Err(place) = found.binary_search_by(|(other, _)| other.cmp(&name)) {

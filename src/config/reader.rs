@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::pci::is_vfio_driver;
 
+use super::keywords::{DIRECTIVES, OPTIONS, RESET_METHODS, SETTINGS, Word, find, list, names, quote, unknown};
 use super::problems::Problems;
-use super::table::{DIRECTIVES, OPTIONS, RESET_METHODS, SETTINGS, Word, find, list, names, quote, unknown};
 use super::{
     Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, Rebar, Selector,
     Settings, With,

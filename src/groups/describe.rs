@@ -2,21 +2,21 @@
 //! Puts together what is told about each group.
 
 use super::acs::Acs;
-use super::machine::Machine;
 use super::order::{self, Pair};
 use super::report::{Blocker, FunctionAcs, Group, Isolated};
+use super::topology::Topology;
 use super::{Host, explain, verdict};
 use crate::pci::Address;
 
 /// The groups that /sys has, by number.
-pub(super) fn groups(machine: &Machine<'_>, host: &Host<'_>) -> Vec<Group> {
-    let computed = machine.nodes.iter().enumerate();
+pub(super) fn groups(topology: &Topology<'_>, host: &Host<'_>) -> Vec<Group> {
+    let computed = topology.nodes.iter().enumerate();
     let computed = computed.filter_map(|(index, node)| Some((order::number(node.group?), index)));
     let computed = order::sort(computed.collect());
-    let slots = explain::isolated_slots(machine);
+    let slots = explain::isolated_slots(topology);
     let mut groups: Vec<Group> = Vec::new();
-    for members in machine.sys.chunk_by(|one, other| one.0 == other.0) {
-        groups.push(group(machine, host, &computed, &slots, members));
+    for members in topology.sys.chunk_by(|one, other| one.0 == other.0) {
+        groups.push(group(topology, host, &computed, &slots, members));
     }
     for (id, domain) in host.types {
         let group = groups.binary_search_by_key(id, |group| group.id).ok().and_then(|at| groups.get_mut(at));
@@ -28,12 +28,12 @@ pub(super) fn groups(machine: &Machine<'_>, host: &Host<'_>) -> Vec<Group> {
 }
 
 /// One group of /sys. `computed`: the recomputed groups of all functions.
-fn group(machine: &Machine<'_>, host: &Host<'_>, computed: &[Pair], slots: &[Address], members: &[Pair]) -> Group {
+fn group(topology: &Topology<'_>, host: &Host<'_>, computed: &[Pair], slots: &[Address], members: &[Pair]) -> Group {
     let (mut blockers, mut acs) = (Vec::new(), Vec::new());
     // The recomputed groups of the members, and everything that is in one of them.
     let (mut parts, mut together) = (Vec::new(), Vec::new());
     for (_, index) in members {
-        let node = machine.at(*index);
+        let node = topology.at(*index);
         let device = node.function.address;
         if let Some(driver) = node.function.blocking_driver() {
             blockers.push(Blocker { device, driver: driver.to_owned() });
@@ -51,7 +51,7 @@ fn group(machine: &Machine<'_>, host: &Host<'_>, computed: &[Pair], slots: &[Add
     let together = order::sort(together);
     // The members come from one recomputed group, or from several; there may be more in those.
     let larger = together.len() > members.len();
-    let isolated = match verdict::verdict(machine, members) {
+    let isolated = match verdict::verdict(topology, members) {
         Isolated::Unknown => Isolated::Unknown,
         _ if larger && host.acs_override => Isolated::Override,
         _ if larger => Isolated::No,
@@ -60,7 +60,7 @@ fn group(machine: &Machine<'_>, host: &Host<'_>, computed: &[Pair], slots: &[Add
     let mut group = Group {
         id: members.first().and_then(|pair| u32::try_from(pair.0).ok()).unwrap_or(u32::MAX),
         r#type: None,
-        devices: machine.addresses(members),
+        devices: topology.addresses(members),
         viable: blockers.is_empty(),
         blockers,
         isolated,
@@ -72,9 +72,9 @@ fn group(machine: &Machine<'_>, host: &Host<'_>, computed: &[Pair], slots: &[Add
     };
     if larger || parts.len() > 1 {
         for (part, _) in &parts {
-            group.recomputed.push(machine.addresses(order::with(computed, *part)));
+            group.recomputed.push(topology.addresses(order::with(computed, *part)));
         }
     }
-    explain::explain(machine, &together, slots, &mut group);
+    explain::explain(topology, &together, slots, &mut group);
     group
 }

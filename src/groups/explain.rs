@@ -7,11 +7,11 @@ use crate::pci::Address;
 
 use super::acs::Controls;
 use super::isolation::{Isolation, Lack, Why};
-use super::machine::{Machine, Node};
 use super::order::{self, Pair};
 use super::port::Port;
 use super::regroup::share_an_id;
 use super::report::{Group, Reason};
+use super::topology::{Node, Topology};
 use super::verdict::inside;
 
 /// The parameter that switches controls on; the kernel takes it once, its parts apart by `;`.
@@ -30,18 +30,18 @@ const SLOT: u64 = 3;
 const ALIAS: u64 = 4;
 
 /// The first ports with a slot whose way to the root isolates all along: enough to choose one.
-pub(super) fn isolated_slots(machine: &Machine<'_>) -> Vec<Address> {
-    let isolated = machine.nodes.iter().filter(|node| node.has_slot && node.path == Some(true));
+pub(super) fn isolated_slots(topology: &Topology<'_>) -> Vec<Address> {
+    let isolated = topology.nodes.iter().filter(|node| node.has_slot && node.path == Some(true));
     isolated.map(|node| node.function.address).take(16).collect()
 }
 
 /// Adds to `group` why these functions (sorted) are together; nothing for a function that is alone.
-pub(super) fn explain(machine: &Machine<'_>, members: &[Pair], slots: &[Address], group: &mut Group) {
+pub(super) fn explain(topology: &Topology<'_>, members: &[Pair], slots: &[Address], group: &mut Group) {
     if members.len() < 2 {
         return;
     }
     let mut settings: Vec<Pair> = Vec::new();
-    let pairs = order::sort(reasons(machine, members));
+    let pairs = order::sort(reasons(topology, members));
     for devices in pairs.chunk_by(|one, other| one.0 == other.0) {
         let Some((number, first)) = devices.first().copied() else { continue };
         let kind = number.wrapping_shr(48);
@@ -50,36 +50,36 @@ pub(super) fn explain(machine: &Machine<'_>, members: &[Pair], slots: &[Address]
             SLOT => first,
             _ => usize::try_from(number & 0xffff_ffff).unwrap_or(usize::MAX),
         };
-        let lack = if matches!(kind, BRIDGE | SLOT) { lack(machine.at(subject)) } else { None };
+        let lack = if matches!(kind, BRIDGE | SLOT) { lack(topology.at(subject)) } else { None };
         if kind == BRIDGE {
             settings.push((0, subject));
             // Behind a conventional bus the card itself is the reason: no slot helps.
-            if group.isolated_slots.is_empty() && !machine.at(subject).port.shares_an_id() {
+            if group.isolated_slots.is_empty() && !topology.at(subject).port.shares_an_id() {
                 group.isolated_slots = slots.to_vec();
             }
         } else if kind == SLOT {
             settings.extend(devices.iter().map(|(_, device)| (0, *device)));
         }
-        group.explanation.push(reason(machine, kind, subject, lack, devices));
+        group.explanation.push(reason(topology, kind, subject, lack, devices));
     }
     for (_, index) in order::sort(settings) {
-        let Some(lack) = lack(machine.at(index)).filter(|lack| !lack.settable.is_empty()) else { continue };
+        let Some(lack) = lack(topology.at(index)).filter(|lack| !lack.settable.is_empty()) else { continue };
         let parameter = group.parameter.get_or_insert_default();
         parameter.push_str(if parameter.is_empty() { CONFIG_ACS } else { ";" });
-        let _ = write!(parameter, "{}@{}", lack.settable.switch_on(), machine.address(index));
+        let _ = write!(parameter, "{}@{}", lack.settable.switch_on(), topology.address(index));
     }
 }
 
 /// The members that share the group for one reason or other, each with a number: the kind of the reason, its place in the
 /// order, and the index of the function that it is about.
-fn reasons(machine: &Machine<'_>, members: &[Pair]) -> Vec<Pair> {
+fn reasons(topology: &Topology<'_>, members: &[Pair]) -> Vec<Pair> {
     let mut pairs = Vec::new();
     let mut add = |kind: u64, place: usize, subject: usize, device: usize| {
         let place = order::number(place.min(0xffff)).wrapping_shl(32);
         pairs.push((kind.wrapping_shl(48) | place | order::number(subject), device));
     };
     for (_, index) in members {
-        let (index, node) = (*index, machine.at(*index));
+        let (index, node) = (*index, topology.at(*index));
         if node.unknown {
             add(UNREAD, 0, 0, index);
         }
@@ -88,7 +88,7 @@ fn reasons(machine: &Machine<'_>, members: &[Pair]) -> Vec<Pair> {
         }
         let mut above = node.parent;
         while let Some(hop) = above {
-            let bridge = machine.at(hop);
+            let bridge = topology.at(hop);
             // A conventional bus below another one is no reason of its own.
             let is_reason = if bridge.port == Port::Conventional {
                 !bridge.on_shared_bus
@@ -101,11 +101,11 @@ fn reasons(machine: &Machine<'_>, members: &[Pair]) -> Vec<Pair> {
             above = bridge.parent;
         }
         if node.multifunction && !node.on_shared_bus && lack(node).is_some() {
-            add(SLOT, 0, machine.slot(index).start, index);
+            add(SLOT, 0, topology.slot(index).start, index);
         }
         if node.alias.is_some() {
-            for other in machine.bus(index) {
-                if share_an_id(machine, index, other) && inside(members, other) {
+            for other in topology.bus(index) {
+                if share_an_id(topology, index, other) && inside(members, other) {
                     add(ALIAS, 0, index, other);
                 }
             }
@@ -123,8 +123,8 @@ fn lack(node: &Node<'_>) -> Option<Lack> {
 }
 
 /// One reason: `subject` is what it is about, `devices` what shares the group because of it.
-fn reason(machine: &Machine<'_>, kind: u64, subject: usize, lack: Option<Lack>, devices: &[Pair]) -> Reason {
-    let node = machine.at(subject);
+fn reason(topology: &Topology<'_>, kind: u64, subject: usize, lack: Option<Lack>, devices: &[Pair]) -> Reason {
+    let node = topology.at(subject);
     let address = node.function.address;
     let (missing, off) = lack.map_or((Controls(0), Controls(0)), |lack| (lack.missing(), lack.off));
     let mut text = String::new();
@@ -133,8 +133,8 @@ fn reason(machine: &Machine<'_>, kind: u64, subject: usize, lack: Option<Lack>, 
         return Reason { bridge: None, missing, off, devices: Vec::new(), text };
     }
     // Of what is below a bridge, the bridges are told only if there is nothing else.
-    let ends: Vec<Pair> = devices.iter().filter(|pair| !machine.at(pair.1).is_bridge()).copied().collect();
-    let devices = machine.addresses(if kind == BRIDGE && !ends.is_empty() { &ends } else { devices });
+    let ends: Vec<Pair> = devices.iter().filter(|pair| !topology.at(pair.1).is_bridge()).copied().collect();
+    let devices = topology.addresses(if kind == BRIDGE && !ends.is_empty() { &ends } else { devices });
     let slot = kind == SLOT;
     let _ = match kind {
         BRIDGE => write!(text, "{} {address} ", node.kind()),

@@ -7,28 +7,28 @@ use crate::pci::capability::Unreadable;
 
 use super::acs::{Acs, Controls};
 use super::isolation::{Isolation, Lack, Why};
-use super::machine::{Machine, Node};
 use super::port::Port;
 use super::quirks::{self, AcsKind, AcsQuirk, Traits};
+use super::topology::{Node, Topology};
 
 /// Finds out which functions isolate, and whether everything above them does too. `amd_iommu`: the machine has an IVRS
 /// table.
-pub(super) fn isolate(machine: &mut Machine<'_>, amd_iommu: bool) {
-    for at in 0..machine.discovery.len() {
-        let index = machine.discovery.get(at).map_or(0, |pair| pair.1);
-        let mut node = *machine.at(index);
-        node.isolation = judge(machine, &node, amd_iommu).unwrap_or(Isolation::Unknown);
-        let above = node.parent.map_or(if node.orphan { None } else { Some(true) }, |parent| machine.at(parent).path);
+pub(super) fn isolate(topology: &mut Topology<'_>, amd_iommu: bool) {
+    for at in 0..topology.discovery.len() {
+        let index = topology.discovery.get(at).map_or(0, |pair| pair.1);
+        let mut node = *topology.at(index);
+        node.isolation = judge(topology, &node, amd_iommu).unwrap_or(Isolation::Unknown);
+        let above = node.parent.map_or(if node.orphan { None } else { Some(true) }, |parent| topology.at(parent).path);
         node.path = match (node.isolation.holds(), above) {
             (Some(false), _) | (_, Some(false)) => Some(false),
             (Some(true), Some(true)) => Some(true),
             _ => None,
         };
-        machine.set(index, node);
+        topology.set(index, node);
     }
 }
 
-fn judge(machine: &Machine<'_>, node: &Node<'_>, amd_iommu: bool) -> Result<Isolation, Unreadable> {
+fn judge(topology: &Topology<'_>, node: &Node<'_>, amd_iommu: bool) -> Result<Isolation, Unreadable> {
     let (port, multifunction) = (node.port, node.multifunction);
     if port == Port::Unread {
         return Err(Unreadable);
@@ -36,7 +36,7 @@ fn judge(machine: &Machine<'_>, node: &Node<'_>, amd_iommu: bool) -> Result<Isol
     let on_root_bus = node.parent.is_none() && !node.orphan;
     let traits = Traits { port, multifunction, on_root_bus, amd_iommu };
     if let Some(quirk) = quirks::acs_quirk(node.function.vendor, node.function.device, traits) {
-        if let Some(verdict) = by_quirk(machine, node, quirk)? {
+        if let Some(verdict) = by_quirk(topology, node, quirk)? {
             return Ok(verdict);
         }
     }
@@ -63,10 +63,14 @@ fn by_capability(node: &Node<'_>, wide: bool) -> Result<Isolation, Unreadable> {
 }
 
 /// What a quirk says; `None` when it leaves the answer to configuration space.
-fn by_quirk(machine: &Machine<'_>, node: &Node<'_>, quirk: &'static AcsQuirk) -> Result<Option<Isolation>, Unreadable> {
+fn by_quirk(
+    topology: &Topology<'_>,
+    node: &Node<'_>,
+    quirk: &'static AcsQuirk,
+) -> Result<Option<Isolation>, Unreadable> {
     Ok(match quirk.kind {
         AcsKind::Never | AcsKind::NeverPort => Some(Lack::absent(Why::KnownBad)),
-        AcsKind::IntelPch if !pch_is_on(machine, node)? => {
+        AcsKind::IntelPch if !pch_is_on(topology, node)? => {
             Some(Isolation::No(Lack { why: Why::PchOff, off: Controls::REQUIRED, settable: Controls(0) }))
         }
         AcsKind::IntelWide => match by_capability(node, true)? {
@@ -81,12 +85,12 @@ fn by_quirk(machine: &Machine<'_>, node: &Node<'_>, quirk: &'static AcsQuirk) ->
 /// Whether the kernel has switched on a PCH root port's own controls: it does when the LPC bridge (1f.0) lets it reach
 /// them, and leaves the bus number check (MPC register, IRBNCE) on (drivers/pci/quirks.c,
 /// `pci_quirk_enable_intel_pch_acs`).
-fn pch_is_on(machine: &Machine<'_>, node: &Node<'_>) -> Result<bool, Unreadable> {
+fn pch_is_on(topology: &Topology<'_>, node: &Node<'_>) -> Result<bool, Unreadable> {
     const MPC: usize = 0xd8;
     const LPC_RCBA: usize = 0xf0;
     let lpc = Address { device: 0x1f, function: 0, ..node.function.address };
-    let reachable = match machine.find(lpc) {
-        Some(lpc) => machine.at(lpc).config().u32(LPC_RCBA)? & 1 != 0,
+    let reachable = match topology.find(lpc) {
+        Some(lpc) => topology.at(lpc).config().u32(LPC_RCBA)? & 1 != 0,
         // Hidden by the firmware; the kernel asks it all the same.
         None => true,
     };

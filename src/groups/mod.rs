@@ -9,13 +9,13 @@ mod describe;
 mod explain;
 mod isolate;
 mod isolation;
-mod machine;
 mod order;
 mod port;
 mod quirks;
 mod regroup;
 mod report;
 mod text;
+mod topology;
 mod tree;
 mod verdict;
 
@@ -26,7 +26,7 @@ use crate::pci::{Address, Class};
 pub use report::{Blocker, FunctionAcs, Group, Isolated, Reason};
 pub use text::sentence;
 
-use machine::Machine;
+use topology::Topology;
 
 /// One PCI function, as /sys/bus/pci/devices has it.
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ pub struct Host<'a> {
 /// Everything that is known about the groups of a machine.
 #[derive(Debug)]
 pub struct Examination<'a> {
-    machine: Machine<'a>,
+    topology: Topology<'a>,
     kernel: Option<(u32, u32)>,
     /// The groups, by number.
     pub groups: Vec<Group>,
@@ -100,11 +100,11 @@ pub struct Examination<'a> {
 
 /// Examines the groups of a machine: all its functions go in, in any order.
 pub fn examine<'a>(functions: &'a [Function], host: &Host<'_>) -> Examination<'a> {
-    let mut machine = Machine::new(functions);
-    isolate::isolate(&mut machine, host.amd_iommu);
-    regroup::regroup(&mut machine);
-    let groups = describe::groups(&machine, host);
-    Examination { machine, kernel: host.kernel, groups }
+    let mut topology = Topology::new(functions);
+    isolate::isolate(&mut topology, host.amd_iommu);
+    regroup::regroup(&mut topology);
+    let groups = describe::groups(&topology, host);
+    Examination { topology, kernel: host.kernel, groups }
 }
 
 impl Examination<'_> {

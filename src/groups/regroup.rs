@@ -2,8 +2,8 @@
 //! The kernel's grouping, recomputed: `pci_device_group` (drivers/iommu/iommu.c, the same in Linux 6.1, 6.12) with
 //! `pci_for_each_dma_alias` (drivers/pci/search.c), function after function in the order of discovery.
 
-use super::machine::Machine;
 use super::port::Port;
+use super::topology::Topology;
 use super::{order, quirks};
 
 /// Something on the way was not readable.
@@ -13,38 +13,38 @@ struct Unknown;
 type Found = Result<Option<usize>, Unknown>;
 
 /// Recomputes the groups of all functions that /sys has in one.
-pub(super) fn regroup(machine: &mut Machine<'_>) {
+pub(super) fn regroup(topology: &mut Topology<'_>) {
     let mut next: usize = 0;
-    for at in 0..machine.discovery.len() {
-        let index = machine.discovery.get(at).map_or(0, |pair| pair.1);
-        let mut node = *machine.at(index);
+    for at in 0..topology.discovery.len() {
+        let index = topology.discovery.get(at).map_or(0, |pair| pair.1);
+        let mut node = *topology.at(index);
         let Some(sys) = node.function.sys_group else { continue };
-        let existing = existing_group(machine, index).unwrap_or_else(|Unknown| {
+        let existing = existing_group(topology, index).unwrap_or_else(|Unknown| {
             node.unknown = true;
             // Where /sys has it.
-            let members = order::with(&machine.sys, u64::from(sys));
-            members.iter().find_map(|(_, member)| machine.at(*member).group)
+            let members = order::with(&topology.sys, u64::from(sys));
+            members.iter().find_map(|(_, member)| topology.at(*member).group)
         });
         node.group = existing.or(Some(next));
         next = next.saturating_add(usize::from(existing.is_none()));
-        machine.set(index, node);
+        topology.set(index, node);
     }
 }
 
 /// The group that the kernel would put a new function into; `None` for a new group.
-fn existing_group(machine: &Machine<'_>, index: usize) -> Found {
-    let node = machine.at(index);
+fn existing_group(topology: &Topology<'_>, index: usize) -> Found {
+    let node = topology.at(index);
     if node.orphan {
         return Err(Unknown);
     }
     let mut top = node.stands_for.unwrap_or(index);
-    if let found @ Some(_) = machine.at(top).group {
+    if let found @ Some(_) = topology.at(top).group {
         return Ok(found);
     }
     // Upwards to the last bridge that lends its requester ID to what is below it.
-    let mut above = machine.at(top).parent;
+    let mut above = topology.at(top).parent;
     while let Some(hop) = above {
-        let node = machine.at(hop);
+        let node = topology.at(hop);
         if quirks::ends_aliasing(node.function.vendor, node.function.device) {
             break;
         }
@@ -60,8 +60,8 @@ fn existing_group(machine: &Machine<'_>, index: usize) -> Found {
         above = node.parent;
     }
     // Further up to where the rest of the way isolates.
-    while let Some(hop) = machine.at(top).parent {
-        let node = machine.at(hop);
+    while let Some(hop) = topology.at(top).parent {
+        let node = topology.at(hop);
         if node.path.ok_or(Unknown)? {
             break;
         }
@@ -71,27 +71,27 @@ fn existing_group(machine: &Machine<'_>, index: usize) -> Found {
         }
     }
     let mut visited = Visited::default();
-    match alias_group(machine, top, &mut visited)? {
-        None => sibling_group(machine, top, &mut visited),
+    match alias_group(topology, top, &mut visited)? {
+        None => sibling_group(topology, top, &mut visited),
         found => Ok(found),
     }
 }
 
 /// The group of a function that shares a requester ID with `index`, directly or not. The kernel recurses here; a bus has
 /// 256 functions at most, each visited once.
-fn alias_group(machine: &Machine<'_>, index: usize, visited: &mut Visited) -> Found {
-    if !visited.enter(machine, index) {
+fn alias_group(topology: &Topology<'_>, index: usize, visited: &mut Visited) -> Found {
+    if !visited.enter(topology, index) {
         return Ok(None);
     }
-    if let found @ Some(_) = machine.at(index).group {
+    if let found @ Some(_) = topology.at(index).group {
         return Ok(found);
     }
-    for other in machine.bus(index) {
-        if share_an_id(machine, index, other) {
-            if let found @ Some(_) = alias_group(machine, other, visited)? {
+    for other in topology.bus(index) {
+        if share_an_id(topology, index, other) {
+            if let found @ Some(_) = alias_group(topology, other, visited)? {
                 return Ok(found);
             }
-            if let found @ Some(_) = sibling_group(machine, other, visited)? {
+            if let found @ Some(_) = sibling_group(topology, other, visited)? {
                 return Ok(found);
             }
         }
@@ -100,14 +100,14 @@ fn alias_group(machine: &Machine<'_>, index: usize, visited: &mut Visited) -> Fo
 }
 
 /// The group of a function of the same slot that is kept apart from `index` by neither side.
-fn sibling_group(machine: &Machine<'_>, index: usize, visited: &mut Visited) -> Found {
-    let holds = |index: usize| machine.at(index).isolation.holds().ok_or(Unknown);
-    if !machine.at(index).multifunction || holds(index)? {
+fn sibling_group(topology: &Topology<'_>, index: usize, visited: &mut Visited) -> Found {
+    let holds = |index: usize| topology.at(index).isolation.holds().ok_or(Unknown);
+    if !topology.at(index).multifunction || holds(index)? {
         return Ok(None);
     }
-    for other in machine.slot(index) {
+    for other in topology.slot(index) {
         if other != index && !holds(other)? {
-            if let found @ Some(_) = alias_group(machine, other, visited)? {
+            if let found @ Some(_) = alias_group(topology, other, visited)? {
                 return Ok(found);
             }
         }
@@ -121,8 +121,8 @@ struct Visited([u8; 32]);
 
 impl Visited {
     /// Notes a visit; false when it is not the first.
-    fn enter(&mut self, machine: &Machine<'_>, index: usize) -> bool {
-        let address = machine.address(index);
+    fn enter(&mut self, topology: &Topology<'_>, index: usize) -> bool {
+        let address = topology.address(index);
         let bit = 1_u8.checked_shl(u32::from(address.function)).unwrap_or(0);
         let Some(byte) = self.0.get_mut(usize::from(address.device)) else { return false };
         let first = *byte & bit == 0;
@@ -132,10 +132,10 @@ impl Visited {
 }
 
 /// Whether one of two different functions of a bus uses the other's requester ID.
-pub(super) fn share_an_id(machine: &Machine<'_>, one: usize, other: usize) -> bool {
+pub(super) fn share_an_id(topology: &Topology<'_>, one: usize, other: usize) -> bool {
     let covers = |one: usize, other: usize| {
-        let (own, other) = (machine.address(one), machine.address(other));
-        let alias = machine.at(one).alias;
+        let (own, other) = (topology.address(one), topology.address(other));
+        let alias = topology.at(one).alias;
         alias.is_some_and(|alias| alias.covers((own.device, own.function), (other.device, other.function)))
     };
     one != other && (covers(one, other) || covers(other, one))

@@ -7,7 +7,7 @@ use crate::pci::Address;
 
 use super::isolation::Isolation;
 use super::order::{self, Pair};
-use super::{Examination, machine::Node};
+use super::{Examination, topology::Node};
 
 const WIDTH: usize = 80;
 /// Deeper levels are drawn no further to the right.
@@ -28,16 +28,16 @@ impl Examination<'_> {
         for group in wanted {
             for device in &group.devices {
                 // Bridges may come often: sorting drops what is there already.
-                let mut next = self.machine.find(*device);
+                let mut next = self.topology.find(*device);
                 while let Some(index) = next {
-                    let node = self.machine.at(index);
+                    let node = self.topology.at(index);
                     children.push((above(node), index));
                     next = node.parent.or(node.stands_for);
                 }
             }
         }
         if only.is_empty() {
-            let nodes = self.machine.nodes.iter().enumerate();
+            let nodes = self.topology.nodes.iter().enumerate();
             children = nodes.map(|(index, node)| (above(node), index)).collect();
         }
         let children = order::sort(children);
@@ -65,7 +65,7 @@ impl Examination<'_> {
     }
 
     fn branch(&self, out: &mut String, index: usize, number: u64, room: usize) {
-        let node = self.machine.at(index);
+        let node = self.topology.at(index);
         let mark = match node.isolation {
             Isolation::Acs => '=',
             Isolation::Quirk(_) => '~',

@@ -2,18 +2,18 @@
 //! Whether the split of a group from all others is real.
 
 use super::isolation::Isolation;
-use super::machine::Machine;
 use super::order::Pair;
 use super::report::Isolated;
+use super::topology::Topology;
 
 /// The verdict for the group of these members (sorted), if the kernel's grouping is the recomputed one.
-pub(super) fn verdict(machine: &Machine<'_>, members: &[Pair]) -> Isolated {
+pub(super) fn verdict(topology: &Topology<'_>, members: &[Pair]) -> Isolated {
     let mut evidence = Evidence(None);
     for (_, index) in members {
-        if machine.at(*index).unknown {
+        if topology.at(*index).unknown {
             return Isolated::Unknown;
         }
-        evidence.look_at(machine, members, *index);
+        evidence.look_at(topology, members, *index);
     }
     match evidence.0 {
         Some(isolated) => isolated,
@@ -44,30 +44,30 @@ impl Evidence {
         }
     }
 
-    fn look_at(&mut self, machine: &Machine<'_>, members: &[Pair], index: usize) {
-        let node = machine.at(index);
+    fn look_at(&mut self, topology: &Topology<'_>, members: &[Pair], index: usize) {
+        let node = topology.at(index);
         let lacks = matches!(node.isolation, Isolation::No(_));
         let outside = |index: &usize| !inside(members, *index);
         // Towards the root: the bridges that do not belong to the group.
         let mut above = node.parent;
         while let Some(hop) = above {
             if outside(&hop) {
-                self.add(machine.at(hop).isolation);
+                self.add(topology.at(hop).isolation);
             }
-            above = machine.at(hop).parent;
+            above = topology.at(hop).parent;
         }
         // A bridge that does not isolate may pass what it carries to its peers: on a root bus whatever the root complex
         // connects, below that the other functions of its bus. The kernel groups them apart all the same.
         if lacks
             && members.len() > 1
             && node.is_bridge()
-            && node.parent.is_none_or(|parent| outside(&parent) && machine.bus(index).any(|peer| outside(&peer)))
+            && node.parent.is_none_or(|parent| outside(&parent) && topology.bus(index).any(|peer| outside(&peer)))
         {
             self.note(Isolated::No);
         }
         // Sideways: functions of the same slot in other groups. Where this one keeps nothing apart, they have to.
-        for sibling in machine.slot(index).filter(outside) {
-            self.add(if lacks { machine.at(sibling).isolation } else { node.isolation });
+        for sibling in topology.slot(index).filter(outside) {
+            self.add(if lacks { topology.at(sibling).isolation } else { node.isolation });
         }
     }
 }

@@ -3,33 +3,33 @@
 
 use crate::config::{Claim, Config, Framebuffer, Guard, Iommu, Selector};
 use crate::groups::{self, Isolated};
+use crate::inventory::{Detail, Device, Inventory};
 use crate::pci::Address;
-use crate::picture::{Detail, Device, Picture};
 
-use super::{Decision, Entry, Plan, Problem, State, Verdict, adjust};
+use super::{Decision, IommuVerdict, Plan, PlannedDevice, Problem, State, reset_and_rebar};
 
 /// How many uses of a device are told one by one.
 const MOST_USES: usize = 3;
 
 /// Refuses the entries that a guard stands before. What comes along with a refused function is refused with it.
-pub(super) fn apply(config: &Config, picture: &Picture, entries: &mut [Entry]) {
-    let enabled = Verdict::of(picture).state == State::Enabled;
-    let mut displays: Vec<Address> = host_displays(picture, entries);
+pub(super) fn apply(config: &Config, inventory: &Inventory, entries: &mut [PlannedDevice]) {
+    let enabled = IommuVerdict::of(inventory).state == State::Enabled;
+    let mut displays: Vec<Address> = host_displays(inventory, entries);
     let mut refused: Vec<Address> = Vec::new();
     let whole = entries.iter().filter(|entry| entry.decision == Decision::Take);
     let taken: Vec<Address> = whole.filter_map(|entry| entry.device).collect();
     for entry in entries.iter_mut() {
         let Some(address) = entry.device else { continue };
-        let (Some(device), Some(claim)) = (picture.device(address), config.claims.get(entry.claim)) else { continue };
+        let (Some(device), Some(claim)) = (inventory.device(address), config.claims.get(entry.claim)) else { continue };
         if entry.decision == Decision::Take {
             // A card with two displays is one that the host loses at once.
             let goes = |display: &Address| display.slot() == address.slot() && taken.contains(display);
             let last = displays.contains(&address) && displays.iter().all(goes);
             let refusal = match entry.along.filter(|first| refused.contains(first)) {
                 Some(first) => Some((None, "along", format!("it goes with {first}, which is refused"))),
-                None => guard(claim, device, picture, entry.along.is_some(), last)
+                None => guard(claim, device, inventory, entry.along.is_some(), last)
                     .map(|(guard, reason)| (Some(guard), guard.name(), reason))
-                    .or_else(|| in_guest(picture, device))
+                    .or_else(|| in_guest(inventory, device))
                     .or_else(|| unknown_driver(device))
                     .or_else(|| no_group(config, device, enabled)),
             };
@@ -46,8 +46,8 @@ pub(super) fn apply(config: &Config, picture: &Picture, entries: &mut [Entry]) {
 }
 
 /// The displays that the host has: those that no driver for guests holds, nor pci-stub. Virtual functions show nothing.
-fn host_displays(picture: &Picture, entries: &[Entry]) -> Vec<Address> {
-    let displays = picture.devices.iter().filter(|device| device.identity.class.is_display());
+fn host_displays(inventory: &Inventory, entries: &[PlannedDevice]) -> Vec<Address> {
+    let displays = inventory.devices.iter().filter(|device| device.identity.class.is_display());
     let of_host = displays.filter(|device| {
         let done = entries.iter().any(|entry| entry.device == Some(device.address) && entry.decision == Decision::Done);
         !done && !device.is_virtual() && device.driver().is_none_or(|driver| groups::blocks(driver, false))
@@ -59,7 +59,7 @@ fn host_displays(picture: &Picture, entries: &[Entry]) -> Vec<Address> {
 fn guard(
     claim: &Claim,
     device: &Device,
-    picture: &Picture,
+    inventory: &Inventory,
     along: bool,
     last_display: bool,
 ) -> Option<(Guard, String)> {
@@ -82,7 +82,7 @@ fn guard(
         ));
     }
     let uses: Vec<&str> =
-        picture.in_use.iter().filter(|used| used.device == device.address).map(|used| used.how.as_str()).collect();
+        inventory.in_use.iter().filter(|used| used.device == device.address).map(|used| used.how.as_str()).collect();
     if !uses.is_empty() && stands(Guard::InUse) {
         // A few of them tell enough.
         let more = match uses.len().saturating_sub(MOST_USES) {
@@ -98,23 +98,23 @@ fn guard(
             format!("{name} is the last display of the host: it would have none (allow=last-display if that is meant)"),
         ));
     }
-    let reserved = reserved(picture, device).filter(|_| stands(Guard::Rmrr))?;
+    let reserved = reserved(inventory, device).filter(|_| stands(Guard::Rmrr))?;
     Some((Guard::Rmrr, format!("{reserved} (allow=rmrr tries all the same)")))
 }
 
 /// Why the kernel keeps a function from every guest, whatever driver it is on (drivers/iommu/intel/iommu.c,
 /// `device_rmrr_is_relaxable`).
-fn reserved(picture: &Picture, device: &Device) -> Option<String> {
-    let group = picture.group_of(device)?;
+fn reserved(inventory: &Inventory, device: &Device) -> Option<String> {
+    let group = inventory.group_of(device)?;
     let direct = group.direct.first()?;
     Some(format!("the firmware reserves {direct} for group {} (RMRR or IVMD): the kernel keeps VFIO from it", group.id))
 }
 
 /// Why a function is left alone that a guest has: its driver gives it up only when the guest does, and until then whoever
 /// asks for it hangs.
-pub(super) fn in_guest(picture: &Picture, device: &Device) -> Option<(Option<Guard>, &'static str, String)> {
-    let (_, open, holder) = picture.guests.iter().find(|(address, ..)| *address == device.address)?;
-    let open = picture.device(*open).unwrap_or(device).name();
+pub(super) fn in_guest(inventory: &Inventory, device: &Device) -> Option<(Option<Guard>, &'static str, String)> {
+    let (_, open, holder) = inventory.guests.iter().find(|(address, ..)| *address == device.address)?;
+    let open = inventory.device(*open).unwrap_or(device).name();
     Some((None, "in-guest", format!("{holder} has {open} open: stop the guest first")))
 }
 
@@ -133,7 +133,7 @@ fn no_group(config: &Config, device: &Device, enabled: bool) -> Option<(Option<G
 }
 
 /// What people should know: every refusal, and every claim that is carried out but has a catch.
-pub(super) fn problems(config: &Config, picture: &Picture, plan: &Plan) -> Vec<Problem> {
+pub(super) fn problems(config: &Config, inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
     let mut problems = Vec::new();
     if plan.entries.is_empty() {
         return problems;
@@ -159,29 +159,29 @@ pub(super) fn problems(config: &Config, picture: &Picture, plan: &Plan) -> Vec<P
                 problems.push(Problem::error("missing", None, reason.clone()).of(entry.claim));
             }
             Decision::Take | Decision::Done => {
-                let catch = entry.device.and_then(|address| boot_display(config, picture, address));
+                let catch = entry.device.and_then(|address| boot_display(config, inventory, address));
                 problems.extend(catch.map(|problem| problem.of(entry.claim)));
-                let reserved = entry.device.and_then(|address| reserved(picture, picture.device(address)?));
+                let reserved = entry.device.and_then(|address| reserved(inventory, inventory.device(address)?));
                 problems.extend(reserved.map(|why| Problem::warning("rmrr", entry.device, why).of(entry.claim)));
-                let detail = entry.device.and_then(|address| picture.device(address)?.detail.as_ref());
+                let detail = entry.device.and_then(|address| inventory.device(address)?.detail.as_ref());
                 if let (Some(detail), Some(claim)) = (detail, config.claims.get(entry.claim)) {
-                    adjust::problems(&claim.options, entry, detail, &mut problems);
+                    reset_and_rebar::problems(&claim.options, entry, detail, &mut problems);
                 }
             }
         }
     }
-    problems.extend(neighbours(picture, plan));
-    problems.extend(pretended(picture, plan));
+    problems.extend(neighbours(inventory, plan));
+    problems.extend(pretended(inventory, plan));
     problems
 }
 
 /// The catch of claiming the display that the firmware used.
-fn boot_display(config: &Config, picture: &Picture, address: Address) -> Option<Problem> {
-    let detail: &Detail = picture.device(address)?.detail.as_ref()?;
+fn boot_display(config: &Config, inventory: &Inventory, address: Address) -> Option<Problem> {
+    let detail: &Detail = inventory.device(address)?.detail.as_ref()?;
     if detail.boot_vga != Some(true) {
         return None;
     }
-    let framebuffer = match (picture.framebuffers.first(), config.settings.framebuffer) {
+    let framebuffer = match (inventory.framebuffers.first(), config.settings.framebuffer) {
         (Some(framebuffer), Framebuffer::Keep) => {
             format!("{} still draws on it (`set framebuffer release` detaches it), and ", framebuffer.driver)
         }
@@ -197,11 +197,11 @@ fn boot_display(config: &Config, picture: &Picture, address: Address) -> Option<
 }
 
 /// The groups of claimed functions that only `pcie_acs_override=` has split from others.
-fn pretended(picture: &Picture, plan: &Plan) -> Vec<Problem> {
-    if picture.functions.is_empty() || !picture.acs_override() {
+fn pretended(inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
+    if inventory.functions.is_empty() || !inventory.acs_override() {
         return Vec::new();
     }
-    let examination = picture.examine();
+    let examination = inventory.examine();
     let claimed = plan.entries.iter().filter(|entry| entry.decision.holds()).filter_map(|entry| entry.device);
     let pretended = claimed.filter_map(|address| {
         let group = examination.group_of(address).filter(|group| group.isolated == Isolated::Override)?;
@@ -215,13 +215,13 @@ fn pretended(picture: &Picture, plan: &Plan) -> Vec<Problem> {
 }
 
 /// The neighbours in the groups of claimed functions that keep a group from being viable.
-fn neighbours(picture: &Picture, plan: &Plan) -> Vec<Problem> {
+fn neighbours(inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
     let holds =
         |address: Address| plan.entries.iter().any(|entry| entry.device == Some(address) && entry.decision.holds());
     let mut problems = Vec::new();
-    for group in &picture.groups {
+    for group in &inventory.groups {
         let Some(first) = group.members.iter().copied().find(|address| holds(*address)) else { continue };
-        for device in group.members.iter().filter_map(|address| picture.device(*address)) {
+        for device in group.members.iter().filter_map(|address| inventory.device(*address)) {
             let class = device.identity.class;
             let blocks = match device.driver() {
                 // The kernel asks no more than that, whatever else the device is: an ISA bridge may have a driver too.

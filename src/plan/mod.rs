@@ -2,28 +2,28 @@
 //! One decision: from the configuration and the picture to what is to be done, in order. A pure function; nothing here
 //! touches a machine, and a dry run prints exactly this.
 
-mod adjust;
+mod bind;
 mod driver;
-mod entry;
 mod guards;
-mod hand;
+mod iommu;
+mod planned_device;
 mod release;
+mod reset_and_rebar;
 mod select;
 mod steps;
-mod verdict;
 
 use crate::config::{Config, ConfigError, Iommu, OnFailure};
+use crate::inventory::Inventory;
 use crate::pci::Address;
-use crate::picture::Picture;
 
 pub use crate::pci::{is_vfio_driver, same_name};
+pub use bind::{bind, join};
 pub use driver::{variant_driver, variant_modules};
-pub use entry::{Decision, Entry};
-pub use hand::{bind, join};
+pub use iommu::{IommuVerdict, State};
+pub use planned_device::{Decision, PlannedDevice};
 pub use release::release;
-pub use select::{concerned, needs_aliases, needs_bars, needs_chains, selected};
+pub use select::{devices_of_interest, needs_aliases, needs_bars, needs_chains, selected};
 pub use steps::{Op, Step};
-pub use verdict::{State, Verdict};
 
 /// What is to be done, and what was decided against.
 #[derive(Clone, Debug)]
@@ -31,11 +31,11 @@ pub struct Plan {
     /// `vfio_early=off`: nothing is touched.
     pub off: bool,
     /// What the IOMMU is worth.
-    pub verdict: Verdict,
+    pub verdict: IommuVerdict,
     /// Nothing is claimed, because the IOMMU is required and is not enabled.
     pub unprotected: bool,
     /// One entry for each function that a claim is about, or for a claim that is about none.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<PlannedDevice>,
     /// What is to be done, in order.
     pub steps: Vec<Step>,
     /// What people should know.
@@ -98,21 +98,21 @@ impl Problem {
 
 /// Decides. `scope`: only these devices are considered; all of them when it is empty. The error is a configuration that
 /// contradicts itself on this machine.
-pub fn plan(config: &Config, picture: &Picture, scope: &[Address]) -> Result<Plan, Vec<ConfigError>> {
+pub fn plan(config: &Config, inventory: &Inventory, scope: &[Address]) -> Result<Plan, Vec<ConfigError>> {
     if config.off {
-        return Ok(empty(config, picture));
+        return Ok(empty(config, inventory));
     }
-    let entries = select::entries(config, picture)?;
-    let asked = |entry: &Entry| scope.is_empty() || entry.device.is_some_and(|device| scope.contains(&device));
-    Ok(decide(config, picture, entries, &asked))
+    let entries = select::entries(config, inventory)?;
+    let asked = |entry: &PlannedDevice| scope.is_empty() || entry.device.is_some_and(|device| scope.contains(&device));
+    Ok(decide(config, inventory, entries, &asked))
 }
 
 /// A plan that does nothing yet.
-fn empty(config: &Config, picture: &Picture) -> Plan {
+fn empty(config: &Config, inventory: &Inventory) -> Plan {
     Plan {
         off: config.off,
         unprotected: false,
-        verdict: Verdict::of(picture),
+        verdict: IommuVerdict::of(inventory),
         entries: Vec::new(),
         steps: Vec::new(),
         problems: Vec::new(),
@@ -121,9 +121,14 @@ fn empty(config: &Config, picture: &Picture) -> Plan {
 }
 
 /// Decides on these entries together, and keeps of them what is asked about.
-fn decide(config: &Config, picture: &Picture, entries: Vec<Entry>, keep: &dyn Fn(&Entry) -> bool) -> Plan {
-    let mut plan = Plan { entries, ..empty(config, picture) };
-    guards::apply(config, picture, &mut plan.entries);
+fn decide(
+    config: &Config,
+    inventory: &Inventory,
+    entries: Vec<PlannedDevice>,
+    keep: &dyn Fn(&PlannedDevice) -> bool,
+) -> Plan {
+    let mut plan = Plan { entries, ..empty(config, inventory) };
+    guards::apply(config, inventory, &mut plan.entries);
     let required = config.settings.iommu == Iommu::Required;
     if required && plan.verdict.state != State::Enabled {
         plan.unprotected = !plan.entries.is_empty();
@@ -135,7 +140,7 @@ fn decide(config: &Config, picture: &Picture, entries: Vec<Entry>, keep: &dyn Fn
     }
     plan.entries.retain(keep);
     plan.unprotected &= !plan.entries.is_empty();
-    plan.problems = guards::problems(config, picture, &plan);
-    plan.steps = steps::steps(config, picture, &plan.entries);
+    plan.problems = guards::problems(config, inventory, &plan);
+    plan.steps = steps::steps(config, inventory, &plan.entries);
     plan
 }

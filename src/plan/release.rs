@@ -2,16 +2,18 @@
 //! Devices go back to the host: their override is cleared, their guest's driver detached, and the kernel chooses anew.
 
 use crate::config::{Config, OnFailure};
+use crate::inventory::{Detail, Device, Inventory};
 use crate::pci::Address;
-use crate::picture::{Detail, Device, Picture};
 
 use super::guards::{in_guest, unknown_driver};
-use super::{Decision, Entry, Op, Plan, Problem, Step, empty, is_vfio_driver, same_name, select, select::insert};
+use super::{
+    Decision, Op, Plan, PlannedDevice, Problem, Step, empty, is_vfio_driver, same_name, select, select::insert,
+};
 
 /// Decides what of the devices that these claims name is given back. `claimed`: the driver for which a device was claimed
 /// before, if it was. A display's other functions go with it, as they came; what the host has anyway is left alone.
-pub fn release(asked: &Config, picture: &Picture, claimed: &dyn Fn(Address) -> Option<String>) -> Plan {
-    let mut plan = Plan { on_failure: OnFailure::Keep, ..empty(asked, picture) };
+pub fn release(asked: &Config, inventory: &Inventory, claimed: &dyn Fn(Address) -> Option<String>) -> Plan {
+    let mut plan = Plan { on_failure: OnFailure::Keep, ..empty(asked, inventory) };
     let guests = |device: &Device, name: &str| {
         is_vfio_driver(name)
             || name == "pci-stub"
@@ -29,7 +31,7 @@ pub fn release(asked: &Config, picture: &Picture, claimed: &dyn Fn(Address) -> O
             };
             let about = device.map(|device| device.address);
             plan.problems.extend(why.map(|(code, reason)| Problem::error(code, about, reason.clone()).of(index)));
-            plan.entries.push(Entry {
+            plan.entries.push(PlannedDevice {
                 claim: index,
                 device: about,
                 along: about.filter(|along| *along != address).and(Some(address)),
@@ -39,11 +41,11 @@ pub fn release(asked: &Config, picture: &Picture, claimed: &dyn Fn(Address) -> O
                 decision,
             });
         };
-        let Some(first) = picture.device(address) else {
-            add(None, Decision::Missing { reason: select::missing(claim, picture) });
+        let Some(first) = inventory.device(address) else {
+            add(None, Decision::Missing { reason: select::missing(claim, inventory) });
             continue;
         };
-        let mut devices = select::along(claim, first, true, picture);
+        let mut devices = select::along(claim, first, true, inventory);
         devices.insert(0, first);
         devices.retain(|device| insert(&mut known, device.address));
         for device in devices {
@@ -56,7 +58,7 @@ pub fn release(asked: &Config, picture: &Picture, claimed: &dyn Fn(Address) -> O
             if device.address != address && !theirs {
                 continue;
             }
-            if let Some((_, code, reason)) = in_guest(picture, device).or_else(|| unknown_driver(device)) {
+            if let Some((_, code, reason)) = in_guest(inventory, device).or_else(|| unknown_driver(device)) {
                 add(Some(device), Decision::refuse(None, code, reason));
                 continue;
             }

@@ -2,10 +2,10 @@
 //! Which functions the claims are about.
 
 use crate::config::{Claim, Config, ConfigError, Driver, Selector, With};
+use crate::inventory::{Device, Inventory};
 use crate::pci::Address;
-use crate::picture::{Device, Picture};
 
-use super::{Decision, Entry};
+use super::{Decision, PlannedDevice};
 use super::{driver, same_name};
 
 /// Whether a claim names a device by the bridges above it, so that they have to be known.
@@ -19,13 +19,13 @@ pub fn needs_aliases(config: &Config) -> bool {
 }
 
 /// The devices that have to be looked at closer: what the claims select, what is in the same slots, and every display.
-pub fn concerned(config: &Config, picture: &Picture) -> Vec<Address> {
+pub fn devices_of_interest(config: &Config, inventory: &Inventory) -> Vec<Address> {
     let selected: Vec<Address> =
-        config.claims.iter().flat_map(|claim| selected(claim, picture)).map(|device| device.address).collect();
-    let concerned = picture.devices.iter().filter(|device| {
+        config.claims.iter().flat_map(|claim| selected(claim, inventory)).map(|device| device.address).collect();
+    let devices_of_interest = inventory.devices.iter().filter(|device| {
         device.identity.class.is_display() || selected.iter().any(|address| address.slot() == device.address.slot())
     });
-    concerned.map(|device| device.address).collect()
+    devices_of_interest.map(|device| device.address).collect()
 }
 
 /// Whether a claim resizes BARs, so that their sizes have to be known.
@@ -34,8 +34,8 @@ pub fn needs_bars(config: &Config) -> bool {
 }
 
 /// The devices that a claim's selector names.
-pub fn selected<'a>(claim: &Claim, picture: &'a Picture) -> Vec<&'a Device> {
-    let selected = picture.devices.iter().filter(|device| match &claim.selector {
+pub fn selected<'a>(claim: &Claim, inventory: &'a Inventory) -> Vec<&'a Device> {
+    let selected = inventory.devices.iter().filter(|device| match &claim.selector {
         Selector::Address(address) => device.address == *address,
         Selector::Slot(slot) => device.address.slot() == *slot,
         Selector::Path(path) => path.matches(&device.chain),
@@ -46,19 +46,19 @@ pub fn selected<'a>(claim: &Claim, picture: &'a Picture) -> Vec<&'a Device> {
 }
 
 /// The devices that come along with a selected one.
-pub(super) fn along<'a>(claim: &Claim, device: &Device, alone: bool, picture: &'a Picture) -> Vec<&'a Device> {
+pub(super) fn along<'a>(claim: &Claim, device: &Device, alone: bool, inventory: &'a Inventory) -> Vec<&'a Device> {
     let whole = alone && device.identity.class.is_display() && !device.is_virtual();
     let usual = if whole { With::Functions } else { With::None };
     let mut others: Vec<&Device> = match claim.options.with.unwrap_or(usual) {
         With::None => Vec::new(),
         With::Functions => {
-            let slot = (0..8).filter_map(|function| picture.device(device.address.slot().function(function)));
+            let slot = (0..8).filter_map(|function| inventory.device(device.address.slot().function(function)));
             // Virtual functions are no part of the card that they were made of: often it is the host's.
             slot.filter(|other| other.is_virtual() == device.is_virtual()).collect()
         }
         With::Group => {
-            let members = picture.group_of(device).map(|group| group.members.as_slice()).unwrap_or_default();
-            members.iter().filter_map(|address| picture.device(*address)).collect()
+            let members = inventory.group_of(device).map(|group| group.members.as_slice()).unwrap_or_default();
+            members.iter().filter_map(|address| inventory.device(*address)).collect()
         }
     };
     others.retain(|other| other.address != device.address && !other.identity.class.is_bridge());
@@ -68,8 +68,8 @@ pub(super) fn along<'a>(claim: &Claim, device: &Device, alone: bool, picture: &'
 /// One entry for each function that a claim is about, in the order of the claims. A function has one entry: what selects
 /// it goes before what only takes it along, and the first claim before the later ones. Two claims that select one function
 /// and differ in their options are an error.
-pub(super) fn entries(config: &Config, picture: &Picture) -> Result<Vec<Entry>, Vec<ConfigError>> {
-    let selections: Vec<Vec<&Device>> = config.claims.iter().map(|claim| selected(claim, picture)).collect();
+pub(super) fn entries(config: &Config, inventory: &Inventory) -> Result<Vec<PlannedDevice>, Vec<ConfigError>> {
+    let selections: Vec<Vec<&Device>> = config.claims.iter().map(|claim| selected(claim, inventory)).collect();
     let errors = contradictions(config, &selections);
     if !errors.is_empty() {
         return Err(errors);
@@ -89,11 +89,11 @@ pub(super) fn entries(config: &Config, picture: &Picture) -> Result<Vec<Entry>, 
 
     let mut selected = selected;
     selected.sort_unstable();
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut entries: Vec<PlannedDevice> = Vec::new();
     let mut known: Vec<Address> = Vec::new();
     for (index, claim) in config.claims.iter().enumerate() {
         let devices = selections.get(index).map(Vec::as_slice).unwrap_or_default();
-        let entry = |device: Option<&Device>, along: Option<Address>, decision: Decision| Entry {
+        let entry = |device: Option<&Device>, along: Option<Address>, decision: Decision| PlannedDevice {
             claim: index,
             device: device.map(|device| device.address),
             along,
@@ -101,14 +101,14 @@ pub(super) fn entries(config: &Config, picture: &Picture) -> Result<Vec<Entry>, 
             driver: device.and_then(Device::driver).map(ToOwned::to_owned),
             target: device.map_or_else(
                 || "vfio-pci".to_owned(),
-                |device| driver::target(&claim.options.driver, &device.identity, &picture.aliases),
+                |device| driver::target(&claim.options.driver, &device.identity, &inventory.aliases),
             ),
             decision,
         };
         if devices.is_empty() {
             // IDs that vfio-pci was given may well name cards that are not here: nobody asked us for them.
             if !claim.adopted {
-                entries.push(entry(None, None, Decision::Missing { reason: missing(claim, picture) }));
+                entries.push(entry(None, None, Decision::Missing { reason: missing(claim, inventory) }));
             }
             continue;
         }
@@ -134,7 +134,7 @@ pub(super) fn entries(config: &Config, picture: &Picture) -> Result<Vec<Entry>, 
             let mut selected_entry = entry(Some(device), None, Decision::Take);
             // Of a slot, the lowest function says what it is; all that a pattern matches has to be it.
             let checked = if claim.selector.is_pattern() { Some(device) } else { devices.first() };
-            if let Some(reason) = checked.and_then(|checked| unexpected(claim, checked, picture)) {
+            if let Some(reason) = checked.and_then(|checked| unexpected(claim, checked, inventory)) {
                 selected_entry.decision = Decision::refuse(None, "id-mismatch", reason);
             } else if done(device, &selected_entry.target) {
                 selected_entry.decision = Decision::Done;
@@ -145,7 +145,7 @@ pub(super) fn entries(config: &Config, picture: &Picture) -> Result<Vec<Entry>, 
                 continue;
             }
             taken_along.extend(group);
-            for other in along(claim, device, devices.len() == 1, picture) {
+            for other in along(claim, device, devices.len() == 1, inventory) {
                 if selected.binary_search(&other.address).is_err() && insert(&mut known, other.address) {
                     let mut other_entry = entry(Some(other), Some(device.address), Decision::Take);
                     if done(other, &other_entry.target) {
@@ -207,14 +207,14 @@ fn contradictions(config: &Config, selections: &[Vec<&Device>]) -> Vec<ConfigErr
 }
 
 /// Why nothing was found.
-pub(super) fn missing(claim: &Claim, picture: &Picture) -> String {
+pub(super) fn missing(claim: &Claim, inventory: &Inventory) -> String {
     let what = match &claim.selector {
         Selector::Address(address) => format!("no device at {address}"),
         Selector::Slot(slot) => format!("no device in slot {slot}"),
         Selector::Path(path) => format!("no device at the end of the path {path}"),
         Selector::Id(_) | Selector::Modalias(_) => format!("no device matches {}", claim.selector),
     };
-    format!("{what}{}", elsewhere(claim, picture))
+    format!("{what}{}", elsewhere(claim, inventory))
 }
 
 /// Why a pattern may not be followed.
@@ -229,7 +229,7 @@ fn ambiguous(claim: &Claim, devices: &[&Device]) -> String {
 }
 
 /// Why what was found is not what `id=` says.
-fn unexpected(claim: &Claim, wrong: &Device, picture: &Picture) -> Option<String> {
+fn unexpected(claim: &Claim, wrong: &Device, inventory: &Inventory) -> Option<String> {
     let (expected, identity) = (claim.options.id?, wrong.identity);
     if expected.matches(&identity) {
         return None;
@@ -239,13 +239,13 @@ fn unexpected(claim: &Claim, wrong: &Device, picture: &Picture) -> Option<String
     } else {
         identity.id()
     };
-    Some(format!("{} is {found}, but id= says {expected}{}", wrong.address, elsewhere(claim, picture)))
+    Some(format!("{} is {found}, but id= says {expected}{}", wrong.address, elsewhere(claim, inventory)))
 }
 
 /// Where the device that `id=` names is instead.
-fn elsewhere(claim: &Claim, picture: &Picture) -> String {
+fn elsewhere(claim: &Claim, inventory: &Inventory) -> String {
     let Some(expected) = claim.options.id else { return String::new() };
-    let places: Vec<String> = picture
+    let places: Vec<String> = inventory
         .devices
         .iter()
         .filter(|device| expected.matches(&device.identity))

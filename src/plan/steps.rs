@@ -9,10 +9,10 @@
 //! image, nothing has been taken away from anybody.
 
 use crate::config::{Claim, Config, Framebuffer, Rebar};
+use crate::inventory::{Detail, Inventory};
 use crate::pci::Address;
-use crate::picture::{Detail, Picture};
 
-use super::{Decision, Entry, adjust, same_name};
+use super::{Decision, PlannedDevice, reset_and_rebar, same_name};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,20 +110,20 @@ impl Op {
 }
 
 /// The steps for the entries that are to be taken.
-pub(super) fn steps(config: &Config, picture: &Picture, entries: &[Entry]) -> Vec<Step> {
+pub(super) fn steps(config: &Config, inventory: &Inventory, entries: &[PlannedDevice]) -> Vec<Step> {
     let mut first = Vec::new();
     let mut modules: Vec<&str> = Vec::new();
     let mut then = Vec::new();
     for entry in entries.iter().filter(|entry| entry.decision.holds()) {
-        let Some(device) = entry.device.and_then(|address| picture.device(address)) else { continue };
+        let Some(device) = entry.device.and_then(|address| inventory.device(address)) else { continue };
         let step = |op: Op| Step { device: Some(device.address), op };
-        let save = entry.saves_rom(config, device).then(|| crate::picture::rom_path(device.address));
-        let save = save.filter(|path| !picture.saved_roms.iter().any(|name| path.rsplit('/').next() == Some(name)));
+        let save = entry.saves_rom(config, device).then(|| crate::inventory::rom_path(device.address));
+        let save = save.filter(|path| !inventory.saved_roms.iter().any(|name| path.rsplit('/').next() == Some(name)));
         let target = entry.target.as_str();
         let nothing = Detail::default();
         let detail = device.detail.as_ref().unwrap_or(&nothing);
         let Some(Claim { options, .. }) = config.claims.get(entry.claim) else { continue };
-        let reset = adjust::reset(options, entry, detail);
+        let reset = reset_and_rebar::reset(options, entry, detail);
         let bound = detail.driver.as_deref().is_some_and(|driver| same_name(driver, target));
         let cold = detail.power_state.as_deref() == Some("D3cold");
         let control = detail.power_control.as_ref().filter(|control| cold && *control != "on");
@@ -155,12 +155,12 @@ pub(super) fn steps(config: &Config, picture: &Picture, entries: &[Entry]) -> Ve
             // Its driver without an override: the next rescan could give it to another.
             continue;
         }
-        if !modules.contains(&target) && !picture.drivers.iter().any(|driver| same_name(driver, target)) {
+        if !modules.contains(&target) && !inventory.drivers.iter().any(|driver| same_name(driver, target)) {
             modules.push(target);
         }
         // Before the module is loaded: it takes the device as soon as it is there.
         if config.settings.framebuffer == Framebuffer::Release && detail.boot_vga == Some(true) {
-            first.extend(picture.framebuffers.iter().map(|framebuffer| {
+            first.extend(inventory.framebuffers.iter().map(|framebuffer| {
                 step(Op::ReleaseFramebuffer { device: framebuffer.device.clone(), driver: framebuffer.driver.clone() })
             }));
         }
@@ -168,7 +168,7 @@ pub(super) fn steps(config: &Config, picture: &Picture, entries: &[Entry]) -> Ve
             then.push(step(Op::Detach(driver.clone())));
         }
         let free = if detail.driver.is_some() { &mut then } else { &mut first };
-        adjust::resizes(options, entry, detail, free);
+        reset_and_rebar::resizes(options, entry, detail, free);
         then.push(step(Op::Probe));
         then.push(step(Op::Verify(target.to_owned())));
         if let Some(control) = control {

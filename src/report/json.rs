@@ -3,10 +3,10 @@
 
 use crate::json::{fields, readable};
 
-use crate::act::{Outcome, StepResult};
 use crate::config::{Config, ConfigError, Guard};
-use crate::picture::Firmware;
-use crate::plan::{Decision, Entry, Plan, Problem, Severity, Verdict, same_name};
+use crate::execute::{Outcome, StepResult};
+use crate::inventory::Firmware;
+use crate::plan::{Decision, IommuVerdict, Plan, PlannedDevice, Problem, Severity, same_name};
 
 /// The document of `claim`, and of /run/vfio-early/report.json.
 #[derive(Clone, Debug, Default)]
@@ -226,8 +226,8 @@ impl ProblemEntry {
     }
 }
 
-impl From<&Verdict> for Iommu {
-    fn from(verdict: &Verdict) -> Self {
+impl From<&IommuVerdict> for Iommu {
+    fn from(verdict: &IommuVerdict) -> Self {
         let remapping = match verdict.remapping {
             Some(true) => "enabled",
             Some(false) => "disabled",
@@ -339,7 +339,7 @@ pub fn claims(config: &Config, plan: &Plan, outcome: Option<&Outcome>) -> Vec<Cl
     claims
 }
 
-fn undecided(config: &Config, entry: &Entry) -> Claim {
+fn undecided(config: &Config, entry: &PlannedDevice) -> Claim {
     let claim = config.claims.get(entry.claim);
     Claim {
         selector: claim.map(|claim| claim.selector.to_string()).unwrap_or_default(),

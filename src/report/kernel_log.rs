@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Lines in the kernel log: the one place that every boot keeps.
 
-use crate::door::Door;
+use crate::machine::Machine;
 
 /// How much of a line the kernel keeps (kernel/printk/printk.c, LOG_LINE_MAX less its prefix).
 const LINE: usize = 900;
@@ -19,7 +19,7 @@ pub enum Level {
 
 /// Writes `vfio-early: MESSAGE` to the kernel log, with the facility `daemon`. Where there is no /dev/kmsg, it is said
 /// elsewhere anyway.
-pub fn say(door: &dyn Door, level: Level, message: &str) {
+pub fn say(machine: &dyn Machine, level: Level, message: &str) {
     let priority = match level {
         Level::Error => 3 << 3 | 3,
         Level::Warning => 3 << 3 | 4,
@@ -32,7 +32,7 @@ pub fn say(door: &dyn Door, level: Level, message: &str) {
         line.push_str("...");
     }
     line.push('\n');
-    if let Err(error) = door.write("/dev/kmsg", &line) {
+    if let Err(error) = machine.write("/dev/kmsg", &line) {
         log::debug!("{error}");
     }
 }

@@ -2,9 +2,9 @@
 //! The JSON document of `status`. Fields may be added, never renamed: scripts read it.
 
 use crate::groups::Group;
+use crate::inventory::{Device, Features, Holder, ResizableBar};
 use crate::json::fields;
 use crate::pci::names::Names;
-use crate::picture::{Device, Holder, ResizableBar, Traits};
 
 use super::json::{Claim, Iommu, ProblemEntry, Report, Step};
 
@@ -171,7 +171,7 @@ fn hex(number: u16) -> String {
 
 impl DeviceEntry {
     /// What there is to tell about a device.
-    pub fn new(device: &Device, names: &Names, traits: &Traits, open_by: Option<Vec<Holder>>) -> Self {
+    pub fn new(device: &Device, names: &Names, features: &Features, open_by: Option<Vec<Holder>>) -> Self {
         let detail = device.detail.clone().unwrap_or_default();
         let identity = device.identity;
         let bar = |bar: &ResizableBar| {
@@ -200,13 +200,13 @@ impl DeviceEntry {
             numa_node: detail.numa_node,
             boot_vga: detail.boot_vga,
             reset_methods: detail.reset_methods,
-            resets: traits.resets,
+            resets: features.resets,
             power_state: detail.power_state,
-            d3cold_allowed: traits.d3cold_allowed,
-            resizable_bars: traits.bars.iter().map(bar).collect(),
-            sriov_numvfs: traits.virtual_functions.map(|(now, _)| now),
-            sriov_totalvfs: traits.virtual_functions.map(|(_, most)| most),
-            physfn: traits.physical.clone(),
+            d3cold_allowed: features.d3cold_allowed,
+            resizable_bars: features.bars.iter().map(bar).collect(),
+            sriov_numvfs: features.virtual_functions.map(|(now, _)| now),
+            sriov_totalvfs: features.virtual_functions.map(|(_, most)| most),
+            physfn: features.physical.clone(),
             open_by: open_by.map(|holders| {
                 holders.into_iter().map(|holder| Process { pid: holder.process, name: holder.name }).collect()
             }),

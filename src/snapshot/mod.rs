@@ -4,11 +4,11 @@
 mod redact;
 mod thin;
 
-use crate::door::{self, Seen};
+use crate::machine::{self, Observation};
 
 /// The file. `host`: the machine's name, which is left out wherever it stands.
-pub fn print(mut seen: Vec<(String, Seen)>, host: &str) -> String {
+pub fn print(mut seen: Vec<(String, Observation)>, host: &str) -> String {
     thin::out(&mut seen);
     redact::all(&mut seen, host);
-    door::print(&door::tree(&seen))
+    machine::print(&machine::tree(&seen))
 }

@@ -2,7 +2,7 @@
 //! Takes away what tells one machine from all others: UUIDs, MAC addresses, serial numbers, the host's name. Each is
 //! replaced by one of the same shape, and the same one everywhere, so that what belongs together still does.
 
-use crate::door::Seen;
+use crate::machine::Observation;
 
 /// The shape of a UUID, of a MAC address: how many hexadecimal digits, and what stands between them.
 const SHAPES: &[(&[usize], u8)] = &[(&[8, 4, 4, 4, 12], b'-'), (&[2, 2, 2, 2, 2, 2], b':')];
@@ -11,20 +11,20 @@ const SHAPES: &[(&[usize], u8)] = &[(&[8, 4, 4, 4, 12], b'-'), (&[2, 2, 2, 2, 2,
 const LONG: usize = 32;
 
 /// Redacts everything that was seen.
-pub(super) fn all(seen: &mut [(String, Seen)], host: &str) {
+pub(super) fn all(seen: &mut [(String, Observation)], host: &str) {
     let mut masks = Masks { known: Vec::new(), host };
     for (path, what) in seen {
         *path = masks.text(path);
         match what {
-            Seen::Link(target) => *target = masks.text(target),
-            Seen::Names(names) => names.iter_mut().for_each(|name| *name = masks.text(name)),
-            Seen::File(content) if path.ends_with("/config") => serial_number(content),
-            Seen::File(content) => {
+            Observation::Link(target) => *target = masks.text(target),
+            Observation::Names(names) => names.iter_mut().for_each(|name| *name = masks.text(name)),
+            Observation::File(content) if path.ends_with("/config") => serial_number(content),
+            Observation::File(content) => {
                 if let Ok(text) = std::str::from_utf8(content) {
                     *content = masks.text(text).into_bytes();
                 }
             }
-            Seen::Broken(_) => {}
+            Observation::Broken(_) => {}
         }
     }
 }

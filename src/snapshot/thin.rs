@@ -1,33 +1,35 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Leaves out what was read on the way to something else: other people's processes, lists of all the devices in the world.
 
-use crate::door::Seen;
+use crate::machine::Observation;
 use crate::pci::{Identity, parse_modalias};
 
 /// Leaves out what no command tells.
-pub(super) fn out(seen: &mut Vec<(String, Seen)>) {
+pub(super) fn out(seen: &mut Vec<(String, Observation)>) {
     let identities: Vec<Identity> = seen
         .iter()
         .filter_map(|(path, what)| match what {
-            Seen::File(content) if path.ends_with("/modalias") => parse_modalias(content),
+            Observation::File(content) if path.ends_with("/modalias") => parse_modalias(content),
             _ => None,
         })
         .collect();
     let guests: Vec<String> =
         seen.iter().filter(|entry| is_guest_file(entry)).filter_map(|(path, _)| process(path)).collect();
     // One process that nobody may look into stands for all of them.
-    let hidden = seen.iter().find(|(_, what)| matches!(what, Seen::Broken(_))).and_then(|(path, _)| process(path));
+    let hidden =
+        seen.iter().find(|(_, what)| matches!(what, Observation::Broken(_))).and_then(|(path, _)| process(path));
     seen.retain_mut(|entry| {
         let keep = match process(&entry.0) {
             Some(process) if guests.contains(&process) => is_guest_file(entry) || entry.0.ends_with("/comm"),
-            Some(process) => hidden.as_ref() == Some(&process) && matches!(entry.1, Seen::Broken(_)),
+            Some(process) => hidden.as_ref() == Some(&process) && matches!(entry.1, Observation::Broken(_)),
             // Those that are kept are known from their files.
             // An option ROM is its vendor's.
             None => {
-                entry.0 != "/proc" && !(entry.0.starts_with("/run/vfio-early/rom/") && matches!(entry.1, Seen::File(_)))
+                entry.0 != "/proc"
+                    && !(entry.0.starts_with("/run/vfio-early/rom/") && matches!(entry.1, Observation::File(_)))
             }
         };
-        if let (true, Seen::File(content)) = (keep, &mut entry.1) {
+        if let (true, Observation::File(content)) = (keep, &mut entry.1) {
             lines(&entry.0, content, &identities);
         }
         keep
@@ -40,8 +42,8 @@ fn process(path: &str) -> Option<String> {
     number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.to_owned())
 }
 
-fn is_guest_file((_, what): &(String, Seen)) -> bool {
-    matches!(what, Seen::Link(target) if target.starts_with("/dev/vfio/"))
+fn is_guest_file((_, what): &(String, Observation)) -> bool {
+    matches!(what, Observation::Link(target) if target.starts_with("/dev/vfio/"))
 }
 
 /// Keeps the lines that matter of files that are long lists.

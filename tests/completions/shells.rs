@@ -7,19 +7,19 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::program::{Machine, Ran, have, run, tree};
+use crate::program::{MachineRoot, Ran, have, run, tree};
 
 /// What a shell offers behind each line: whole words, each with what is shown beside it.
 pub(crate) type Offered = BTreeMap<String, Vec<(String, String)>>;
 
 /// A place with a machine, files to complete to, a program that does nothing, and an lspci that knows what we know.
 pub(crate) struct Place {
-    machine: Machine,
+    machine: MachineRoot,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
-        let machine = Machine::new(&tree("two-identical-gpus-running", ""));
+        let machine = MachineRoot::new(&tree("two-identical-gpus-running", ""));
         let place = Self { machine };
         let write = |name: &str, text: &str| {
             let path = place.at(name);

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use vfio_early::config::{
-    Claim, Config, Driver, Extent, Framebuffer, Guard, Iommu, Loaded, OPTIONS, OnFailure, Options, Origin, Reader,
-    Rebar, SETTINGS, Settings, With, load,
+    Claim, Config, Driver, Framebuffer, Guard, Iommu, Loaded, OPTIONS, OnFailure, Options, Origin, Reader, Rebar,
+    SETTINGS, Settings, Sources, With, load,
 };
-use vfio_early::door::{Door, Error, Node, Operation, Result as Passed, Tree};
+use vfio_early::machine::{Error, Machine, Node, Operation, Result as Passed, Tree};
 
 /// A machine that has nothing but files.
 struct Files(Tree);
@@ -37,18 +37,18 @@ impl Files {
     }
 
     fn loaded(&self) -> Loaded {
-        load(self, Extent::Heeded).unwrap_or_else(|errors| panic!("{errors:#?}"))
+        load(self, Sources::AtBoot).unwrap_or_else(|errors| panic!("{errors:#?}"))
     }
 
     fn errors(&self) -> Vec<String> {
-        match load(self, Extent::Heeded) {
+        match load(self, Sources::AtBoot) {
             Ok(loaded) => panic!("{loaded:#?}"),
             Err(errors) => errors.iter().map(ToString::to_string).collect(),
         }
     }
 }
 
-impl Door for Files {
+impl Machine for Files {
     fn attribute(&self, path: &str) -> Passed<Vec<u8>> {
         self.read(path, 4096)
     }

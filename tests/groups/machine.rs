@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A recorded machine, read as the command reads it.
 
-use vfio_early::door::Recorded;
-use vfio_early::picture::Picture;
+use vfio_early::inventory::Inventory;
+use vfio_early::machine::Recorded;
 
 /// Everything that bears on the groups of a recorded machine.
-pub(crate) fn picture(content: &[u8]) -> Picture {
-    let door = Recorded::parse(content).expect("a recorded machine");
-    let mut picture = Picture::survey(&door, true).expect("a machine with PCI");
-    picture.look_at_functions(&door, None);
-    assert!(!picture.functions.is_empty(), "no function was recorded");
-    picture
+pub(crate) fn inventory(content: &[u8]) -> Inventory {
+    let machine = Recorded::parse(content).expect("a recorded machine");
+    let mut inventory = Inventory::survey(&machine, true).expect("a machine with PCI");
+    inventory.read_config_spaces(&machine, None);
+    assert!(!inventory.functions.is_empty(), "no function was recorded");
+    inventory
 }

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 use crate::json;
-use crate::program::{Machine, Ran, run, tree};
+use crate::program::{MachineRoot, Ran, run, tree};
 
 fn vfio_early(arguments: &[&[u8]]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vfio-early"));
@@ -17,8 +17,8 @@ fn words(line: &str) -> Ran {
     vfio_early(&line.split_whitespace().map(str::as_bytes).collect::<Vec<_>>())
 }
 
-fn machine() -> (Machine, String) {
-    let machine = Machine::new(&tree("two-identical-gpus-claimed", "claim 65:00.0\n"));
+fn machine() -> (MachineRoot, String) {
+    let machine = MachineRoot::new(&tree("two-identical-gpus-claimed", "claim 65:00.0\n"));
     let root = machine.root.to_str().unwrap().to_owned();
     (machine, root)
 }
@@ -145,7 +145,7 @@ fn json_is_one_document_for_every_status() {
     let mut empty = tree("no-pci", "");
     empty.remove("/sys");
     for (status, machine) in [(0, claimed), (1, running), (2, broken), (3, unprotected), (4, empty)] {
-        let machine = Machine::new(&machine);
+        let machine = MachineRoot::new(&machine);
         for arguments in ["status --json", "claim --json", "-q status --json --all"] {
             let ran = machine.run(arguments);
             assert_eq!(ran.status, status, "{arguments}: {ran:?}");

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::program::{Machine, by_shell, changes, fifo, inventory, may_unshare, program, run, tree};
+use crate::program::{MachineRoot, by_shell, changes, fifo, inventory, may_unshare, program, run, tree};
 
 const CONF: &str = "/etc/vfio-early.conf";
 const DROP_IN: &str = "/etc/vfio-early.d/10-gpu.conf";
@@ -17,7 +17,7 @@ fn refused(put: impl Fn(&Path), message: &str) {
         return;
     }
     for place in [CONF, DROP_IN, VENDOR] {
-        let machine = Machine::new(&tree("two-identical-gpus-running", "claim 65:00.0\n"));
+        let machine = MachineRoot::new(&tree("two-identical-gpus-running", "claim 65:00.0\n"));
         fs::create_dir_all(machine.at(place).parent().unwrap()).unwrap();
         let _ = fs::remove_file(machine.at(place));
         put(&machine.at(place));
@@ -54,7 +54,7 @@ fn a_file_without_the_right_to_read_it() {
         fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
     };
     for place in [CONF, DROP_IN, VENDOR] {
-        let machine = Machine::new(&tree("two-identical-gpus-running", "\n"));
+        let machine = MachineRoot::new(&tree("two-identical-gpus-running", "\n"));
         fs::create_dir_all(machine.at(place).parent().unwrap()).unwrap();
         let _ = fs::remove_file(machine.at(place));
         forbidden(&machine.at(place));
@@ -94,7 +94,7 @@ fn endless_devices() {
         return;
     }
     // What /dev/zero is: a character device without end. It cannot be made without root, but be led to by a mount.
-    let machine = Machine::new(&tree("two-identical-gpus-running", "claim 65:00.0\n"));
+    let machine = MachineRoot::new(&tree("two-identical-gpus-running", "claim 65:00.0\n"));
     let line = format!("mount --bind /dev/zero {} && exec \"$@\"", machine.at(CONF).display());
     let line = format!("exec unshare --user --map-root-user --mount /bin/sh -c '{line}' sh \"$@\"");
     let ran = run(&mut by_shell(&line, &program(&machine.root, "claim")));
@@ -123,7 +123,7 @@ fn fifos_everywhere() {
         &["/sys/bus/pci/devices/0000:65:00.0/driver", "/sys/bus/pci/devices/0000:65:00.0/iommu_group"],
     ];
     for places in places {
-        let machine = Machine::new(&tree("two-identical-gpus-running", "claim 65:00.0 driver=auto\n"));
+        let machine = MachineRoot::new(&tree("two-identical-gpus-running", "claim 65:00.0 driver=auto\n"));
         for place in *places {
             fs::create_dir_all(machine.at(place).parent().unwrap()).unwrap();
             let _ = fs::remove_dir_all(machine.at(place));
@@ -139,7 +139,7 @@ fn fifos_everywhere() {
 
 #[test]
 fn a_link_to_dev_null_hides_a_file() {
-    let machine = Machine::new(&tree("two-identical-gpus-running", "\n"));
+    let machine = MachineRoot::new(&tree("two-identical-gpus-running", "\n"));
     for place in [DROP_IN, VENDOR] {
         fs::create_dir_all(machine.at(place).parent().unwrap()).unwrap();
     }

@@ -6,13 +6,13 @@ use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use vfio_early::door::Tree;
+use vfio_early::machine::Tree;
 
-use crate::program::{Machine, by_shell, fifo, program, run, tree};
+use crate::program::{MachineRoot, by_shell, fifo, program, run, tree};
 
 /// Two cards of four functions; one second a step.
-fn machine() -> Machine {
-    Machine::new(&server("claim 04:00.0\nclaim 08:00.0\nset step-timeout 1\n"))
+fn machine() -> MachineRoot {
+    MachineRoot::new(&server("claim 04:00.0\nclaim 08:00.0\nset step-timeout 1\n"))
 }
 
 fn server(configuration: &str) -> Tree {
@@ -20,7 +20,7 @@ fn server(configuration: &str) -> Tree {
 }
 
 /// What stands in driver_override, without what a shorter value leaves of a longer one in a plain file.
-fn overridden(machine: &Machine, address: &str) -> String {
+fn overridden(machine: &MachineRoot, address: &str) -> String {
     let text = fs::read_to_string(machine.attribute(address, "driver_override")).unwrap();
     text.lines().next().unwrap().to_owned()
 }
@@ -65,7 +65,7 @@ fn a_detach_that_hangs_is_abandoned() {
 #[test]
 fn probes_that_all_hang_are_given_up() {
     let tree = server("claim 10de:* match=all\nset step-timeout 1\n");
-    let machine = Machine::new(&tree);
+    let machine = MachineRoot::new(&tree);
     fifo(&machine.at("/sys/bus/pci/drivers_probe"));
     for gpu in ["04", "05", "08", "09", "85", "86", "89", "8a"] {
         for function in 0..4 {
@@ -99,7 +99,7 @@ fn no_child_stays() {
 
 /// Runs a command and, while a step of it hangs, sends what a terminal sends that goes away, or somebody who has no
 /// patience: to the program and to what it has started.
-fn interrupted(machine: &Machine, arguments: &str) -> Option<i32> {
+fn interrupted(machine: &MachineRoot, arguments: &str) -> Option<i32> {
     let mut command = program(&machine.root, arguments);
     let null = std::process::Stdio::null;
     let mut child = command.process_group(0).stdin(null()).stdout(null()).stderr(null()).spawn().unwrap();
@@ -142,7 +142,7 @@ fn nobody_interrupts_what_puts_a_device_back() {
 /// ended, and what is read back counts.
 #[test]
 fn steps_end_though_their_deaths_are_ignored() {
-    let machine = Machine::new(&server("claim 04:00.0\nset step-timeout 5\n"));
+    let machine = MachineRoot::new(&server("claim 04:00.0\nset step-timeout 5\n"));
     let ran = run(&mut by_shell("exec /usr/bin/env --ignore-signal=CHLD \"$@\"", &program(&machine.root, "claim")));
     let step = "0000:04:00.0 override vfio-pci ok";
     assert!(ran.words().contains(step), "{ran:?}");

@@ -7,10 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use vfio_early::door::{Node, Tree};
+use vfio_early::machine::{Node, Tree};
 
 use crate::json;
-use crate::program::{Machine, Ran, tree};
+use crate::program::{MachineRoot, Ran, tree};
 
 const PCI: &str = "/sys/bus/pci/devices";
 
@@ -20,7 +20,7 @@ fn base() -> Tree {
 
 /// What holds for every output, whatever the machine: no panic, a status of the contract, whole documents, and nothing
 /// that a terminal would obey.
-fn examine(machine: &Machine) -> Vec<Ran> {
+fn examine(machine: &MachineRoot) -> Vec<Ran> {
     let commands = [
         "status",
         "status --all --json",
@@ -102,7 +102,7 @@ fn garbage_in_attributes() {
         }
         tree.put("/proc/1/fd/3", Node::Link("/dev/vfio/2".to_owned()));
         tree.put("/sys/bus/pci/drivers/vfio-pci/module/refcnt", Node::File(bytes.to_vec()));
-        examine(&Machine::new(&tree));
+        examine(&MachineRoot::new(&tree));
     }
 }
 
@@ -113,7 +113,7 @@ fn at(tree: &Tree, address: &str) -> String {
 
 #[test]
 fn names_that_are_no_addresses() {
-    let machine = Machine::new(&base());
+    let machine = MachineRoot::new(&base());
     let target = fs::read_link(machine.at(PCI).join("0000:65:00.0")).unwrap();
     let names: &[&[u8]] = &[
         b"\xff\xfe",
@@ -167,7 +167,7 @@ fn links_with_strange_ends() {
         }
         let dead = Node::Link(format!("../../../{target}"));
         tree.put("/sys/class/iommu/dmar7", dead);
-        examine(&Machine::new(&tree));
+        examine(&MachineRoot::new(&tree));
     }
 }
 
@@ -180,7 +180,7 @@ fn directories_for_files_and_files_for_directories() {
         let was_file = matches!(tree.get(&path), Ok(Node::File(_)));
         tree.remove(&path);
         tree.put(&path, if was_file { Node::Directory } else { Node::File(b"file\n".to_vec()) });
-        examine(&Machine::new(&tree));
+        examine(&MachineRoot::new(&tree));
     }
     for path in [
         "/proc/cmdline",
@@ -209,7 +209,7 @@ fn directories_for_files_and_files_for_directories() {
             matches!(tree.get(path), Ok(Node::Directory)) || path.strip_suffix(".d").is_some() || path == "/run";
         tree.remove(path);
         tree.put(path, if was_directory { Node::File(b"file\n".to_vec()) } else { Node::Directory });
-        examine(&Machine::new(&tree));
+        examine(&MachineRoot::new(&tree));
     }
 }
 
@@ -221,11 +221,11 @@ fn every_link_leads_in_circles() {
         tree.put(&path, Node::Link(name.to_owned()));
     }
     tree.put("/sys/kernel/iommu_groups/2/devices/0000:65:00.1", Node::Link("../devices/0000:65:00.1".to_owned()));
-    examine(&Machine::new(&tree));
+    examine(&MachineRoot::new(&tree));
     // A device of its own group, whose bridge is itself.
     let mut tree = tree_of_itself();
     tree.put("/etc/vfio-early.conf", Node::File(b"claim 00:01.0/00.0 with=group\n".to_vec()));
-    examine(&Machine::new(&tree));
+    examine(&MachineRoot::new(&tree));
 }
 
 fn tree_of_itself() -> Tree {
@@ -254,7 +254,7 @@ fn four_thousand_devices() {
             Node::Link(format!("/sys/devices/pci/{address}")),
         );
     }
-    let machine = Machine::new(&tree);
+    let machine = MachineRoot::new(&tree);
     for arguments in ["status --all --json", "claim --dry-run --json", "status"] {
         let ran = machine.run(arguments);
         assert!([0, 1].contains(&ran.status), "{arguments}: {}", ran.status);
@@ -299,8 +299,8 @@ fn hostile_reports() {
             .into_bytes(),
     ];
     reports.push(report(&vec![claim; 3000].join(","), "1", "k").into_bytes());
-    let machine = Machine::new(&base());
-    let claimed = Machine::new(&tree("two-identical-gpus-claimed", "claim 65:00.0\n"));
+    let machine = MachineRoot::new(&base());
+    let claimed = MachineRoot::new(&tree("two-identical-gpus-claimed", "claim 65:00.0\n"));
     for machine in [&machine, &claimed] {
         fs::create_dir_all(machine.at("/run/vfio-early")).unwrap();
         for report in &reports {

@@ -3,16 +3,16 @@
 
 use std::fs;
 
-use vfio_early::door::Node;
+use vfio_early::machine::Node;
 
-use crate::program::{Machine, tree};
+use crate::program::{MachineRoot, tree};
 
 #[test]
 fn a_configuration_that_the_booted_image_did_not_hold_is_told() {
     let mut files = tree("two-identical-gpus-running", "claim 65:00.0 id=10de:2204\n");
     files.put("/etc/vfio-early.d/b.conf", Node::File(b"set framebuffer keep\n".to_vec()));
     files.put("/etc/initrd-release", Node::File(Vec::new()));
-    let machine = Machine::new(&files);
+    let machine = MachineRoot::new(&files);
     let told = || machine.run("check").words().contains("the initramfs of this boot held another configuration");
     machine.run("claim");
     // On to the real root, where a claim on the command line does not make the files those of the image.

@@ -6,20 +6,20 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use vfio_early::door::{Door, Host, Node};
+use vfio_early::machine::{Host, Machine, Node};
 
 use crate::disk::Scratch;
-use crate::program::{Machine, changes, inventory, tree};
+use crate::program::{MachineRoot, changes, inventory, tree};
 
 const GPU: &str = "0000:65:00.0";
 const AUDIO: &str = "0000:65:00.1";
 
-fn machine() -> Machine {
-    Machine::new(&tree("two-identical-gpus-running", "claim 65:00.0\nset on-failure keep\n"))
+fn machine() -> MachineRoot {
+    MachineRoot::new(&tree("two-identical-gpus-running", "claim 65:00.0\nset on-failure keep\n"))
 }
 
 /// Where the directory of a device lies below the root.
-fn directory(machine: &Machine, address: &str) -> String {
+fn directory(machine: &MachineRoot, address: &str) -> String {
     let path = fs::canonicalize(machine.attribute(address, "")).unwrap();
     path.strip_prefix(fs::canonicalize(&machine.root).unwrap()).unwrap().to_str().unwrap().to_owned()
 }
@@ -178,7 +178,7 @@ fn loops_end() {
         tree.put("/run/vfio-early", Node::Link("/run/vfio-early".into()));
         tree
     };
-    let ran = Machine::new(&tree).run("claim");
+    let ran = MachineRoot::new(&tree).run("claim");
     assert_eq!(ran.status, 1, "{ran:?}");
     assert!(ran.stderr.contains("cannot save /run/vfio-early/report.json: Too many symbolic links"), "{ran:?}");
 }

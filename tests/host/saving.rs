@@ -10,26 +10,26 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::json;
-use crate::program::{Machine, by_shell, have, may_unshare, program, run, tree};
+use crate::program::{MachineRoot, by_shell, have, may_unshare, program, run, tree};
 
 const REPORT: &str = "/run/vfio-early/report.json";
 
 /// A machine whose claims hold already, so that saving is all that can fail.
-fn claimed() -> Machine {
-    let machine = Machine::new(&tree("two-identical-gpus-claimed", "claim 65:00.0\n"));
+fn claimed() -> MachineRoot {
+    let machine = MachineRoot::new(&tree("two-identical-gpus-claimed", "claim 65:00.0\n"));
     fs::create_dir(machine.at("/run")).unwrap();
     machine
 }
 
 /// Runs a claim in a mount namespace, after a line of shell for which $R is the machine's root.
-fn claim_after(line: &str, machine: &Machine) -> crate::program::Ran {
+fn claim_after(line: &str, machine: &MachineRoot) -> crate::program::Ran {
     let line = format!("R={}; {line} || exit 99; exec \"$@\"", machine.root.display());
     let line = format!("exec unshare --user --map-root-user --mount /bin/sh -c '{line}' sh \"$@\"");
     run(&mut by_shell(&line, &program(&machine.root, "claim")))
 }
 
 /// The names where the report lies, but for the lock.
-fn beside(machine: &Machine) -> Vec<String> {
+fn beside(machine: &MachineRoot) -> Vec<String> {
     let names = fs::read_dir(machine.at("/run/vfio-early")).unwrap();
     let mut names: Vec<String> = names.map(|name| name.unwrap().file_name().into_string().unwrap()).collect();
     names.retain(|name| name != "lock");
@@ -63,7 +63,8 @@ fn a_disk_that_is_full() {
     }
     // No room at all, then room for a part of the report alone: the earlier report stays as it is.
     for (size, most) in [("8k", 4096), ("12k", 8192)] {
-        let machine = Machine::new(&tree("server-eight-gpus-running", "claim 10de:* match=all\nset on-failure keep\n"));
+        let machine =
+            MachineRoot::new(&tree("server-eight-gpus-running", "claim 10de:* match=all\nset on-failure keep\n"));
         fs::create_dir(machine.at("/run")).unwrap();
         let fill = format!("head -c {most} /dev/zero >$R/run/fill");
         let old = "mkdir $R/run/vfio-early && echo old >$R/run/vfio-early/report.json";
@@ -133,7 +134,7 @@ fn directories_that_are_there_are_left_alone() {
 }
 
 /// The addresses in a report's claims.
-fn reported(machine: &Machine) -> Vec<String> {
+fn reported(machine: &MachineRoot) -> Vec<String> {
     let report = machine.report();
     let mut found: Vec<String> =
         report.split("\"device\":\"").skip(1).map(|rest| rest[..rest.find('"').unwrap()].to_owned()).collect();
@@ -145,7 +146,7 @@ fn reported(machine: &Machine) -> Vec<String> {
 /// What udev does when a card of four functions appears: a claim for each of them, all at once.
 #[test]
 fn claims_at_once_lose_nothing_of_each_other() {
-    let machine = Machine::new(&tree("server-eight-gpus-running", "claim 10de:* match=all\nset on-failure keep\n"));
+    let machine = MachineRoot::new(&tree("server-eight-gpus-running", "claim 10de:* match=all\nset on-failure keep\n"));
     let slots = ["04", "05", "08", "09"];
     let addresses: Vec<String> =
         slots.iter().flat_map(|bus| (0..4).map(move |function| format!("0000:{bus}:00.{function}"))).collect();

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::Stdio;
 
 use nix::fcntl::OFlag;
-use vfio_early::door::Tree;
+use vfio_early::machine::Tree;
 
 use crate::disk::{Scratch, build};
 use crate::json;
-use crate::program::{Machine, by_shell, may_unshare, program, run, run_with, tree};
+use crate::program::{MachineRoot, by_shell, may_unshare, program, run, run_with, tree};
 
 /// How the closed ones of standard input, output and error are written for a shell.
 fn closed(which: u8) -> String {
@@ -25,12 +25,12 @@ fn running() -> Tree {
 #[test]
 fn closed_streams_change_nothing() {
     let expected = {
-        let machine = Machine::new(&running());
+        let machine = MachineRoot::new(&running());
         let ran = machine.run("claim");
         (ran.status, machine.attribute("0000:65:00.0", "driver_override"), ran.stdout)
     };
     for which in 0..8 {
-        let machine = Machine::new(&running());
+        let machine = MachineRoot::new(&running());
         let line = format!("exec \"$@\" {}", closed(which));
         let ran = run(&mut by_shell(&line, &program(&machine.root, "claim")));
         assert_eq!(ran.status, expected.0, "{which}: {ran:?}");
@@ -50,7 +50,7 @@ fn closed_streams_change_nothing() {
 
 #[test]
 fn a_full_standard_output_is_the_system_failing() {
-    let machine = Machine::new(&tree("two-identical-gpus-claimed", "claim 65:00.0\n"));
+    let machine = MachineRoot::new(&tree("two-identical-gpus-claimed", "claim 65:00.0\n"));
     for arguments in ["status", "status --json", "claim", "claim --dry-run --json", "--help", "--version"] {
         let ran = run(&mut by_shell("exec \"$@\" >/dev/full", &program(&machine.root, arguments)));
         assert_eq!(ran.status, 4, "{arguments}: {ran:?}");
@@ -66,7 +66,7 @@ fn a_full_standard_output_is_the_system_failing() {
 
 #[test]
 fn a_reader_that_went_away_has_seen_enough() {
-    let machine = Machine::new(&tree("two-identical-gpus-claimed", "claim 65:00.0\n"));
+    let machine = MachineRoot::new(&tree("two-identical-gpus-claimed", "claim 65:00.0\n"));
     for arguments in ["status", "status --json", "claim", "--help"] {
         let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
         drop(reader);

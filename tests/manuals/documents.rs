@@ -191,7 +191,7 @@ fn names_of_the_source_are_told() {
     let mut seen = 0;
     for (path, text) in sources() {
         let in_plan = path.parent().unwrap().ends_with("src/plan");
-        if in_plan || path.ends_with("picture/iommu.rs") || path.ends_with("config/model.rs") {
+        if in_plan || path.ends_with("inventory/iommu.rs") || path.ends_with("config/model.rs") {
             for rest in text.split("pub fn name(").skip(1) {
                 for word in rest.split("\n    }\n").next().unwrap().split('"').skip(1).step_by(2) {
                     assert!(told.contains(word), "{}: {word} is missing in vfio-early(8), JSON", path.display());

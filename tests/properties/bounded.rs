@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use vfio_early::door::Operation;
+use vfio_early::machine::Operation;
 
 use super::case::Case;
 use super::machines::{desktop, taken};
 use super::promises::{MOST_WAITS, broken};
-use crate::simulated::{Builder, Fault, GPU, GPU_AUDIO, Hang, Kind, Lasts, Machine, NIC, Place};
+use crate::simulated::{Builder, Fault, GPU, GPU_AUDIO, Hang, Kind, Lasts, NIC, Place, SimulatedMachine};
 
 /// Sixteen cards of two functions, all claimed, the host's drivers first.
-fn server(change: impl FnOnce(&mut Builder)) -> Machine {
+fn server(change: impl FnOnce(&mut Builder)) -> SimulatedMachine {
     let mut builder = Builder::new();
     for number in 1..=16 {
         let port = format!("0000:00:{number:02x}.0");

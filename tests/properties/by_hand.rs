@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use vfio_early::cli::{Claimed, Exit, Failure, bind, release};
-use vfio_early::config::{self, Extent};
+use vfio_early::config::{self, Sources};
 
 use super::case::{Drivers, drivers};
 use super::machines::{desktop, taken};
 use super::thorough;
-use crate::simulated::{Builder, Entry, Fault, Hang, Kind, Lasts, Machine};
+use crate::simulated::{Builder, Entry, Fault, Hang, Kind, Lasts, SimulatedMachine};
 
 /// The functions of the card that is bound and released.
 const CARD: [&str; 4] = ["0000:01:00.0", "0000:01:00.1", "0000:01:00.2", "0000:01:00.3"];
@@ -21,11 +21,11 @@ enum Hand {
     Release,
 }
 
-fn run(machine: &Machine, hand: Hand) -> Result<Claimed, Failure> {
+fn run(machine: &SimulatedMachine, hand: Hand) -> Result<Claimed, Failure> {
     let words = ["01:00.0".to_owned()];
     match hand {
         Hand::Bind => {
-            let config = config::load(machine, Extent::Heeded).map_err(Failure::Config)?.config;
+            let config = config::load(machine, Sources::AtBoot).map_err(Failure::Config)?.config;
             bind(machine, config, &words, false, Instant::now())
         }
         Hand::Release => release(machine, &words, false, Instant::now()),
@@ -33,11 +33,11 @@ fn run(machine: &Machine, hand: Hand) -> Result<Claimed, Failure> {
 }
 
 /// Whether every function of the card is on vfio-pci, or none is.
-fn on_vfio(machine: &Machine) -> Vec<bool> {
+fn on_vfio(machine: &SimulatedMachine) -> Vec<bool> {
     CARD.iter().map(|device| machine.driver(device).as_deref() == Some("vfio-pci")).collect()
 }
 
-fn machines() -> Vec<(&'static str, Machine)> {
+fn machines() -> Vec<(&'static str, SimulatedMachine)> {
     let start = |builder: &Builder| builder.start();
     vec![
         ("nothing is configured", start(&taken(desktop("")))),
@@ -103,7 +103,12 @@ fn faults(at: usize, entry: &Entry) -> Vec<Fault> {
 }
 
 /// The promises of one run, and of the way back from it.
-fn broken(before: &Drivers, machine: &Machine, result: &Result<Claimed, Failure>, fault: &Fault) -> Vec<String> {
+fn broken(
+    before: &Drivers,
+    machine: &SimulatedMachine,
+    result: &Result<Claimed, Failure>,
+    fault: &Fault,
+) -> Vec<String> {
     let mut broken = Vec::new();
     let vanished = |device: &str| matches!(&fault.kind, Kind::Vanish(gone) if gone == device);
     for entry in machine.changes().iter().filter(|entry| entry.object.starts_with("/sys")) {

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use vfio_early::cli::{Claimed, Failure, claim};
 use vfio_early::config::{self, Config, OnFailure};
-use vfio_early::door::Door;
+use vfio_early::machine::Machine;
 use vfio_early::pci::{Address, Slot};
 use vfio_early::plan::{self, Decision};
 
-use crate::simulated::{Entry, Fault, Machine, Probe};
+use crate::simulated::{Entry, Fault, Probe, SimulatedMachine};
 
 /// The driver of each device.
 pub(super) type Drivers = BTreeMap<String, Option<String>>;
@@ -19,7 +19,7 @@ pub(super) type Drivers = BTreeMap<String, Option<String>>;
 pub(super) struct Case {
     pub(super) name: String,
     /// As it stands before a run.
-    pub(super) machine: Machine,
+    pub(super) machine: SimulatedMachine,
     /// Its configuration; nothing where that is not accepted.
     pub(super) config: Config,
     /// What `--device` says.
@@ -41,14 +41,14 @@ pub(super) struct Case {
 /// One run.
 pub(super) struct Run {
     /// The machine as the run left it.
-    pub(super) machine: Machine,
+    pub(super) machine: SimulatedMachine,
     pub(super) result: Result<Claimed, Failure>,
     /// What came through the door.
     pub(super) log: Vec<Entry>,
 }
 
 impl Case {
-    pub(super) fn new(name: &str, machine: Machine, scope: &[&str]) -> Self {
+    pub(super) fn new(name: &str, machine: SimulatedMachine, scope: &[&str]) -> Self {
         let scope: Vec<Address> = scope.iter().map(|name| name.parse().unwrap()).collect();
         let config = load(&machine).unwrap_or_default();
         let control = machine.clone();
@@ -97,7 +97,7 @@ impl Case {
     }
 
     /// Runs the program on this machine.
-    pub(super) fn run_on(&self, machine: Machine, dry_run: bool) -> Run {
+    pub(super) fn run_on(&self, machine: SimulatedMachine, dry_run: bool) -> Run {
         let result = load(&machine)
             .map_err(Failure::Config)
             .and_then(|config| claim(&machine, &config, &self.scope, dry_run, Instant::now()));
@@ -129,8 +129,9 @@ impl Run {
     /// Whether a function is to end on its driver, or is there already.
     pub(super) fn holds(&self, device: &str) -> bool {
         let Ok(claimed) = &self.result else { return false };
-        let holding =
-            |entry: &plan::Entry| entry.decision.holds() && entry.device.is_some_and(|a| a.to_string() == device);
+        let holding = |entry: &plan::PlannedDevice| {
+            entry.decision.holds() && entry.device.is_some_and(|a| a.to_string() == device)
+        };
         claimed.plan.entries.iter().any(holding)
     }
 
@@ -143,11 +144,11 @@ impl Run {
 }
 
 /// Reads the configuration of a machine.
-fn load(machine: &Machine) -> Result<Config, Vec<config::ConfigError>> {
-    config::load(machine, config::Extent::Heeded).map(|loaded| loaded.config)
+fn load(machine: &SimulatedMachine) -> Result<Config, Vec<config::ConfigError>> {
+    config::load(machine, config::Sources::AtBoot).map(|loaded| loaded.config)
 }
 
 /// The driver of each device.
-pub(super) fn drivers(machine: &Machine) -> Drivers {
+pub(super) fn drivers(machine: &SimulatedMachine) -> Drivers {
     machine.devices().into_iter().map(|device| (device.clone(), machine.driver(&device))).collect()
 }

@@ -2,7 +2,7 @@
 //! A failure at every single operation.
 
 use nix::errno::Errno;
-use vfio_early::door::Operation;
+use vfio_early::machine::Operation;
 
 use super::case::Case;
 use super::promises::{a_dry_run_writes_nothing, a_second_run_changes_nothing, broken};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a fault may be an excuse for, and what it may not.
 
-use vfio_early::door::Operation;
+use vfio_early::machine::Operation;
 use vfio_early::pci::{Address, Slot};
 
 use super::case::{Case, Run};

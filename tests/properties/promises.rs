@@ -3,15 +3,15 @@
 
 use vfio_early::cli::Exit;
 use vfio_early::config::Rebar;
-use vfio_early::door::{Node, Operation};
 use vfio_early::json::FromJson;
+use vfio_early::machine::{Node, Operation};
 use vfio_early::pci::Address;
 use vfio_early::plan::{Op, same_name};
 use vfio_early::report::{self, json};
 
 use super::case::{Case, Drivers, Run, drivers};
 use super::excuse::{Hurt, beyond_help, blind};
-use crate::simulated::{Entry, Fault, Hang, Kind, Lasts, Machine};
+use crate::simulated::{Entry, Fault, Hang, Kind, Lasts, SimulatedMachine};
 
 /// How often a run may wait for as long as a step may take: an option ROM, three steps, the module, the look before.
 pub(super) const MOST_WAITS: usize = 6;
@@ -300,7 +300,7 @@ fn roms_are_switched_off(run: &Run, fault: Option<&Fault>, broken: &mut Broken) 
 /// it had.
 fn resets_are_as_asked_or_told(case: &Case, run: &Run, fault: Option<&Fault>, broken: &mut Broken) {
     let Ok(claimed) = &run.result else { return };
-    let methods = |machine: &Machine, device: &str| {
+    let methods = |machine: &SimulatedMachine, device: &str| {
         let tree = machine.tree();
         let real = tree.resolve(&format!("/sys/bus/pci/devices/{device}/reset_method"), true).ok()?;
         Some(String::from_utf8_lossy(tree.file(&real).ok()?).trim_end().to_owned())
@@ -464,7 +464,7 @@ pub(super) fn a_dry_run_writes_nothing(case: &Case) -> Broken {
 }
 
 /// The machine's files, those aside that every run writes.
-fn without_report(machine: &Machine) -> Vec<(String, Node)> {
+fn without_report(machine: &SimulatedMachine) -> Vec<(String, Node)> {
     let tree = machine.tree();
     let kept = tree.iter().filter(|(path, _)| *path != "/dev/kmsg" && !path.starts_with("/run/"));
     kept.map(|(path, node)| (path.to_owned(), node.clone())).collect()

@@ -4,29 +4,29 @@
 use std::time::Instant;
 
 use vfio_early::cli::{bind, claim, release};
-use vfio_early::config::{self, Config, Extent};
-use vfio_early::door::Node;
+use vfio_early::config::{self, Config, Sources};
+use vfio_early::machine::Node;
 use vfio_early::report::{self, json::Report};
 
 use super::machines::{desktop, taken};
-use crate::simulated::{Builder, Machine, Probe};
+use crate::simulated::{Builder, Probe, SimulatedMachine};
 
-fn config(machine: &Machine) -> Config {
-    config::load(machine, Extent::Heeded).unwrap().config
+fn config(machine: &SimulatedMachine) -> Config {
+    config::load(machine, Sources::AtBoot).unwrap().config
 }
 
 /// Claims what is configured: all of it, or these devices.
-fn run(machine: &Machine, devices: &[&str]) {
+fn run(machine: &SimulatedMachine, devices: &[&str]) {
     let devices: Vec<_> = devices.iter().map(|name| name.parse().unwrap()).collect();
     claim(machine, &config(machine), &devices, false, Instant::now()).unwrap();
 }
 
-fn by_hand(machine: &Machine, words: &[&str]) {
+fn by_hand(machine: &SimulatedMachine, words: &[&str]) {
     let words: Vec<String> = words.iter().map(ToString::to_string).collect();
     bind(machine, config(machine), &words, false, Instant::now()).unwrap();
 }
 
-fn report(machine: &Machine) -> Report {
+fn report(machine: &SimulatedMachine) -> Report {
     report::load(machine).unwrap()
 }
 

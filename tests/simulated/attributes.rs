@@ -2,7 +2,7 @@
 //! What happens when a file is read or written.
 
 use nix::errno::Errno;
-use vfio_early::door::{Node, Operation};
+use vfio_early::machine::{Node, Operation};
 use vfio_early::pci::IdPattern;
 
 use super::kernel::{State, Stop};

@@ -3,10 +3,10 @@
 
 use std::fmt::Write;
 
-use vfio_early::door::{Node, Tree};
+use vfio_early::machine::{Node, Tree};
 use vfio_early::pci::{Address, Class, Identity};
 
-use super::Machine;
+use super::SimulatedMachine;
 use super::driver::Driver;
 use super::kernel::State;
 use super::links::{put_line, put_link};
@@ -248,11 +248,11 @@ impl Builder {
     }
 
     /// The machine, as it stands when the initramfs begins.
-    pub(crate) fn start(&self) -> Machine {
+    pub(crate) fn start(&self) -> SimulatedMachine {
         let mut state = self.state.clone();
         write_module_files(&mut state.tree, &state.modules);
         state.probes.clear();
-        Machine::new(state)
+        SimulatedMachine::new(state)
     }
 }
 

@@ -2,7 +2,7 @@
 //! What goes wrong, and when.
 
 use nix::errno::Errno;
-use vfio_early::door::Operation;
+use vfio_early::machine::Operation;
 
 /// What goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]

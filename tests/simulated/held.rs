@@ -2,7 +2,7 @@
 //! What hangs: a step that does not come back keeps the device's lock, and everything else that wants the lock waits
 //! behind it. A writer that was given up still stands in the queue; its write happens when its turn comes.
 
-use vfio_early::door::Operation;
+use vfio_early::machine::Operation;
 
 use super::driver::Driver;
 use super::kernel::{State, Stop};

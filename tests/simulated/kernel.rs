@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use nix::errno::Errno;
-use vfio_early::door::{Node, Tree};
+use vfio_early::machine::{Node, Tree};
 use vfio_early::pci::parse_modalias;
 
 use super::driver::{Driver, Outcome, Probe};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Relative links, as sysfs writes them.
 
-use vfio_early::door::{Node, Tree};
+use vfio_early::machine::{Node, Tree};
 
 /// Puts a link at `at` that leads to `to`, both absolute paths without links in them.
 pub(super) fn put_link(tree: &mut Tree, at: &str, to: &str) {

@@ -27,7 +27,7 @@ use std::io;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use vfio_early::door::{Door, Error, Operation, Result, Tree};
+use vfio_early::machine::{Error, Machine, Operation, Result, Tree};
 
 pub(crate) use build::{Builder, Function, GPU, GPU_AUDIO, GPU_UCSI, GPU_USB, IGPU, NIC, NVME, SATA};
 pub(crate) use driver::{Outcome, Probe};
@@ -59,7 +59,7 @@ impl Entry {
 
 /// The simulated machine.
 #[derive(Clone, Debug)]
-pub(crate) struct Machine {
+pub(crate) struct SimulatedMachine {
     state: RefCell<State>,
     log: RefCell<Vec<Entry>>,
     fault: RefCell<Trouble>,
@@ -88,7 +88,7 @@ enum Patience {
     Moment,
 }
 
-impl Machine {
+impl SimulatedMachine {
     fn new(state: State) -> Self {
         Self {
             state: RefCell::new(state),
@@ -235,7 +235,7 @@ impl Machine {
     }
 }
 
-impl Door for Machine {
+impl Machine for SimulatedMachine {
     fn attribute(&self, path: &str) -> Result<Vec<u8>> {
         self.head(path, 4096)
     }

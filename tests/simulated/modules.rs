@@ -2,7 +2,7 @@
 //! Modules: what modprobe and udev load, and what comes of it.
 
 use nix::errno::Errno;
-use vfio_early::door::Operation;
+use vfio_early::machine::Operation;
 use vfio_early::pci::IdPattern;
 
 use super::driver::Driver;

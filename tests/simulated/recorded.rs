@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A recorded machine brought to life.
 
-use vfio_early::door::{Node, Recorded};
+use vfio_early::machine::{Node, Recorded};
 
-use super::Machine;
+use super::SimulatedMachine;
 use super::driver::Driver;
 use super::kernel::State;
 use super::links::put_line;
 use super::modules::Module;
 
-impl Machine {
+impl SimulatedMachine {
     /// A recorded machine that now reacts. Its registered drivers match what they hold; its modules are those of
     /// modules.alias, each with one driver of the same name (`vfio_pci` has `vfio-pci`).
     pub(crate) fn recorded(text: &[u8]) -> Self {

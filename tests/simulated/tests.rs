@@ -2,11 +2,11 @@
 //! The simulated machine itself, held against what the kernel's source says.
 
 use nix::errno::Errno;
-use vfio_early::door::{Door, Operation};
+use vfio_early::machine::{Machine, Operation};
 
 use super::{
-    Builder, Fault, GPU, GPU_AUDIO, GPU_UCSI, GPU_USB, Hang, IGPU, Kind, Lasts, Machine, NIC, NVME, Outcome, Place,
-    Probe, SATA,
+    Builder, Fault, GPU, GPU_AUDIO, GPU_UCSI, GPU_USB, Hang, IGPU, Kind, Lasts, NIC, NVME, Outcome, Place, Probe, SATA,
+    SimulatedMachine,
 };
 
 const CARD: &str = "0000:01:00.0";
@@ -25,21 +25,21 @@ fn desktop() -> Builder {
     builder
 }
 
-fn attribute(machine: &Machine, device: &str, name: &str) -> String {
+fn attribute(machine: &SimulatedMachine, device: &str, name: &str) -> String {
     let content = machine.attribute(&format!("/sys/bus/pci/devices/{device}/{name}")).unwrap();
     String::from_utf8(content).unwrap().trim_end().to_owned()
 }
 
-fn set(machine: &Machine, device: &str, name: &str, value: &str) -> Result<(), String> {
+fn set(machine: &SimulatedMachine, device: &str, name: &str, value: &str) -> Result<(), String> {
     let path = format!("/sys/bus/pci/devices/{device}/{name}");
     machine.write(&path, value).map_err(|error| error.source.to_string())
 }
 
-fn errno(result: vfio_early::door::Result<()>) -> Errno {
+fn errno(result: vfio_early::machine::Result<()>) -> Errno {
     Errno::from_raw(result.unwrap_err().source.raw_os_error().unwrap_or(0))
 }
 
-fn probe(machine: &Machine, device: &str) -> vfio_early::door::Result<()> {
+fn probe(machine: &SimulatedMachine, device: &str) -> vfio_early::machine::Result<()> {
     machine.write("/sys/bus/pci/drivers_probe", device)
 }
 
@@ -84,7 +84,7 @@ fn coldplug_gives_every_device_to_its_host_driver() {
     ] {
         assert_eq!(machine.driver(device).as_deref(), Some(driver), "{device}");
     }
-    assert!(machine.log().is_empty(), "udev does not come through the door");
+    assert!(machine.log().is_empty(), "udev does not come through the machine");
 }
 
 #[test]
@@ -412,7 +412,7 @@ modules.alias |
   alias pci:v000010DEd*sv*sd*bc03sc*i* nouveau
   alias vfio_pci:v*d*sv*sd*bc*sc*i* vfio_pci
 ";
-    let machine = Machine::recorded(text);
+    let machine = SimulatedMachine::recorded(text);
     let device = "0000:00:02.0";
     machine.write("/sys/bus/pci/drivers/nouveau/unbind", device).unwrap();
     probe(&machine, device).unwrap();

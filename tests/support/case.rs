@@ -24,7 +24,7 @@
 
 use std::fmt::Write;
 
-use vfio_early::door::{Node, Recorded, Tree};
+use vfio_early::machine::{Node, Recorded, Tree};
 
 /// A case.
 pub(crate) struct Case {

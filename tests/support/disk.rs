@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use vfio_early::door::{Node, Tree};
+use vfio_early::machine::{Node, Tree};
 
 /// A directory of this test alone, taken away when it is dropped.
 pub(crate) struct Scratch(pub(crate) PathBuf);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use vfio_early::door::{Node, Recorded, Tree};
+use vfio_early::machine::{Node, Recorded, Tree};
 
 use crate::disk::{Scratch, build};
 
@@ -113,12 +113,12 @@ pub(crate) fn tree(name: &str, configuration: &str) -> Tree {
 }
 
 /// A machine that is a directory.
-pub(crate) struct Machine {
+pub(crate) struct MachineRoot {
     pub(crate) scratch: Scratch,
     pub(crate) root: PathBuf,
 }
 
-impl Machine {
+impl MachineRoot {
     pub(crate) fn new(tree: &Tree) -> Self {
         let scratch = Scratch::new("machine");
         let root = scratch.0.join("root");

@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use nix::errno::Errno;
-use vfio_early::door::{Node, Recorded, Tree};
+use vfio_early::machine::{Node, Recorded, Tree};
 
 use crate::drivers::{VFIO, VFIO_WITH_VIRQFD, driver};
 

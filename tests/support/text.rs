@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use vfio_early::door::{Node, Tree};
+use vfio_early::machine::{Node, Tree};
 
 /// The text that `Recorded::parse` reads as `tree`; directories and names in order, so that equal machines have equal texts.
 pub(crate) fn write(tree: &Tree, comment: &str) -> String {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The devices that are shown, with what no claim asks for: names, abilities, and who has them open.
 
-use crate::door::Door;
+use crate::inventory::{Features, Holders, Inventory};
+use crate::machine::Machine;
 use crate::pci::names::{self, Names};
 use crate::pci::{Address, Identity};
-use crate::picture::{Holders, Picture, Traits};
 use crate::plan::{Plan, Problem, is_vfio_driver};
 use crate::report::status::DeviceEntry;
 
@@ -15,30 +15,30 @@ const LISTS: &[&str] = &["/usr/share/hwdata/pci.ids", "/usr/share/misc/pci.ids",
 const MOST: usize = 8 * 1024 * 1024;
 
 /// What these functions are called, where the list of that is there.
-pub(in crate::cli) fn names(door: &dyn Door, identities: &[Identity]) -> Vec<Names> {
-    let list = LISTS.iter().find_map(|path| door.read(path, MOST).ok()).unwrap_or_default();
+pub(in crate::cli) fn names(machine: &dyn Machine, identities: &[Identity]) -> Vec<Names> {
+    let list = LISTS.iter().find_map(|path| machine.read(path, MOST).ok()).unwrap_or_default();
     names::look_up(&list, identities)
 }
 
 /// Looks at the devices that are shown.
-pub(super) fn entries(door: &dyn Door, picture: &Picture, shown: &[Address]) -> Vec<DeviceEntry> {
-    let devices = || shown.iter().filter_map(|address| picture.device(*address));
+pub(super) fn entries(machine: &dyn Machine, inventory: &Inventory, shown: &[Address]) -> Vec<DeviceEntry> {
+    let devices = || shown.iter().filter_map(|address| inventory.device(*address));
     let identities: Vec<Identity> = devices().map(|device| device.identity).collect();
-    let names = names(door, &identities);
+    let names = names(machine, &identities);
     // Nobody can have open what no VFIO driver holds.
     let mut holders = None;
     let mut entries = Vec::with_capacity(names.len());
     for (device, names) in devices().zip(&names) {
-        let traits = Traits::read(door, device);
+        let features = Features::read(machine, device);
         let group = device.detail.as_ref().and_then(|detail| detail.group);
         let open_by = match device.driver().filter(|driver| is_vfio_driver(driver)) {
             Some(driver) => {
-                let holders: &Holders = holders.get_or_insert_with(|| Holders::read(door));
-                holders.of(door, driver, group, traits.vfio.as_deref())
+                let holders: &Holders = holders.get_or_insert_with(|| Holders::read(machine));
+                holders.of(machine, driver, group, features.vfio.as_deref())
             }
             None => Some(Vec::new()),
         };
-        entries.push(DeviceEntry::new(device, names, &traits, open_by));
+        entries.push(DeviceEntry::new(device, names, &features, open_by));
     }
     entries
 }

@@ -3,9 +3,9 @@
 //! the configuration.
 
 use crate::config::{self, Config, Origin, words};
-use crate::door::Door;
+use crate::inventory::{Device, Inventory};
+use crate::machine::Machine;
 use crate::pci::{Address, ModaliasPattern};
-use crate::picture::{Device, Picture};
 use crate::plan::{self, Plan, Severity, is_vfio_driver};
 use crate::report::json::ProblemEntry;
 
@@ -35,11 +35,16 @@ impl Found {
 }
 
 /// Everything that disagrees.
-pub(super) fn disagreements(door: &dyn Door, config: &Config, picture: &Picture, plan: &Plan) -> Vec<ProblemEntry> {
+pub(super) fn disagreements(
+    machine: &dyn Machine,
+    config: &Config,
+    inventory: &Inventory,
+    plan: &Plan,
+) -> Vec<ProblemEntry> {
     let mut found = Found::default();
     // Modules that are kept from loading by themselves.
     let mut kept: Vec<(Origin, String)> = Vec::new();
-    for (origin, words) in config::told_to_modprobe(door) {
+    for (origin, words) in config::modprobe_directives(machine) {
         let [what, module, rest @ ..] = words.as_slice() else { continue };
         let others = || rest.iter().filter(|word| !word.ends_with(':'));
         match (what.as_str(), is_ours(module)) {
@@ -63,7 +68,7 @@ pub(super) fn disagreements(door: &dyn Door, config: &Config, picture: &Picture,
         }
     }
     let line = Origin::command_line();
-    for (name, value) in words(&picture.command_line) {
+    for (name, value) in words(&inventory.command_line) {
         let value = value.unwrap_or_default();
         match name.as_str() {
             "module_blacklist" | "modprobe.blacklist" | "rd.driver.blacklist" => {
@@ -80,13 +85,13 @@ pub(super) fn disagreements(door: &dyn Door, config: &Config, picture: &Picture,
             _ => {}
         }
     }
-    taken_by_id(door, config, picture, plan, &mut found);
-    without_driver(door, picture, plan, &kept, &mut found);
+    taken_by_id(machine, config, inventory, plan, &mut found);
+    without_driver(machine, inventory, plan, &kept, &mut found);
     found.0
 }
 
 /// The devices that vfio-pci's own `ids=` takes, and that nothing in the configuration names.
-fn taken_by_id(door: &dyn Door, config: &Config, picture: &Picture, plan: &Plan, found: &mut Found) {
+fn taken_by_id(machine: &dyn Machine, config: &Config, inventory: &Inventory, plan: &Plan, found: &mut Found) {
     let written = |claim: usize| config.claims.get(claim).is_some_and(|claim| !claim.adopted);
     // Where nothing else is written, the list is the configuration.
     if config.off || config.settings.adopt_ids && config.claims.iter().all(|claim| claim.adopted) {
@@ -97,8 +102,8 @@ fn taken_by_id(door: &dyn Door, config: &Config, picture: &Picture, plan: &Plan,
         let slot = Some(device.address.slot());
         plan.entries.iter().any(|entry| entry.device.map(Address::slot) == slot && written(entry.claim))
     };
-    for given in config::given_to_vfio_pci(door, &picture.command_line) {
-        for device in plan::selected(&given, picture).into_iter().filter(|device| !named(device)) {
+    for given in config::vfio_pci_ids(machine, &inventory.command_line) {
+        for device in plan::selected(&given, inventory).into_iter().filter(|device| !named(device)) {
             let why = format!("vfio-pci takes {} by it, which no claim names", device.address);
             found.say(&given.origin, "ids=", &given.selector.to_string(), &why);
         }
@@ -106,15 +111,21 @@ fn taken_by_id(door: &dyn Door, config: &Config, picture: &Picture, plan: &Plan,
 }
 
 /// The displays that the host keeps and that no driver has, because theirs is kept from loading.
-fn without_driver(door: &dyn Door, picture: &Picture, plan: &Plan, kept: &[(Origin, String)], found: &mut Found) {
+fn without_driver(
+    machine: &dyn Machine,
+    inventory: &Inventory,
+    plan: &Plan,
+    kept: &[(Origin, String)],
+    found: &mut Found,
+) {
     let claimed = |address: Address| plan.entries.iter().any(|entry| entry.device == Some(address));
     let mut aliases = None;
-    for device in picture.devices.iter().filter(|device| device.identity.class.is_display()) {
+    for device in inventory.devices.iter().filter(|device| device.identity.class.is_display()) {
         let bare = device.detail.as_ref().is_some_and(|detail| detail.driver.is_none() && detail.unknown.is_none());
         if kept.is_empty() || !bare || claimed(device.address) {
             continue;
         }
-        let aliases: &Vec<u8> = aliases.get_or_insert_with(|| Picture::aliases_of(door, &picture.kernel));
+        let aliases: &Vec<u8> = aliases.get_or_insert_with(|| Inventory::aliases_of(machine, &inventory.kernel));
         let modalias = device.identity.modalias("pci");
         for line in String::from_utf8_lossy(aliases).lines() {
             let mut words = line.split(' ').skip(1);

@@ -11,10 +11,10 @@ mod text;
 
 pub(super) use devices::names;
 
-use crate::config::{self, Extent};
-use crate::door::Door;
+use crate::config::{self, Sources};
+use crate::inventory::Inventory;
+use crate::machine::Machine;
 use crate::pci::{Address, Slot};
-use crate::picture::Picture;
 use crate::plan::{self, Decision, Plan, Severity};
 use crate::report::status::{Boot, Status};
 use crate::report::{self, json};
@@ -24,18 +24,18 @@ use super::output::Output;
 use super::{Exit, Failure, layout};
 
 /// Runs the command.
-pub(super) fn run(door: &dyn Door, options: &arguments::Status, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) fn run(machine: &dyn Machine, options: &arguments::Status, output: &mut Output) -> Result<Exit, Failure> {
     let format = options.format.as_deref().unwrap_or(if options.json { "json" } else { "text" });
     let known = ["text", "prometheus", "nfd"].contains(&format);
     if options.format.is_some() && (options.json || !known) {
         let message = format!("--format {format}: expected text, prometheus or nfd, or --json in its place");
         return Ok(output.fail(Exit::Usage, &[message]));
     }
-    let looked = look(door, options.all, output);
+    let looked = look(machine, options.all, output);
     let (status, exit) = match &looked {
         Ok((_, status, exit)) => (Some(status), *exit),
         Err(Failure::Config(_)) => (None, Exit::Usage),
-        Err(Failure::Door(_)) => (None, Exit::System),
+        Err(Failure::Machine(_)) => (None, Exit::System),
         Err(Failure::Said(exit, _)) => (None, *exit),
     };
     // Whoever watches many machines has to see that one is broken.
@@ -57,42 +57,42 @@ pub(super) fn run(door: &dyn Door, options: &arguments::Status, output: &mut Out
 }
 
 /// Takes the picture, and says what there is to say about it.
-fn look(door: &dyn Door, all: bool, output: &mut Output) -> Result<(Plan, Status, Exit), Failure> {
-    let loaded = config::load(door, Extent::Whole)?;
+fn look(machine: &dyn Machine, all: bool, output: &mut Output) -> Result<(Plan, Status, Exit), Failure> {
+    let loaded = config::load(machine, Sources::All)?;
     for warning in &loaded.warnings {
         output.warn(&warning.to_string());
     }
     let mut config = loaded.config;
-    let mut picture = Picture::survey(door, plan::needs_chains(&config))?;
-    let before = report::load(door);
-    plan::join(&mut config, &picture, claims::by_hand(before.as_ref()), true);
-    let mut wanted = plan::concerned(&config, &picture);
+    let mut inventory = Inventory::survey(machine, plan::needs_chains(&config))?;
+    let before = report::load(machine);
+    plan::join(&mut config, &inventory, claims::by_hand(before.as_ref()), true);
+    let mut wanted = plan::devices_of_interest(&config, &inventory);
     if all {
-        wanted = picture.devices.iter().map(|device| device.address).collect();
+        wanted = inventory.devices.iter().map(|device| device.address).collect();
     }
-    picture.look_closer(door, &wanted);
+    inventory.read_details(machine, &wanted);
     if plan::needs_bars(&config) {
-        picture.look_at_bars(door, &wanted);
+        inventory.read_bars(machine, &wanted);
     }
     if plan::needs_aliases(&config) {
-        picture.read_aliases(door);
+        inventory.read_aliases(machine);
     }
-    let plan = plan::plan(&config, &picture, &[])?;
-    let shown = shown(&picture, &plan, all);
+    let plan = plan::plan(&config, &inventory, &[])?;
+    let shown = shown(&inventory, &plan, all);
     let slots: Vec<Slot> = shown.iter().map(|address| address.slot()).collect();
-    picture.look_at_functions(door, Some(&slots));
+    inventory.read_config_spaces(machine, Some(&slots));
     // Once more, because what was decided may have to be warned of, now that isolation is known.
-    let plan = plan::plan(&config, &picture, &[])?;
+    let plan = plan::plan(&config, &inventory, &[])?;
 
-    let devices = devices::entries(door, &picture, &shown);
-    let mut groups = picture.examine().groups;
+    let devices = devices::entries(machine, &inventory, &shown);
+    let mut groups = inventory.examine().groups;
     groups.retain(|group| group.devices.iter().any(|device| shown.binary_search(device).is_ok()));
     let claims = claims::now(&config, &plan, before.as_ref());
     let mut problems = plan.problems.clone();
     problems.extend(devices::without_reset(&plan, &devices));
     let mut status = Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        kernel: picture.kernel.clone(),
+        kernel: inventory.kernel.clone(),
         headline: String::new(),
         iommu: json::Iommu::from(&plan.verdict),
         claims,
@@ -101,7 +101,7 @@ fn look(door: &dyn Door, all: bool, output: &mut Output) -> Result<(Plan, Status
         problems: json::problems(&config, &problems),
         boot: before.as_ref().map(Boot::from),
     };
-    status.problems.extend(elsewhere::disagreements(door, &config, &picture, &plan));
+    status.problems.extend(elsewhere::disagreements(machine, &config, &inventory, &plan));
     status.headline = headline::headline(&plan, &status);
 
     // On its driver and out of every guest's reach is not what anybody asks for.
@@ -116,20 +116,20 @@ fn look(door: &dyn Door, all: bool, output: &mut Output) -> Result<(Plan, Status
 }
 
 /// The devices that are shown: displays, what is claimed, and everything in a group with either.
-fn shown(picture: &Picture, plan: &Plan, all: bool) -> Vec<Address> {
+fn shown(inventory: &Inventory, plan: &Plan, all: bool) -> Vec<Address> {
     let claimed = |address: Address| {
         plan.entries
             .iter()
             .any(|entry| entry.device == Some(address) && !matches!(entry.decision, Decision::Missing { .. }))
     };
-    let interesting: Vec<Address> = picture
+    let interesting: Vec<Address> = inventory
         .devices
         .iter()
         .filter(|device| all || device.identity.class.is_display() || claimed(device.address))
         .map(|device| device.address)
         .collect();
     let mut shown = interesting.clone();
-    for group in &picture.groups {
+    for group in &inventory.groups {
         if group.members.iter().any(|member| interesting.contains(member)) {
             shown.extend(&group.members);
         }

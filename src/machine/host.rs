@@ -15,7 +15,7 @@ use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, SFlag};
 
-use super::{Door, Error, Operation, Result, hands};
+use super::{Error, Machine, Operation, Result, child};
 
 /// How long one step may take unless the configuration says otherwise.
 const STEP_LIMIT: Duration = Duration::from_secs(10);
@@ -142,9 +142,9 @@ impl Host {
         log::debug!("write {path}: {}", value.trim_end());
         let now = || self.write_now(path, value).map_err(io::Error::from);
         // Only a write to /sys runs driver code that may hang.
-        let result = match path.starts_with(SYS).then(|| hands::write(&self.root, path, value, limit)) {
+        let result = match path.starts_with(SYS).then(|| child::write(&self.root, path, value, limit)) {
             // No /proc: better a write without a time limit than none.
-            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound && !Path::new(hands::ITSELF).exists() => now(),
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound && !Path::new(child::ITSELF).exists() => now(),
             Some(result) => result,
             None => now(),
         };
@@ -159,7 +159,7 @@ impl Host {
         replace(&directory, name, content, readable, true)
     }
 
-    /// Puts a user's file in place: see [`Door::create`].
+    /// Puts a user's file in place: see [`Machine::create`].
     fn create_at(&self, path: &str, content: &[u8], force: bool, input: Option<&str>) -> io::Result<()> {
         let (directory, name) = path.rsplit_once('/').unwrap_or((".", path));
         let directory = self.open_at(if directory.is_empty() { "/" } else { directory }, OFlag::O_PATH)?;
@@ -208,7 +208,7 @@ impl Host {
     }
 
     /// Runs the system's modprobe, so that the options and blacklists of modprobe.d apply.
-    fn modprobe(&self, module: &str) -> io::Result<(hands::Ended, Vec<u8>)> {
+    fn modprobe(&self, module: &str) -> io::Result<(child::Ended, Vec<u8>)> {
         let mut path = SEARCH_PATH.to_owned();
         let mut environment = Vec::new();
         for (name, value) in std::env::vars_os() {
@@ -225,7 +225,7 @@ impl Host {
         let mut result = Err(io::Error::from(Errno::ENOENT));
         for directory in path.split(':') {
             let program = format!("{directory}/modprobe");
-            result = hands::run(&program, &[module.into()], &environment, self.limit, hands::WORDS);
+            result = child::run(&program, &[module.into()], &environment, self.limit, child::WORDS);
             // What is no program here may be one in the next directory.
             let none =
                 |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
@@ -281,7 +281,7 @@ fn replace(
     written
 }
 
-impl Door for Host {
+impl Machine for Host {
     fn attribute(&self, path: &str) -> Result<Vec<u8>> {
         log::debug!("read {path}");
         // As in `read_head`: below --root, anything may stand in an attribute's place.
@@ -304,9 +304,9 @@ impl Door for Host {
 
     fn take(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
         log::debug!("take {path}");
-        match hands::take(&self.root, path, limit.saturating_add(1), self.limit) {
+        match child::take(&self.root, path, limit.saturating_add(1), self.limit) {
             // No /proc: better a look without a time limit than none.
-            Err(_) if !Path::new(hands::ITSELF).exists() => self.read(path, limit),
+            Err(_) if !Path::new(child::ITSELF).exists() => self.read(path, limit),
             Ok(content) if content.len() > limit => Err(Error::os(Operation::Read, path, Errno::EFBIG)),
             result => result.map_err(|error| Error::new(Operation::Read, path, error)),
         }
@@ -346,9 +346,9 @@ impl Door for Host {
         if paths.is_empty() {
             return Vec::new();
         }
-        match hands::read(&self.root, paths, self.limit) {
+        match child::read(&self.root, paths, self.limit) {
             Ok(answers) => {
-                let late = std::iter::repeat_with(|| Err(hands::abandoned(self.limit)));
+                let late = std::iter::repeat_with(|| Err(child::abandoned(self.limit)));
                 let answers = answers.into_iter().chain(late).zip(paths);
                 answers.map(|(answer, path)| answer.map_err(|error| Error::new(Operation::Read, path, error))).collect()
             }
@@ -363,12 +363,12 @@ impl Door for Host {
             return Err(Error::other(Operation::Load, module, "no program is started for a machine below --root"));
         }
         match self.modprobe(module) {
-            Ok((hands::Ended::With(0), _)) => Ok(()),
-            Ok((hands::Ended::NotInTime, _)) => Err(Error::new(Operation::Load, module, hands::abandoned(self.limit))),
+            Ok((child::Ended::With(0), _)) => Ok(()),
+            Ok((child::Ended::NotInTime, _)) => Err(Error::new(Operation::Load, module, child::abandoned(self.limit))),
             Ok((ended, said)) => {
                 let said = String::from_utf8_lossy(&said);
                 let why = match (said.lines().next_back().unwrap_or_default().trim(), ended) {
-                    ("", hands::Ended::With(status)) => format!("modprobe ended with status {status}"),
+                    ("", child::Ended::With(status)) => format!("modprobe ended with status {status}"),
                     ("", _) => "modprobe was killed".to_owned(),
                     (last, _) => last.to_owned(),
                 };

@@ -2,7 +2,7 @@
 //! What the IOMMU is worth: whether it protects the host, and what to do where it does not.
 
 use crate::config::words;
-use crate::picture::{Firmware, Picture, Processor};
+use crate::inventory::{Firmware, Inventory, Processor};
 
 /// Whether an IOMMU stands between the devices and the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl State {
 
 /// The verdict on the IOMMU.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct IommuVerdict {
     /// Whether it protects.
     pub state: State,
     /// `intel`, `amd`, `smmu`, `other`; `None` where there is none.
@@ -45,10 +45,10 @@ pub struct Verdict {
     pub advice: Vec<String>,
 }
 
-impl Verdict {
+impl IommuVerdict {
     /// The verdict on what was seen.
-    pub fn of(picture: &Picture) -> Self {
-        let facts = &picture.iommu;
+    pub fn of(inventory: &Inventory) -> Self {
+        let facts = &inventory.iommu;
         let state = match (facts.units.is_empty(), facts.firmware) {
             (false, _) => State::Enabled,
             (true, Some(_)) => State::Disabled,
@@ -67,9 +67,9 @@ impl Verdict {
         });
         let mut advice = Vec::new();
         match state {
-            State::Enabled if facts.remapping == Some(false) => advice.push(remapping_advice(picture)),
+            State::Enabled if facts.remapping == Some(false) => advice.push(remapping_advice(inventory)),
             State::Enabled => {}
-            State::Disabled => advice.push(disabled_advice(picture)),
+            State::Disabled => advice.push(disabled_advice(inventory)),
             State::Absent => advice.push(absent_advice(facts.processor).to_owned()),
         }
         Self {
@@ -120,21 +120,21 @@ impl Verdict {
 }
 
 /// The parameter on the kernel command line that turned the IOMMU off, as it is written there.
-fn turned_off(picture: &Picture, own: &str) -> Option<String> {
+fn turned_off(inventory: &Inventory, own: &str) -> Option<String> {
     let off = |value: &str| value.split(',').any(|part| part == "off");
-    let found = words(&picture.command_line).filter_map(|(name, value)| Some((name, value?)));
+    let found = words(&inventory.command_line).filter_map(|(name, value)| Some((name, value?)));
     let (name, value) = found.filter(|(name, value)| (name == own || name == "iommu") && off(value)).last()?;
     Some(format!("{name}={value}"))
 }
 
-fn disabled_advice(picture: &Picture) -> String {
-    let amd = picture.iommu.firmware == Some(Firmware::Ivrs);
+fn disabled_advice(inventory: &Inventory) -> String {
+    let amd = inventory.iommu.firmware == Some(Firmware::Ivrs);
     let own = if amd { "amd_iommu" } else { "intel_iommu" };
-    if let Some(parameter) = turned_off(picture, own) {
+    if let Some(parameter) = turned_off(inventory, own) {
         let instead = if amd { "AMD needs no parameter" } else { "intel_iommu=on turns it on" };
         return format!("take {parameter} off the kernel command line ({instead})");
     }
-    match picture.iommu.firmware {
+    match inventory.iommu.firmware {
         Some(Firmware::Dmar) => "add intel_iommu=on to the kernel command line".to_owned(),
         Some(Firmware::Ivrs) => "an AMD IOMMU is on by default: look for AMD-Vi in the kernel log, and add \
             amd_iommu=force_enable to the kernel command line if the kernel distrusts the platform"
@@ -153,14 +153,14 @@ fn absent_advice(processor: Processor) -> &'static str {
     }
 }
 
-fn remapping_advice(picture: &Picture) -> String {
-    let off = words(&picture.command_line).any(|(name, value)| name == "intremap" && value.as_deref() == Some("off"));
+fn remapping_advice(inventory: &Inventory) -> String {
+    let off = words(&inventory.command_line).any(|(name, value)| name == "intremap" && value.as_deref() == Some("off"));
     let cause = if off {
         "take intremap=off off the kernel command line"
     } else {
         "look for x2APIC or interrupt remapping in the firmware setup"
     };
-    let vfio = if picture.iommu.unsafe_interrupts {
+    let vfio = if inventory.iommu.unsafe_interrupts {
         "allow_unsafe_interrupts lets one start all the same"
     } else {
         "VFIO refuses to start one"

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::{Door, Error, Node, Operation, Result, Tree};
+use super::{Error, Machine, Node, Operation, Result, Tree};
 
 /// A room that reads through another one, notes what it sees, and changes nothing.
 pub struct Recorder<'a> {
-    door: &'a dyn Door,
-    seen: RefCell<Vec<(String, Seen)>>,
+    machine: &'a dyn Machine,
+    seen: RefCell<Vec<(String, Observation)>>,
 }
 
 /// What was seen at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum Observation {
     /// A file: as much of it as was read.
     File(Vec<u8>),
     /// A symbolic link and its target.
@@ -29,12 +29,12 @@ pub enum Seen {
 
 impl<'a> Recorder<'a> {
     /// Reads through this door.
-    pub fn new(door: &'a dyn Door) -> Self {
-        Self { door, seen: RefCell::default() }
+    pub fn new(machine: &'a dyn Machine) -> Self {
+        Self { machine, seen: RefCell::default() }
     }
 
     /// What was seen, sorted by path, each thing once.
-    pub fn into_seen(self) -> Vec<(String, Seen)> {
+    pub fn into_observations(self) -> Vec<(String, Observation)> {
         let mut seen = self.seen.into_inner();
         // Of a file that was read in parts, the longest part counts: it comes first.
         seen.sort_by(|(path, what), (other, that)| path.cmp(other).then(rank(that).cmp(&rank(what))));
@@ -42,13 +42,13 @@ impl<'a> Recorder<'a> {
         seen
     }
 
-    fn note(&self, path: &str, seen: Seen) {
+    fn note(&self, path: &str, seen: Observation) {
         self.seen.borrow_mut().push((path.to_owned(), seen));
     }
 
     fn file(&self, path: &str, result: Result<Vec<u8>>) -> Result<Vec<u8>> {
         match &result {
-            Ok(content) => self.note(path, Seen::File(content.clone())),
+            Ok(content) => self.note(path, Observation::File(content.clone())),
             Err(error) => self.broken(path, error),
         }
         result
@@ -57,7 +57,7 @@ impl<'a> Recorder<'a> {
     /// What is not there needs no note.
     fn broken(&self, path: &str, error: &Error) {
         if !error.is_missing() {
-            self.note(path, Seen::Broken(error.source.raw_os_error().map_or(Errno::EIO, Errno::from_raw)));
+            self.note(path, Observation::Broken(error.source.raw_os_error().map_or(Errno::EIO, Errno::from_raw)));
         }
     }
 
@@ -67,27 +67,27 @@ impl<'a> Recorder<'a> {
 }
 
 /// Kinds in the order in which they are put in place, and within one the longest first.
-fn rank(seen: &Seen) -> (u8, usize) {
+fn rank(seen: &Observation) -> (u8, usize) {
     match seen {
-        Seen::Link(_) => (3, 0),
-        Seen::File(content) => (2, content.len()),
-        Seen::Broken(_) => (1, 0),
-        Seen::Names(_) => (0, 0),
+        Observation::Link(_) => (3, 0),
+        Observation::File(content) => (2, content.len()),
+        Observation::Broken(_) => (1, 0),
+        Observation::Names(_) => (0, 0),
     }
 }
 
 /// The machine that was seen.
-pub fn tree(seen: &[(String, Seen)]) -> Tree {
+pub fn tree(seen: &[(String, Observation)]) -> Tree {
     let mut tree = Tree::default();
     // Links first: what was read through them lies where they lead. A link's own path is longer than those it lies behind.
     for kind in [3, 2, 1, 0] {
         for (path, what) in seen.iter().filter(|(_, what)| rank(what).0 == kind) {
             let place = tree.place(path);
             match what {
-                Seen::Link(target) => tree.put(&place, Node::Link(target.clone())),
-                Seen::File(content) => tree.put(&place, Node::File(content.clone())),
-                Seen::Broken(errno) if !tree.holds(&place) => tree.put(&place, Node::Broken(*errno)),
-                Seen::Names(names) => {
+                Observation::Link(target) => tree.put(&place, Node::Link(target.clone())),
+                Observation::File(content) => tree.put(&place, Node::File(content.clone())),
+                Observation::Broken(errno) if !tree.holds(&place) => tree.put(&place, Node::Broken(*errno)),
+                Observation::Names(names) => {
                     // The directory may be known by a link to it.
                     let inside = tree.place(&format!("{path}/x"));
                     let place = inside.strip_suffix("/x").unwrap_or(&inside).to_owned();
@@ -101,39 +101,39 @@ pub fn tree(seen: &[(String, Seen)]) -> Tree {
                         tree.put(&place, Node::Directory);
                     }
                 }
-                Seen::Broken(_) => {}
+                Observation::Broken(_) => {}
             }
         }
     }
     tree
 }
 
-impl Door for Recorder<'_> {
+impl Machine for Recorder<'_> {
     fn attribute(&self, path: &str) -> Result<Vec<u8>> {
-        self.file(path, self.door.attribute(path))
+        self.file(path, self.machine.attribute(path))
     }
 
     fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
-        self.file(path, self.door.read(path, limit))
+        self.file(path, self.machine.read(path, limit))
     }
 
     fn head(&self, path: &str, most: usize) -> Result<Vec<u8>> {
-        self.file(path, self.door.head(path, most))
+        self.file(path, self.machine.head(path, most))
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>> {
-        let result = self.door.list(path);
+        let result = self.machine.list(path);
         match &result {
-            Ok(names) => self.note(path, Seen::Names(names.clone())),
+            Ok(names) => self.note(path, Observation::Names(names.clone())),
             Err(error) => self.broken(path, error),
         }
         result
     }
 
     fn link(&self, path: &str) -> Result<String> {
-        let result = self.door.link(path);
+        let result = self.machine.link(path);
         match &result {
-            Ok(target) => self.note(path, Seen::Link(target.clone())),
+            Ok(target) => self.note(path, Observation::Link(target.clone())),
             Err(error) if error.source.raw_os_error() == Some(nix::libc::EINVAL) => {}
             Err(error) => self.broken(path, error),
         }
@@ -141,7 +141,7 @@ impl Door for Recorder<'_> {
     }
 
     fn locked_attributes(&self, paths: &[String]) -> Vec<Result<Vec<u8>>> {
-        let results = self.door.locked_attributes(paths);
+        let results = self.machine.locked_attributes(paths);
         paths.iter().zip(results).map(|(path, result)| self.file(path, result)).collect()
     }
 

@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One picture of the machine: what /sys and /proc say, read once, as plain data.
 //!
-//! Two looks: [`Picture::survey`] learns what every device is, with one read each; [`Picture::look_closer`] learns more of
+//! Two looks: [`Inventory::survey`] learns what every device is, with one read each; [`Inventory::read_details`] learns more of
 //! the devices that matter. What matters is decided in between, by others.
 
+mod config_spaces;
 mod cores;
 mod device;
-mod functions;
+mod features;
 mod holders;
 mod in_use;
 mod iommu;
-mod platform;
-mod traits;
+mod system;
 
-use crate::door::{self, Door, Error};
 use crate::groups::Function;
+use crate::machine::{self, Error, Machine};
 use crate::pci::{Address, is_vfio_driver, parse_modalias};
 
 pub use cores::{cpus, of_node};
 pub(crate) use device::driver;
 pub use device::{Detail, Device};
+pub use features::{Features, ResizableBar};
+pub(crate) use features::{bar_size, hexadecimal};
 pub use holders::{Holder, Holders};
 pub use in_use::{Mount, Use};
 pub use iommu::{Firmware, Group, IommuFacts, Processor};
-pub use platform::FirmwareFramebuffer;
-pub use traits::{ResizableBar, Traits};
-pub(crate) use traits::{bar_size, hexadecimal};
+pub use system::FirmwareFramebuffer;
 
 /// Where the PCI bus is.
 pub const PCI: &str = "/sys/bus/pci";
@@ -43,7 +43,7 @@ const COMMAND_LINE: usize = 64 * 1024;
 
 /// What was read of a machine.
 #[derive(Clone, Debug, Default)]
-pub struct Picture {
+pub struct Inventory {
     /// The kernel's release, as `uname -r` prints it.
     pub kernel: String,
     /// Milliseconds since the kernel started.
@@ -79,15 +79,15 @@ pub struct Picture {
     pub group_types: Vec<(u32, String)>,
 }
 
-impl Picture {
+impl Inventory {
     /// What every device is. `chains` asks for the bridges above each device too, one more system call each. A machine
     /// without PCI has no devices; that /sys cannot be read is an error.
-    pub fn survey(door: &dyn Door, chains: bool) -> Result<Self, Error> {
-        let names = match door.list("/sys/bus/pci/devices") {
+    pub fn survey(machine: &dyn Machine, chains: bool) -> Result<Self, Error> {
+        let names = match machine.list("/sys/bus/pci/devices") {
             Ok(names) => names,
             Err(error) if error.is_missing() => {
                 // No PCI is one thing; no /sys at all is another.
-                door.list("/sys/bus").or_else(|_| door.list("/sys/class"))?;
+                machine.list("/sys/bus").or_else(|_| machine.list("/sys/class"))?;
                 Vec::new()
             }
             Err(error) => return Err(error),
@@ -96,24 +96,24 @@ impl Picture {
         for name in names {
             let Ok(address) = name.parse::<Address>() else { continue };
             // A device may go between the listing and the look.
-            let Ok(modalias) = door.attribute(&format!("{PCI}/devices/{name}/modalias")) else { continue };
+            let Ok(modalias) = machine.attribute(&format!("{PCI}/devices/{name}/modalias")) else { continue };
             let Some(identity) = parse_modalias(&modalias) else { continue };
-            let chain = if chains { device::chain(door, address) } else { Vec::new() };
+            let chain = if chains { device::chain(machine, address) } else { Vec::new() };
             devices.push(Device { address, identity, chain, detail: None });
         }
         devices.sort_unstable_by_key(|device| device.address);
-        let mounts = in_use::mounts(&door.head("/proc/self/mountinfo", in_use::MOST).unwrap_or_default());
+        let mounts = in_use::mounts(&machine.head("/proc/self/mountinfo", in_use::MOST).unwrap_or_default());
         Ok(Self {
-            kernel: door::text(door, "/proc/sys/kernel/osrelease").unwrap_or_default(),
-            uptime_ms: platform::uptime_ms(door),
-            initramfs: platform::is_initramfs(door, &mounts),
+            kernel: machine::text(machine, "/proc/sys/kernel/osrelease").unwrap_or_default(),
+            uptime_ms: system::uptime_ms(machine),
+            initramfs: system::is_initramfs(machine, &mounts),
             mounts,
             in_use: Vec::new(),
-            command_line: door.head("/proc/cmdline", COMMAND_LINE).unwrap_or_default(),
+            command_line: machine.head("/proc/cmdline", COMMAND_LINE).unwrap_or_default(),
             devices,
             guests: Vec::new(),
-            drivers: door.list("/sys/bus/pci/drivers").unwrap_or_default(),
-            iommu: IommuFacts::read(door),
+            drivers: machine.list("/sys/bus/pci/drivers").unwrap_or_default(),
+            iommu: IommuFacts::read(machine),
             groups: Vec::new(),
             framebuffers: Vec::new(),
             saved_roms: Vec::new(),
@@ -124,58 +124,58 @@ impl Picture {
     }
 
     /// Looks closer at these devices, at the IOMMU groups that they are in, and at everything else in those groups.
-    pub fn look_closer(&mut self, door: &dyn Door, addresses: &[Address]) {
-        let mut ids: Vec<u32> = self.detail(door, addresses);
+    pub fn read_details(&mut self, machine: &dyn Machine, addresses: &[Address]) {
+        let mut ids: Vec<u32> = self.detail(machine, addresses);
         ids.sort_unstable();
         ids.dedup();
         ids.retain(|id| self.groups.iter().all(|group| group.id != *id));
-        let new: Vec<Group> = ids.into_iter().map(|id| Group::read(door, id)).collect();
+        let new: Vec<Group> = ids.into_iter().map(|id| Group::read(machine, id)).collect();
         let members: Vec<Address> = new.iter().flat_map(|group| group.members.clone()).collect();
-        self.detail(door, &members);
+        self.detail(machine, &members);
         self.groups.extend(new);
         self.groups.sort_unstable_by_key(|group| group.id);
-        self.framebuffers = FirmwareFramebuffer::read(door);
+        self.framebuffers = FirmwareFramebuffer::read(machine);
         if !self.initramfs {
-            self.in_use = in_use::read(door, &self.mounts);
+            self.in_use = in_use::read(machine, &self.mounts);
         }
     }
 
     /// Looks which of these devices are open for a guest, or have virtual functions that are: those go when their driver
     /// is detached. Nobody can have open what no VFIO driver holds.
-    pub fn look_for_guests(&mut self, door: &dyn Door, addresses: &[Address]) {
+    pub fn find_guests(&mut self, machine: &dyn Machine, addresses: &[Address]) {
         let mut holders = None;
         for address in addresses {
             let mut functions = vec![*address];
             let directory = format!("{PCI}/devices/{address}");
-            for name in door.list(&directory).unwrap_or_default().iter().filter(|name| name.starts_with("virtfn")) {
-                let virtual_function = door::link_name(door, &format!("{directory}/{name}")).unwrap_or_default();
+            for name in machine.list(&directory).unwrap_or_default().iter().filter(|name| name.starts_with("virtfn")) {
+                let virtual_function = machine::link_name(machine, &format!("{directory}/{name}")).unwrap_or_default();
                 functions.extend(virtual_function.parse::<Address>());
             }
             for function in functions {
-                let driver = driver(door, function).unwrap_or_default().filter(|driver| is_vfio_driver(driver));
+                let driver = driver(machine, function).unwrap_or_default().filter(|driver| is_vfio_driver(driver));
                 let Some(driver) = driver else { continue };
-                let holders = holders.get_or_insert_with(|| Holders::read(door));
-                let found = holders.of_device(door, function, &driver).unwrap_or_default();
+                let holders = holders.get_or_insert_with(|| Holders::read(machine));
+                let found = holders.of_device(machine, function, &driver).unwrap_or_default();
                 self.guests.extend(found.into_iter().next().map(|holder| (*address, function, holder)));
             }
         }
     }
 
     /// Reads modules.alias, which names the modules that want a device.
-    pub fn read_aliases(&mut self, door: &dyn Door) {
-        self.aliases = Self::aliases_of(door, &self.kernel);
+    pub fn read_aliases(&mut self, machine: &dyn Machine) {
+        self.aliases = Self::aliases_of(machine, &self.kernel);
     }
 
     /// Looks which option ROMs have been saved.
-    pub fn look_for_saved_roms(&mut self, door: &dyn Door) {
-        self.saved_roms = door.list(ROM_DIRECTORY).unwrap_or_default();
+    pub fn list_saved_roms(&mut self, machine: &dyn Machine) {
+        self.saved_roms = machine.list(ROM_DIRECTORY).unwrap_or_default();
     }
 
     /// Looks which BARs of these devices can be resized.
-    pub fn look_at_bars(&mut self, door: &dyn Door, addresses: &[Address]) {
+    pub fn read_bars(&mut self, machine: &dyn Machine, addresses: &[Address]) {
         for address in addresses {
             let Some(device) = self.device_mut(*address) else { continue };
-            let bars = Traits::read(door, device).bars;
+            let bars = Features::read(machine, device).bars;
             if let Some(detail) = &mut device.detail {
                 detail.bars = bars;
             }
@@ -183,9 +183,9 @@ impl Picture {
     }
 
     /// modules.alias of a kernel; empty where there is none.
-    pub fn aliases_of(door: &dyn Door, kernel: &str) -> Vec<u8> {
+    pub fn aliases_of(machine: &dyn Machine, kernel: &str) -> Vec<u8> {
         const MOST: usize = 16 * 1024 * 1024;
-        door.read(&format!("/lib/modules/{kernel}/modules.alias"), MOST).unwrap_or_default()
+        machine.read(&format!("/lib/modules/{kernel}/modules.alias"), MOST).unwrap_or_default()
     }
 
     /// The device at an address.
@@ -201,7 +201,7 @@ impl Picture {
     }
 
     /// Fills in the details of these devices; returns their groups.
-    fn detail(&mut self, door: &dyn Door, addresses: &[Address]) -> Vec<u32> {
+    fn detail(&mut self, machine: &dyn Machine, addresses: &[Address]) -> Vec<u32> {
         let mut groups = Vec::new();
         let mut new = Vec::new();
         for address in addresses {
@@ -209,9 +209,9 @@ impl Picture {
             if device.detail.is_none() {
                 new.push(*address);
             }
-            groups.extend(device.detail.get_or_insert_with(|| Detail::read(door, *address)).group);
+            groups.extend(device.detail.get_or_insert_with(|| Detail::read(machine, *address)).group);
         }
-        for (address, name) in new.iter().zip(device::overrides(door, &new)) {
+        for (address, name) in new.iter().zip(device::overrides(machine, &new)) {
             if let Some(detail) = self.device_mut(*address).and_then(|device| device.detail.as_mut()) {
                 detail.driver_override = name;
             }

@@ -19,7 +19,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::{Door, Host};
+use super::{Host, Machine};
 
 /// The hidden command that the program runs itself with, to write one attribute: `vfio-early step-write ROOT PATH VALUE`.
 pub const STEP_WRITE: &str = "step-write";

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Gives back the slots whose claim failed.
 
+use crate::inventory;
 use crate::pci::Address;
-use crate::picture;
-use crate::plan::{Decision, Entry, Op, Step, same_name};
+use crate::plan::{Decision, Op, PlannedDevice, Step, same_name};
 
 use super::{Done, Run, StepResult};
 
@@ -25,7 +25,7 @@ fn was_touched(run: &Run<'_>, address: Address) -> bool {
 /// Gives one function back. The order matters: with the override gone, no probe can lead back to the guest's driver.
 /// Where a step hangs, nothing that is read now will still be true when it ends: then everything is queued behind it, and
 /// what turns out to be needless does no harm.
-fn give_back(run: &mut Run<'_>, entry: &Entry, address: Address) {
+fn give_back(run: &mut Run<'_>, entry: &PlannedDevice, address: Address) {
     let before = entry.driver.as_deref();
     // Where it cannot be cleared, the name of the driver that it had serves as well.
     let cleared = twice(run, address, Op::RestoreOverride(None));
@@ -65,13 +65,13 @@ fn give_back(run: &mut Run<'_>, entry: &Entry, address: Address) {
 
 /// Whether a driver may hold a device: it does, or nobody can say.
 fn may_be_on(run: &Run<'_>, address: Address, driver: &str) -> bool {
-    let now = picture::driver(run.door, address);
+    let now = inventory::driver(run.machine, address);
     run.stuck.contains(&address) || now.map_or(true, |now| now.is_some_and(|now| same_name(&now, driver)))
 }
 
 /// Whether a device may be without a driver.
 fn may_be_free(run: &Run<'_>, address: Address) -> bool {
-    run.stuck.contains(&address) || picture::driver(run.door, address).map_or(true, |now| now.is_none())
+    run.stuck.contains(&address) || inventory::driver(run.machine, address).map_or(true, |now| now.is_none())
 }
 
 /// Takes a step, and once more if it fails: here is no one left to help. Returns whether it was done.

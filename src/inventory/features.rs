@@ -2,7 +2,7 @@
 //! What a device can do, as far as people ask and no claim does (Documentation/ABI/testing/sysfs-bus-pci).
 
 use super::{Device, PCI};
-use crate::door::{self, Door};
+use crate::machine::{self, Machine};
 
 /// A BAR that can be resized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct ResizableBar {
 
 /// What a device can do. What it does not say, or what cannot be read, is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Traits {
+pub struct Features {
     /// Whether its power may be cut while nobody uses it.
     pub d3cold_allowed: Option<bool>,
     /// Whether the kernel can reset it, in whatever way; `None` where its directory cannot be listed.
@@ -32,30 +32,30 @@ pub struct Traits {
     pub vfio: Option<String>,
 }
 
-impl Traits {
+impl Features {
     /// Looks at a device: one listing tells what is worth reading.
-    pub fn read(door: &dyn Door, device: &Device) -> Self {
+    pub fn read(machine: &dyn Machine, device: &Device) -> Self {
         let address = device.address;
         let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
-        let word = |name: &str| door::text(door, &path(name)).ok();
-        let Ok(names) = door.list(&path("")) else { return Self::default() };
+        let word = |name: &str| machine::text(machine, &path(name)).ok();
+        let Ok(names) = machine.list(&path("")) else { return Self::default() };
         let has = |name: &str| names.iter().any(|known| known == name);
         // Somebody may have forbidden every method that there is; before Linux 5.15, none was named.
         let methods = device.detail.as_ref().map(|detail| !detail.reset_methods.is_empty());
         let resets = if has("reset_method") { methods } else { Some(has("reset")) };
-        let mut traits = Self { resets, ..Self::default() };
+        let mut features = Self { resets, ..Self::default() };
         if has("d3cold_allowed") {
-            traits.d3cold_allowed = word("d3cold_allowed").map(|text| text != "0");
+            features.d3cold_allowed = word("d3cold_allowed").map(|text| text != "0");
         }
         if has("sriov_totalvfs") {
             let number = |name| word(name).and_then(|text| text.parse().ok());
-            traits.virtual_functions = number("sriov_numvfs").zip(number("sriov_totalvfs"));
+            features.virtual_functions = number("sriov_numvfs").zip(number("sriov_totalvfs"));
         }
         if has("physfn") {
-            traits.physical = door::link_name(door, &path("physfn")).ok();
+            features.physical = machine::link_name(machine, &path("physfn")).ok();
         }
         if has("vfio-dev") {
-            traits.vfio = door.list(&path("vfio-dev")).ok().and_then(|names| names.into_iter().next());
+            features.vfio = machine.list(&path("vfio-dev")).ok().and_then(|names| names.into_iter().next());
         }
         let number = |name: &String| name.strip_prefix("resource")?.strip_suffix("_resize")?.parse().ok();
         let resizable: Vec<u8> = names.iter().filter_map(number).collect();
@@ -63,10 +63,10 @@ impl Traits {
             let resource = word("resource").unwrap_or_default();
             for bar in resizable {
                 let sizes = word(&format!("resource{bar}_resize")).and_then(|mask| hexadecimal(&mask));
-                traits.bars.push(ResizableBar { bar, size: bar_size(&resource, bar), sizes: sizes.unwrap_or(0) });
+                features.bars.push(ResizableBar { bar, size: bar_size(&resource, bar), sizes: sizes.unwrap_or(0) });
             }
         }
-        traits
+        features
     }
 }
 

@@ -4,15 +4,15 @@
 //! A step that fails ends the claim of its slot, never that of another. A slot whose claim failed is given back at the end,
 //! so that no device is left without a driver by accident.
 
+pub mod option_rom;
 mod restore;
-pub mod rom;
 mod step;
 
 use crate::config::OnFailure;
-use crate::door::Door;
+use crate::inventory;
+use crate::machine::Machine;
 use crate::pci::Address;
-use crate::picture;
-use crate::plan::{Decision, Entry, Op, Plan, Step, same_name};
+use crate::plan::{Decision, Op, Plan, PlannedDevice, Step, same_name};
 
 /// After so many steps that did not come back, nothing new is begun, and what gives devices back waits for a moment only:
 /// the boot has waited long enough.
@@ -55,14 +55,14 @@ pub struct Outcome {
     /// How each entry of the plan ended, in the plan's order.
     pub endings: Vec<Ending>,
     /// What people should know of the option ROMs that were to be saved.
-    pub roms: Vec<(Address, rom::Trouble)>,
+    pub roms: Vec<(Address, option_rom::Trouble)>,
     /// A write failed because the rights for it are missing.
     pub denied: bool,
 }
 
 /// What is known while a plan is carried out.
 struct Run<'a> {
-    door: &'a dyn Door,
+    machine: &'a dyn Machine,
     plan: &'a Plan,
     done: Vec<Done>,
     /// Why a function failed; the first reason counts. Sorted by address.
@@ -71,13 +71,13 @@ struct Run<'a> {
     stuck: Vec<Address>,
     hung: usize,
     denied: bool,
-    roms: Vec<(Address, rom::Trouble)>,
+    roms: Vec<(Address, option_rom::Trouble)>,
 }
 
 /// Carries out a plan.
-pub fn carry_out(door: &dyn Door, plan: &Plan) -> Outcome {
+pub fn execute(machine: &dyn Machine, plan: &Plan) -> Outcome {
     let mut run = Run {
-        door,
+        machine,
         plan,
         done: Vec::new(),
         failures: Vec::new(),
@@ -130,7 +130,7 @@ impl Run<'_> {
         if self.roms.iter().any(|(_, trouble)| trouble.hangs) {
             return StepResult::Skipped;
         }
-        match rom::save(self.door, address, path) {
+        match option_rom::save(self.machine, address, path) {
             Ok(notes) => {
                 self.roms.extend(notes.into_iter().map(|note| (address, note)));
                 StepResult::Ok
@@ -147,7 +147,7 @@ impl Run<'_> {
     fn attempt(&mut self, step: &Step) -> Result<(), String> {
         let stuck = step.device.is_some_and(|address| self.stuck.contains(&address));
         let behind = stuck || self.hung >= MOST_HUNG;
-        step::perform(self.door, step, behind).map_err(|error| {
+        step::perform(self.machine, step, behind).map_err(|error| {
             self.denied |= error.is_denied();
             if error.is_timeout() && !stuck {
                 self.hung = self.hung.saturating_add(1);
@@ -199,7 +199,7 @@ impl Run<'_> {
     }
 
     /// The entries that are to be taken.
-    fn taken(&self) -> impl Iterator<Item = &Entry> {
+    fn taken(&self) -> impl Iterator<Item = &PlannedDevice> {
         self.plan.entries.iter().filter(|entry| entry.decision == Decision::Take)
     }
 
@@ -213,10 +213,10 @@ impl Run<'_> {
     }
 
     /// How an entry ended: what holds the device now is read from the machine, never concluded.
-    fn ending(&self, entry: &Entry) -> Ending {
+    fn ending(&self, entry: &PlannedDevice) -> Ending {
         let Some(address) = entry.device else { return Ending { driver: None, failure: None } };
         // Once more, because what is reported has to be right.
-        let driver = picture::driver(self.door, address).or_else(|_| picture::driver(self.door, address));
+        let driver = inventory::driver(self.machine, address).or_else(|_| inventory::driver(self.machine, address));
         let (driver, unknown) = match driver {
             Ok(driver) => (driver, None),
             Err(error) => (None, Some(format!("nobody knows which driver has it: {error}"))),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One PCI function, as /sys/bus/pci/devices shows it (Documentation/ABI/testing/sysfs-bus-pci).
 
-use crate::door::{self, Door, Error};
+use crate::machine::{self, Error, Machine};
 use crate::pci::{Address, Identity};
 
 use super::{PCI, ResizableBar};
@@ -65,11 +65,11 @@ impl Device {
 
 impl Detail {
     /// Looks at a device; what cannot be read is left out. Its override is not read here: see [`overrides`].
-    pub(super) fn read(door: &dyn Door, address: Address) -> Self {
+    pub(super) fn read(machine: &dyn Machine, address: Address) -> Self {
         let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
-        let word = |name: &str| door::text(door, &path(name)).ok().filter(|text| !text.is_empty());
+        let word = |name: &str| machine::text(machine, &path(name)).ok().filter(|text| !text.is_empty());
         // Once more, because much hangs on it: unknown is not none.
-        let (driver, unknown) = match driver(door, address).or_else(|_| driver(door, address)) {
+        let (driver, unknown) = match driver(machine, address).or_else(|_| driver(machine, address)) {
             Ok(driver) => (driver, None),
             Err(error) => (None, Some(error.to_string())),
         };
@@ -77,8 +77,8 @@ impl Detail {
             driver,
             unknown,
             driver_override: None,
-            group: door::link_name(door, &path("iommu_group")).ok().and_then(|name| name.parse().ok()),
-            is_virtual: door.link(&path("physfn")).is_ok(),
+            group: machine::link_name(machine, &path("iommu_group")).ok().and_then(|name| name.parse().ok()),
+            is_virtual: machine.link(&path("physfn")).is_ok(),
             boot_vga: word("boot_vga").map(|text| text == "1"),
             power_state: word("power_state"),
             power_control: word("power/control"),
@@ -93,8 +93,8 @@ impl Detail {
 }
 
 /// The driver that holds a device now; `None` when there is none, or no device. An error says nothing about it.
-pub(crate) fn driver(door: &dyn Door, address: Address) -> Result<Option<String>, Error> {
-    match door::link_name(door, &format!("{PCI}/devices/{address}/driver")) {
+pub(crate) fn driver(machine: &dyn Machine, address: Address) -> Result<Option<String>, Error> {
+    match machine::link_name(machine, &format!("{PCI}/devices/{address}/driver")) {
         Ok(name) => Ok(Some(name)),
         Err(error) if error.is_missing() => Ok(None),
         Err(error) => Err(error),
@@ -103,10 +103,10 @@ pub(crate) fn driver(door: &dyn Door, address: Address) -> Result<Option<String>
 
 /// The overrides of these devices, `None` where there is none. Its reader takes the device's lock in many kernels
 /// (drivers/pci/pci-sysfs.c, `driver_override_show`), and a driver that hangs in its probe holds that.
-pub(super) fn overrides(door: &dyn Door, addresses: &[Address]) -> Vec<Option<String>> {
+pub(super) fn overrides(machine: &dyn Machine, addresses: &[Address]) -> Vec<Option<String>> {
     let paths: Vec<String> =
         addresses.iter().map(|address| format!("{PCI}/devices/{address}/driver_override")).collect();
-    let answers = door.locked_attributes(&paths).into_iter().map(|answer| {
+    let answers = machine.locked_attributes(&paths).into_iter().map(|answer| {
         let bytes = answer.ok()?;
         let name = String::from_utf8_lossy(&bytes).trim().to_owned();
         (!name.is_empty() && name != "(null)").then_some(name)
@@ -116,7 +116,7 @@ pub(super) fn overrides(door: &dyn Door, addresses: &[Address]) -> Vec<Option<St
 
 /// The addresses on the way from the root bus down to a device, told by the place of its directory:
 /// `../../../devices/pci0000:00/0000:00:01.0/0000:01:00.0`.
-pub(super) fn chain(door: &dyn Door, address: Address) -> Vec<Address> {
-    let target = door.link(&format!("{PCI}/devices/{address}")).unwrap_or_default();
+pub(super) fn chain(machine: &dyn Machine, address: Address) -> Vec<Address> {
+    let target = machine.link(&format!("{PCI}/devices/{address}")).unwrap_or_default();
     target.split('/').filter_map(|part| part.parse().ok()).collect()
 }

@@ -25,7 +25,7 @@ use std::fmt;
 
 use nix::errno::Errno;
 
-use super::{Door, Error, Node, Operation, Result, Tree};
+use super::{Error, Machine, Node, Operation, Result, Tree};
 
 /// The first line of every recorded machine.
 pub(super) const MAGIC: &str = "vfio-early machine 1";
@@ -170,7 +170,7 @@ fn errno_of(name: &str) -> Option<Errno> {
     ERRNOS.iter().find(|(known, _)| *known == name).map(|(_, errno)| *errno)
 }
 
-impl Door for Recorded {
+impl Machine for Recorded {
     fn attribute(&self, path: &str) -> Result<Vec<u8>> {
         self.head(path, 4096)
     }

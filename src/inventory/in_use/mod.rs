@@ -7,7 +7,7 @@
 
 mod tables;
 
-use crate::door::{self, Door};
+use crate::machine::{self, Machine};
 use crate::pci::Address;
 
 use super::PCI;
@@ -35,11 +35,11 @@ const DEEPEST: usize = 32;
 pub(super) const MOST: usize = 1024 * 1024;
 
 /// Everything that the system stands on.
-pub(super) fn read(door: &dyn Door, mounts: &[Mount]) -> Vec<Use> {
-    let names = door.list(BLOCK).unwrap_or_default();
-    let mut search = Search { door, names, seen: Vec::new(), before: 0, uses: Vec::new() };
+pub(super) fn read(machine: &dyn Machine, mounts: &[Mount]) -> Vec<Use> {
+    let names = machine.list(BLOCK).unwrap_or_default();
+    let mut search = Search { machine, names, seen: Vec::new(), before: 0, uses: Vec::new() };
     search.mounts(mounts);
-    let table = |path: &str| door.head(path, MOST).unwrap_or_default();
+    let table = |path: &str| machine.head(path, MOST).unwrap_or_default();
     for path in swaps(&table("/proc/swaps")) {
         // A file lies in a file system that is mounted.
         if let Some(name) = search.named(&path) {
@@ -55,7 +55,7 @@ pub(super) fn read(door: &dyn Door, mounts: &[Mount]) -> Vec<Use> {
 }
 
 struct Search<'a> {
-    door: &'a dyn Door,
+    machine: &'a dyn Machine,
     /// Every block device.
     names: Vec<String>,
     /// What was come by already, and how much of that before the present search began.
@@ -66,11 +66,11 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn text(&self, path: &str) -> Option<String> {
-        door::text(self.door, path).ok()
+        machine::text(self.machine, path).ok()
     }
 
     fn list(&self, path: &str) -> Vec<String> {
-        self.door.list(path).unwrap_or_default()
+        self.machine.list(path).unwrap_or_default()
     }
 
     fn mounts(&mut self, mounts: &[Mount]) {
@@ -80,7 +80,7 @@ impl Search<'_> {
                 continue;
             }
             if mount.has_number() {
-                if let Ok(name) = door::link_name(self.door, &format!("/sys/dev/block/{}", mount.number)) {
+                if let Ok(name) = machine::link_name(self.machine, &format!("/sys/dev/block/{}", mount.number)) {
                     self.start(&what, &name);
                 }
             } else if mount.kind == "zfs" {
@@ -112,7 +112,7 @@ impl Search<'_> {
     fn pool(&mut self, what: &str, pool: &str) {
         for name in self.names.clone() {
             let number = self.text(&format!("{BLOCK}/{name}/dev")).unwrap_or_default();
-            let known = self.door.head(&format!("/run/udev/data/b{number}"), MOST).unwrap_or_default();
+            let known = self.machine.head(&format!("/run/udev/data/b{number}"), MOST).unwrap_or_default();
             let known = String::from_utf8_lossy(&known);
             let has = |key: &str, value: &str| {
                 known.lines().any(|line| line.strip_prefix(key).is_some_and(|found| found == value))
@@ -141,7 +141,7 @@ impl Search<'_> {
         let is = |name: &&String| name.replace('!', "/") == below || self.volume(name).as_deref() == Some(path);
         match self.names.iter().find(is) {
             Some(name) => Some(name.clone()),
-            None => door::link_name(self.door, path).ok().filter(|name| self.names.contains(name)),
+            None => machine::link_name(self.machine, path).ok().filter(|name| self.names.contains(name)),
         }
     }
 
@@ -166,7 +166,7 @@ impl Search<'_> {
 
     /// Follows a block device down to PCI functions. `way`: what was come through.
     fn block(&mut self, what: &str, name: &str, way: &mut Vec<String>) {
-        let Ok(target) = self.door.link(&format!("{BLOCK}/{name}")) else { return };
+        let Ok(target) = self.machine.link(&format!("{BLOCK}/{name}")) else { return };
         if way.len() >= DEEPEST || !self.is_new(name) {
             return;
         }
@@ -185,7 +185,7 @@ impl Search<'_> {
         if let Some(subsystem) = target.split('/').find(number) {
             let at = format!("/sys/class/nvme-subsystem/{subsystem}");
             for name in self.list(&at) {
-                let target = self.door.link(&format!("{at}/{name}")).unwrap_or_default();
+                let target = self.machine.link(&format!("{at}/{name}")).unwrap_or_default();
                 self.functions(what, &target, way);
             }
         }
@@ -195,7 +195,7 @@ impl Search<'_> {
     /// Follows a network interface down to PCI functions.
     fn interface(&mut self, name: &str, way: &mut Vec<String>) {
         let at = format!("/sys/class/net/{name}");
-        let Ok(target) = self.door.link(&at) else { return };
+        let Ok(target) = self.machine.link(&at) else { return };
         if way.len() >= DEEPEST || !self.is_new(name) {
             return;
         }
@@ -225,7 +225,7 @@ impl Search<'_> {
                 continue;
             }
             self.uses.push(Use { device, how: how.clone() });
-            parts.extend(door::link_name(self.door, &format!("{PCI}/devices/{device}/physfn")));
+            parts.extend(machine::link_name(self.machine, &format!("{PCI}/devices/{device}/physfn")));
         }
     }
 }

@@ -5,13 +5,13 @@
 //! driver than with the host's. It is told as an error all the same, because something that was asked for does not hold.
 
 use crate::config::{Options, Rebar};
-use crate::picture::Detail;
+use crate::inventory::Detail;
 
-use super::{Entry, Op, Problem, Severity, Step, same_name};
+use super::{Op, PlannedDevice, Problem, Severity, Step, same_name};
 
 /// The step that sets the reset methods of a function, where they are not what its claim asks for. A function that comes
 /// along has methods of its own; it is left as it is unless it lists all that are asked for.
-pub(super) fn reset(options: &Options, entry: &Entry, detail: &Detail) -> Option<Op> {
+pub(super) fn reset(options: &Options, entry: &PlannedDevice, detail: &Detail) -> Option<Op> {
     if options.reset.is_empty() || detail.reset_methods == options.reset {
         return None;
     }
@@ -24,7 +24,7 @@ pub(super) fn reset(options: &Options, entry: &Entry, detail: &Detail) -> Option
 }
 
 /// Finds the BARs that have not the size that is asked for, and why they cannot get it.
-fn resize(options: &Options, entry: &Entry, detail: &Detail, found: &mut dyn FnMut(Rebar, Option<&str>)) {
+fn resize(options: &Options, entry: &PlannedDevice, detail: &Detail, found: &mut dyn FnMut(Rebar, Option<&str>)) {
     // What comes along has BARs of its own.
     for rebar in options.rebar.iter().filter(|_| entry.along.is_none()) {
         let bar = detail.bars.iter().find(|bar| bar.bar == rebar.bar);
@@ -43,7 +43,7 @@ fn resize(options: &Options, entry: &Entry, detail: &Detail, found: &mut dyn FnM
 }
 
 /// Adds the steps that resize BARs.
-pub(super) fn resizes(options: &Options, entry: &Entry, detail: &Detail, steps: &mut Vec<Step>) {
+pub(super) fn resizes(options: &Options, entry: &PlannedDevice, detail: &Detail, steps: &mut Vec<Step>) {
     resize(options, entry, detail, &mut |rebar, why| {
         if why.is_none() {
             steps.push(Step { device: entry.device, op: Op::Rebar(rebar, rebar.to_string()) });
@@ -57,7 +57,7 @@ fn lists_all(options: &Options, detail: &Detail) -> bool {
 
 /// Adds what may not come true of it. A method that is not listed may have been switched off, so that only the kernel can
 /// tell whether the device has it.
-pub(super) fn problems(options: &Options, entry: &Entry, detail: &Detail, problems: &mut Vec<Problem>) {
+pub(super) fn problems(options: &Options, entry: &PlannedDevice, detail: &Detail, problems: &mut Vec<Problem>) {
     let Some(address) = entry.device else { return };
     let mut tell = |severity, code, message| {
         problems.push(Problem { severity, code, claim: Some(entry.claim), device: entry.device, message });

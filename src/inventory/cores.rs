@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The processor's cores and the threads that share them (Documentation/admin-guide/cputopology.rst).
 
-use crate::door::{self, Door};
+use crate::machine::{self, Machine};
 
 const NODES: &str = "/sys/devices/system/node";
 const CPUS: &str = "/sys/devices/system/cpu";
 
 /// The cores of a NUMA node, or of the machine where there is none: the numbers of each core's threads.
-pub fn of_node(door: &dyn Door, node: Option<u16>) -> Vec<Vec<u16>> {
-    let of_node = node.and_then(|node| door::text(door, &format!("{NODES}/node{node}/cpulist")).ok());
-    let list = of_node.or_else(|| door::text(door, &format!("{CPUS}/online")).ok()).unwrap_or_default();
+pub fn of_node(machine: &dyn Machine, node: Option<u16>) -> Vec<Vec<u16>> {
+    let of_node = node.and_then(|node| machine::text(machine, &format!("{NODES}/node{node}/cpulist")).ok());
+    let list = of_node.or_else(|| machine::text(machine, &format!("{CPUS}/online")).ok()).unwrap_or_default();
     let mut cores: Vec<Vec<u16>> = Vec::new();
     for cpu in cpus(&list) {
         if cores.iter().any(|core| core.contains(&cpu)) {
             continue;
         }
-        let siblings = door::text(door, &format!("{CPUS}/cpu{cpu}/topology/thread_siblings_list")).unwrap_or_default();
+        let siblings =
+            machine::text(machine, &format!("{CPUS}/cpu{cpu}/topology/thread_siblings_list")).unwrap_or_default();
         let threads = cpus(&siblings);
         cores.push(if threads.contains(&cpu) { threads } else { vec![cpu] });
     }

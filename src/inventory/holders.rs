@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::door::{self, Door};
+use crate::machine::{self, Machine};
 use crate::pci::Address;
 
 use super::PCI;
@@ -36,11 +36,11 @@ pub struct Holders {
 
 impl Holders {
     /// Looks at the open files of every process (proc_pid_fd(5)).
-    pub fn read(door: &dyn Door) -> Self {
+    pub fn read(machine: &dyn Machine) -> Self {
         let mut holders = Self::default();
-        for process in door.list("/proc").unwrap_or_default().iter().filter_map(|name| name.parse::<u32>().ok()) {
+        for process in machine.list("/proc").unwrap_or_default().iter().filter_map(|name| name.parse::<u32>().ok()) {
             let directory = format!("/proc/{process}/fd");
-            let files = match door.list(&directory) {
+            let files = match machine.list(&directory) {
                 Ok(files) => files,
                 Err(error) => {
                     // One that has just ended holds nothing.
@@ -50,10 +50,10 @@ impl Holders {
             };
             let first = holders.seen.len();
             for number in files {
-                let Ok(target) = door.link(&format!("{directory}/{number}")) else { continue };
+                let Ok(target) = machine.link(&format!("{directory}/{number}")) else { continue };
                 let Some(file) = target.strip_prefix("/dev/vfio/").filter(|file| *file != "vfio") else { continue };
                 if !holders.seen.iter().skip(first).any(|known| known.file == file) {
-                    let name = door::text(door, &format!("/proc/{process}/comm")).unwrap_or_default();
+                    let name = machine::text(machine, &format!("/proc/{process}/comm")).unwrap_or_default();
                     holders.seen.push(Holder { process, name, file: file.to_owned() });
                 }
             }
@@ -62,15 +62,21 @@ impl Holders {
     }
 
     /// Those that hold a device which this driver has.
-    pub fn of_device(&self, door: &dyn Door, address: Address, driver: &str) -> Option<Vec<Holder>> {
+    pub fn of_device(&self, machine: &dyn Machine, address: Address, driver: &str) -> Option<Vec<Holder>> {
         let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
-        let group = door::link_name(door, &path("iommu_group")).ok().and_then(|name| name.parse().ok());
-        let file = door.list(&path("vfio-dev")).ok().and_then(|names| names.into_iter().next());
-        self.of(door, driver, group, file.as_deref())
+        let group = machine::link_name(machine, &path("iommu_group")).ok().and_then(|name| name.parse().ok());
+        let file = machine.list(&path("vfio-dev")).ok().and_then(|names| names.into_iter().next());
+        self.of(machine, driver, group, file.as_deref())
     }
 
     /// Those that hold a device: by its group, or by its own file. `None`: not known.
-    pub fn of(&self, door: &dyn Door, driver: &str, group: Option<u32>, file: Option<&str>) -> Option<Vec<Holder>> {
+    pub fn of(
+        &self,
+        machine: &dyn Machine,
+        driver: &str,
+        group: Option<u32>,
+        file: Option<&str>,
+    ) -> Option<Vec<Holder>> {
         let group = group.map(|group| group.to_string());
         let holds = |holder: &&Holder| {
             let name = holder.file.as_str();
@@ -82,7 +88,8 @@ impl Holders {
         let mut found: Vec<Holder> = self.seen.iter().filter(holds).cloned().collect();
         found.dedup_by_key(|holder| holder.process);
         // An open device counts as one user of its driver's module; that anybody may read.
-        let idle = || door::text(door, &format!("{PCI}/drivers/{driver}/module/refcnt")).is_ok_and(|text| text == "0");
+        let idle =
+            || machine::text(machine, &format!("{PCI}/drivers/{driver}/module/refcnt")).is_ok_and(|text| text == "0");
         if found.is_empty() && self.hidden && !idle() { None } else { Some(found) }
     }
 }

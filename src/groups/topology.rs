@@ -12,7 +12,7 @@ use super::order::{self, Pair};
 use super::port::{Port, corrected};
 use super::quirks::{self, Alias};
 
-/// One function with what its place in the machine says about it. Numbers are indices into [`Machine::nodes`].
+/// One function with what its place in the machine says about it. Numbers are indices into [`Topology::nodes`].
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "these are facts of hardware, each on its own")]
 pub(super) struct Node<'a> {
@@ -107,7 +107,7 @@ static NO_NODE: Node<'static> = Node::new(&NO_FUNCTION, 0);
 
 /// All functions, sorted by address.
 #[derive(Debug)]
-pub(super) struct Machine<'a> {
+pub(super) struct Topology<'a> {
     /// The functions.
     pub(super) nodes: Vec<Node<'a>>,
     /// Number of /sys's group and index of each function that has one, sorted.
@@ -117,37 +117,37 @@ pub(super) struct Machine<'a> {
     pub(super) discovery: Vec<Pair>,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> Topology<'a> {
     /// Indexes `functions`. An address that comes twice counts once; a bridge above that is nearer to the root than it can
     /// be is taken as not read, so that no walk to the root can loop.
     pub(super) fn new(functions: &'a [Function]) -> Self {
         let keyed = functions.iter().enumerate().map(|(index, function)| (key(function.address), index));
-        let mut machine = Self { nodes: Vec::with_capacity(functions.len()), sys: Vec::new(), discovery: Vec::new() };
+        let mut topology = Self { nodes: Vec::with_capacity(functions.len()), sys: Vec::new(), discovery: Vec::new() };
         for (key, index) in order::sort(keyed.collect()) {
             let Some(function) = functions.get(index) else { continue };
-            if machine.nodes.last().is_some_and(|last| last.key == key) {
+            if topology.nodes.last().is_some_and(|last| last.key == key) {
                 continue;
             }
-            let index = machine.nodes.len();
-            machine.nodes.push(Node::new(function, key));
-            machine.discovery.push((order::number(function.parents.len()), index));
+            let index = topology.nodes.len();
+            topology.nodes.push(Node::new(function, key));
+            topology.discovery.push((order::number(function.parents.len()), index));
             if let Some(group) = function.sys_group {
-                machine.sys.push((u64::from(group), index));
+                topology.sys.push((u64::from(group), index));
             }
         }
-        machine.sys.sort_unstable();
-        machine.discovery.sort_unstable();
-        for at in 0..machine.discovery.len() {
-            let index = machine.discovery.get(at).map_or(0, |pair| pair.1);
-            let mut node = *machine.at(index);
-            machine.place(&mut node);
-            machine.classify(&mut node);
-            if let Some(parent) = node.parent.and_then(|parent| machine.nodes.get_mut(parent)) {
+        topology.sys.sort_unstable();
+        topology.discovery.sort_unstable();
+        for at in 0..topology.discovery.len() {
+            let index = topology.discovery.get(at).map_or(0, |pair| pair.1);
+            let mut node = *topology.at(index);
+            topology.place(&mut node);
+            topology.classify(&mut node);
+            if let Some(parent) = node.parent.and_then(|parent| topology.nodes.get_mut(parent)) {
                 parent.carries = true;
             }
-            machine.set(index, node);
+            topology.set(index, node);
         }
-        machine
+        topology
     }
 
     /// The function with this index.

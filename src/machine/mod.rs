@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The one door to the machine.
 //!
-//! Everything that the program learns from a machine, and everything that it does to one, passes through [`Door`]. There
+//! Everything that the program learns from a machine, and everything that it does to one, passes through [`Machine`]. There
 //! are rooms behind it: the [`Host`] (the running machine, or a directory that looks like one), a [`Recorded`] machine (one
 //! text file), and, in the tests, a simulated one. The code in front of the door is the same for all of them.
 
+mod child;
 mod error;
-mod hands;
+mod format;
 mod host;
-mod print;
 mod recorded;
 mod recorder;
-mod resolve;
+mod tree;
 
 use std::time::Duration;
 
+pub use child::{STEP_READ, STEP_TAKE, STEP_WRITE, step_read, step_take, step_write};
 pub use error::{Error, Operation};
-pub use hands::{STEP_READ, STEP_TAKE, STEP_WRITE, step_read, step_take, step_write};
+pub use format::print;
 pub use host::{Host, Lock};
-pub use print::print;
 pub use recorded::{FormatError, Recorded};
-pub use recorder::{Recorder, Seen, tree};
-pub use resolve::{Node, Tree};
+pub use recorder::{Observation, Recorder, tree};
+pub use tree::{Node, Tree};
 
 /// What went wrong at the door, or what came through it.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// The operations that a machine offers. Paths are absolute, as on the machine itself (`/sys/bus/pci/devices`).
-pub trait Door {
+pub trait Machine {
     /// The content of a small attribute of /sys or /proc: at most one page (4096 bytes), taken with a single read.
     fn attribute(&self, path: &str) -> Result<Vec<u8>>;
 
@@ -52,7 +52,7 @@ pub trait Door {
     /// Writes an attribute with a single write. Never creates a file.
     fn write(&self, path: &str, value: &str) -> Result<()>;
 
-    /// Writes as [`Door::write`] does, but waits for a moment only: for a device on which a write hangs already. The new
+    /// Writes as [`Machine::write`] does, but waits for a moment only: for a device on which a write hangs already. The new
     /// write queues behind that one and takes effect when the kernel gets there.
     fn write_behind(&self, path: &str, value: &str) -> Result<()> {
         self.write(path, value)
@@ -82,13 +82,13 @@ pub trait Door {
 }
 
 /// The text of a small attribute without its newline; bytes that are not UTF-8 are replaced.
-pub fn text(door: &dyn Door, path: &str) -> Result<String> {
-    let bytes = door.attribute(path)?;
+pub fn text(machine: &dyn Machine, path: &str) -> Result<String> {
+    let bytes = machine.attribute(path)?;
     Ok(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\0']).to_owned())
 }
 
 /// The last part of the path that a symbolic link points to: a driver's, a group's, a device's name.
-pub fn link_name(door: &dyn Door, path: &str) -> Result<String> {
-    let target = door.link(path)?;
+pub fn link_name(machine: &dyn Machine, path: &str) -> Result<String> {
+    let target = machine.link(path)?;
     Ok(target.rsplit('/').next().unwrap_or(&target).to_owned())
 }

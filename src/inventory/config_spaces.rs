@@ -2,19 +2,19 @@
 //! Every function with its configuration space, as the examination of IOMMU groups wants them.
 
 use crate::config::words;
-use crate::door::{self, Door};
 use crate::groups::{self, Examination, Function, Host};
+use crate::machine::{self, Machine};
 use crate::pci::{Address, Slot};
 
-use super::{Firmware, PCI, Picture, device};
+use super::{Firmware, Inventory, PCI, device};
 
 const GROUPS: &str = "/sys/kernel/iommu_groups";
 
-impl Picture {
+impl Inventory {
     /// Looks at every function and its bridges. Configuration space is read of the slots in `shown` and of every bridge,
     /// which is what their isolation depends on, or of everything where `shown` is `None`: on the hardware it is read in
     /// many small accesses. What is not shown has been looked at no closer, and its driver is not asked for.
-    pub fn look_at_functions(&mut self, door: &dyn Door, shown: Option<&[Slot]>) {
+    pub fn read_config_spaces(&mut self, machine: &dyn Machine, shown: Option<&[Slot]>) {
         let bridges: Vec<Slot> = self
             .devices
             .iter()
@@ -24,28 +24,33 @@ impl Picture {
         let readable = |address: Address| {
             shown.is_none_or(|slots| slots.contains(&address.slot()) || bridges.contains(&address.slot()))
         };
-        self.functions = self.read_functions(door, &readable, shown.is_none());
+        self.functions = self.read_functions(machine, &readable, shown.is_none());
         self.group_types = match shown {
-            None => group_types(door),
+            None => group_types(machine),
             Some(_) => self.groups.iter().filter_map(|group| Some((group.id, group.kind.clone()?))).collect(),
         };
     }
 
-    fn read_functions(&self, door: &dyn Door, readable: &dyn Fn(Address) -> bool, drivers: bool) -> Vec<Function> {
+    fn read_functions(
+        &self,
+        machine: &dyn Machine,
+        readable: &dyn Fn(Address) -> bool,
+        drivers: bool,
+    ) -> Vec<Function> {
         let functions = self.devices.iter().map(|device| {
             let address = device.address;
             let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
             let mut parents = match device.chain.as_slice() {
-                [] => device::chain(door, address),
+                [] => device::chain(machine, address),
                 known => known.to_vec(),
             };
             parents.retain(|parent| *parent != address);
-            let config = if readable(address) { door.attribute(&path("config")) } else { Ok(Vec::new()) };
+            let config = if readable(address) { machine.attribute(&path("config")) } else { Ok(Vec::new()) };
             let (driver, sys_group) = match &device.detail {
                 Some(detail) => (detail.driver.clone(), detail.group),
                 None => (
-                    if drivers { device::driver(door, address).unwrap_or_default() } else { None },
-                    door::link_name(door, &path("iommu_group")).ok().and_then(|name| name.parse().ok()),
+                    if drivers { device::driver(machine, address).unwrap_or_default() } else { None },
+                    machine::link_name(machine, &path("iommu_group")).ok().and_then(|name| name.parse().ok()),
                 ),
             };
             Function {
@@ -89,9 +94,9 @@ impl Picture {
 }
 
 /// The number and the type of each group.
-fn group_types(door: &dyn Door) -> Vec<(u32, String)> {
-    let names = door.list(GROUPS).unwrap_or_default().into_iter();
+fn group_types(machine: &dyn Machine) -> Vec<(u32, String)> {
+    let names = machine.list(GROUPS).unwrap_or_default().into_iter();
     names
-        .filter_map(|name| Some((name.parse().ok()?, door::text(door, &format!("{GROUPS}/{name}/type")).ok()?)))
+        .filter_map(|name| Some((name.parse().ok()?, machine::text(machine, &format!("{GROUPS}/{name}/type")).ok()?)))
         .collect()
 }

@@ -2,16 +2,16 @@
 //! What is claimed by hand, though nothing is configured for it, or something else.
 
 use crate::config::{Claim, Config, ConfigError, Origin};
+use crate::inventory::Inventory;
 use crate::pci::Address;
-use crate::picture::Picture;
 
 use super::{Plan, decide, select};
 
 /// Adds claims made by hand to a configuration. `bare`: nothing but addresses was said; then a claim of the configuration
 /// that selects such a device says how. Otherwise what was said by hand counts, and that claim does not.
-pub fn join(config: &mut Config, picture: &Picture, mut by_hand: Vec<Claim>, bare: bool) {
+pub fn join(config: &mut Config, inventory: &Inventory, mut by_hand: Vec<Claim>, bare: bool) {
     let same = |claim: &Claim, by_hand: &Claim| {
-        let devices = select::selected(claim, picture);
+        let devices = select::selected(claim, inventory);
         let one = |address: Address| devices.iter().any(|device| device.address == address);
         !select::is_ambiguous(claim, &devices) && by_hand.selector.address().is_some_and(one)
     };
@@ -25,12 +25,12 @@ pub fn join(config: &mut Config, picture: &Picture, mut by_hand: Vec<Claim>, bar
 
 /// Decides what becomes of these devices and of what comes along with them. The configuration has been joined by the
 /// claims that were made by hand.
-pub fn bind(config: &Config, picture: &Picture, addresses: &[Address]) -> Result<Plan, Vec<ConfigError>> {
+pub fn bind(config: &Config, inventory: &Inventory, addresses: &[Address]) -> Result<Plan, Vec<ConfigError>> {
     let asked = |address: Option<Address>| address.is_some_and(|address| addresses.contains(&address));
-    let mut entries = select::entries(config, picture)?;
+    let mut entries = select::entries(config, inventory)?;
     entries.retain(|entry| {
         let by_hand = config.claims.get(entry.claim).is_some_and(|claim| claim.origin.place == Origin::BIND);
         by_hand || asked(entry.device) || asked(entry.along)
     });
-    Ok(decide(config, picture, entries, &|_| true))
+    Ok(decide(config, inventory, entries, &|_| true))
 }

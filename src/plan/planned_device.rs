@@ -2,12 +2,12 @@
 //! What was decided about one function.
 
 use crate::config::{Config, Guard};
+use crate::inventory::Device;
 use crate::pci::Address;
-use crate::picture::Device;
 
 /// One function that a claim is about, or one claim that is about none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct PlannedDevice {
     /// The claim, by its place in the configuration.
     pub claim: usize,
     /// The function; `None` where the claim finds none.
@@ -24,7 +24,7 @@ pub struct Entry {
     pub decision: Decision,
 }
 
-impl Entry {
+impl PlannedDevice {
     /// Whether the function's option ROM is to be saved. What comes along with the selected function of a card has none,
     /// but for another display.
     pub fn saves_rom(&self, config: &Config, device: &Device) -> bool {

@@ -2,8 +2,8 @@
 //! The report that stays: /run/vfio-early/report.json, written in the initramfs and read for as long as the machine runs.
 
 use crate::config::Origin;
-use crate::door::{Door, Error};
 use crate::json::{self, FromJson};
+use crate::machine::{Error, Machine};
 
 use super::json::{Claim, ProblemEntry, Report};
 
@@ -17,17 +17,17 @@ const MOST: usize = 4 * 1024 * 1024;
 const STEPS: usize = 1024;
 
 /// Reads the report; `None` where there is none that can be understood.
-pub fn load(door: &dyn Door) -> Option<Report> {
-    let content = door.read(PATH, MOST).ok()?;
+pub fn load(machine: &dyn Machine) -> Option<Report> {
+    let content = machine.read(PATH, MOST).ok()?;
     let text = std::str::from_utf8(&content).ok()?;
     Report::from_json(&json::read(text)?)
 }
 
 /// Writes the report.
-pub fn save(door: &dyn Door, report: &Report) -> Result<(), Error> {
+pub fn save(machine: &dyn Machine, report: &Report) -> Result<(), Error> {
     let mut text = json::to_string(report);
     text.push('\n');
-    door.save(PATH, text.as_bytes())
+    machine.save(PATH, text.as_bytes())
 }
 
 /// What is kept of an earlier report beside a new one. A claim that still holds keeps the stage and the time at which it

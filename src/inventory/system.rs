@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is not PCI: the clock, the root file system, the firmware's framebuffers.
 
-use crate::door::Door;
+use crate::machine::Machine;
 
 use super::in_use::Mount;
 
@@ -19,10 +19,10 @@ impl FirmwareFramebuffer {
     const DRIVERS: &'static [&'static str] =
         &["simple-framebuffer", "efi-framebuffer", "vesa-framebuffer", "efidrm", "vesadrm"];
 
-    pub(super) fn read(door: &dyn Door) -> Vec<Self> {
+    pub(super) fn read(machine: &dyn Machine) -> Vec<Self> {
         let mut found = Vec::new();
         for driver in Self::DRIVERS {
-            let names = door.list(&format!("/sys/bus/platform/drivers/{driver}")).unwrap_or_default();
+            let names = machine.list(&format!("/sys/bus/platform/drivers/{driver}")).unwrap_or_default();
             let devices = names.into_iter().filter(|name| name.contains("framebuffer."));
             found.extend(devices.map(|device| Self { device, driver: (*driver).to_owned() }));
         }
@@ -31,8 +31,8 @@ impl FirmwareFramebuffer {
 }
 
 /// Milliseconds since the kernel started; 0 where /proc does not say.
-pub(super) fn uptime_ms(door: &dyn Door) -> u64 {
-    let content = door.attribute("/proc/uptime").unwrap_or_default();
+pub(super) fn uptime_ms(machine: &dyn Machine) -> u64 {
+    let content = machine.attribute("/proc/uptime").unwrap_or_default();
     milliseconds(&String::from_utf8_lossy(&content)).unwrap_or(0)
 }
 
@@ -44,10 +44,10 @@ fn milliseconds(uptime: &str) -> Option<u64> {
 
 /// Whether the root is still the kernel's own: an image says so with a file (Documentation of systemd's initrd interface),
 /// or its root file system is the `rootfs` that the kernel unpacked it into.
-pub(super) fn is_initramfs(door: &dyn Door, mounts: &[Mount]) -> bool {
+pub(super) fn is_initramfs(machine: &dyn Machine, mounts: &[Mount]) -> bool {
     // The last mount on a place is the one that is seen.
     let root = || mounts.iter().rev().find(|mount| mount.point == "/");
-    door.attribute("/etc/initrd-release").is_ok() || root().is_some_and(|mount| mount.kind == "rootfs")
+    machine.attribute("/etc/initrd-release").is_ok() || root().is_some_and(|mount| mount.kind == "rootfs")
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@
 //! written to it, until exactly `0` and a newline is. While it is read, the ROM BAR is enabled, and where the card shares
 //! its address decoder, nothing else of the card answers.
 
-use crate::door::{self, Door, Error};
+use crate::inventory::{self, Holders, PCI};
+use crate::machine::{self, Error, Machine};
 use crate::pci::{Address, ExpectedId, parse_modalias};
-use crate::picture::{self, Holders, PCI};
 use crate::plan::is_vfio_driver;
 use crate::rom::{self, Judgement, Severity};
 
@@ -56,24 +56,25 @@ impl Trouble {
 }
 
 /// What a device says it is.
-pub fn identify(door: &dyn Door, address: Address) -> Result<ExpectedId, Trouble> {
-    let modalias = door.attribute(&format!("{PCI}/devices/{address}/modalias")).unwrap_or_default();
+pub fn identify(machine: &dyn Machine, address: Address) -> Result<ExpectedId, Trouble> {
+    let modalias = machine.attribute(&format!("{PCI}/devices/{address}/modalias")).unwrap_or_default();
     let identity = parse_modalias(&modalias).ok_or_else(|| Trouble::new("no-device", "there is no such device"))?;
     Ok(ExpectedId { vendor: identity.vendor, device: identity.device, subsystem: None })
 }
 
 /// Reads the option ROM of a device.
-pub fn dump(door: &dyn Door, address: Address) -> Result<Dump, Trouble> {
-    let id = identify(door, address)?;
-    let driver = picture::driver(door, address).unwrap_or_default();
+pub fn dump(machine: &dyn Machine, address: Address) -> Result<Dump, Trouble> {
+    let id = identify(machine, address)?;
+    let driver = inventory::driver(machine, address).unwrap_or_default();
     let vfio = driver.as_deref().filter(|driver| is_vfio_driver(driver));
-    let holders = vfio.and_then(|driver| Holders::read(door).of_device(door, address, driver)).unwrap_or_default();
+    let holders =
+        vfio.and_then(|driver| Holders::read(machine).of_device(machine, address, driver)).unwrap_or_default();
     if let Some(who) = holders.first() {
         let message = format!("{who} has the device open, and reading its ROM would disturb it: stop the guest first");
         return Err(Trouble::new("rom-in-guest", message));
     }
-    let window = Window::read(door, address);
-    let mut work = Work { door, address, undo: Vec::new(), hangs: false };
+    let window = Window::read(machine, address);
+    let mut work = Work { machine, address, undo: Vec::new(), hangs: false };
     let read = work.read(driver.as_deref(), &window);
     let left = work.put_back();
     let mut notes: Vec<Trouble> = left.into_iter().collect();
@@ -83,7 +84,7 @@ pub fn dump(door: &dyn Door, address: Address) -> Result<Dump, Trouble> {
             bytes
         }
         Err(trouble) => {
-            let Some(bytes) = from_firmware(door, address, &id) else { return Err(trouble) };
+            let Some(bytes) = from_firmware(machine, address, &id) else { return Err(trouble) };
             let message = format!("this is the copy in the firmware's VFCT table: {}", trouble.message);
             notes.push(Trouble::new("rom-from-firmware", message));
             bytes
@@ -115,9 +116,9 @@ pub fn doubt(judgement: &Judgement) -> Option<Trouble> {
 }
 
 /// Reads the option ROM of a device and saves it. Returns what people should know.
-pub(super) fn save(door: &dyn Door, address: Address, path: &str) -> Result<Vec<Trouble>, Trouble> {
-    let dump = dump(door, address)?;
-    door.save(path, &dump.bytes).map_err(|error| Trouble::with("rom-not-saved", &error))?;
+pub(super) fn save(machine: &dyn Machine, address: Address, path: &str) -> Result<Vec<Trouble>, Trouble> {
+    let dump = dump(machine, address)?;
+    machine.save(path, &dump.bytes).map_err(|error| Trouble::with("rom-not-saved", &error))?;
     Ok(dump.notes)
 }
 
@@ -134,17 +135,17 @@ struct Window {
 }
 
 impl Window {
-    fn read(door: &dyn Door, address: Address) -> Self {
-        let text = door::text(door, &format!("{PCI}/devices/{address}/resource")).unwrap_or_default();
-        let flags = text.lines().nth(6).and_then(|line| picture::hexadecimal(line.split(' ').nth(2)?)).unwrap_or(0);
-        let size = picture::bar_size(&text, 6);
+    fn read(machine: &dyn Machine, address: Address) -> Self {
+        let text = machine::text(machine, &format!("{PCI}/devices/{address}/resource")).unwrap_or_default();
+        let flags = text.lines().nth(6).and_then(|line| inventory::hexadecimal(line.split(' ').nth(2)?)).unwrap_or(0);
+        let size = inventory::bar_size(&text, 6);
         Self { size: usize::try_from(size).unwrap_or(0), shadow: flags & 2 != 0 }
     }
 }
 
 /// What was changed to read a ROM.
 struct Work<'a> {
-    door: &'a dyn Door,
+    machine: &'a dyn Machine,
     address: Address,
     /// What to write to where, last things first, and whether that must work.
     undo: Vec<(String, String, bool)>,
@@ -158,7 +159,7 @@ impl Work<'_> {
     }
 
     fn read(&mut self, driver: Option<&str>, window: &Window) -> Result<Vec<u8>, Trouble> {
-        let names = self.door.list(&self.path("")).unwrap_or_default();
+        let names = self.machine.list(&self.path("")).unwrap_or_default();
         if names.iter().all(|name| name != "rom") {
             let message = "it has no option ROM of its own (no ROM BAR): normal for graphics inside a processor and for \
                 most functions that are no display";
@@ -177,11 +178,11 @@ impl Work<'_> {
         let path = self.path("rom");
         let fail = |error: &Error| Trouble::with("rom-unreadable", error);
         let number = |error: &Error| error.source.raw_os_error();
-        let mut read = self.door.take(&path, MOST);
+        let mut read = self.machine.take(&path, MOST);
         // What can be read as it is needs no switching: somebody left it on, or it is a record of a machine.
         if read.as_ref().is_err_and(|error| number(error) == Some(nix::libc::EINVAL)) {
             self.change("rom", "1\n", "0\n").map_err(|error| fail(&error))?;
-            read = self.door.take(&path, MOST);
+            read = self.machine.take(&path, MOST);
         }
         match read {
             Ok(bytes) if !bytes.is_empty() => Ok(bytes),
@@ -197,7 +198,7 @@ impl Work<'_> {
     }
 
     fn word(&self, name: &str) -> String {
-        door::text(self.door, &self.path(name)).unwrap_or_default()
+        machine::text(self.machine, &self.path(name)).unwrap_or_default()
     }
 
     /// Wakes the device, and keeps it awake.
@@ -209,7 +210,7 @@ impl Work<'_> {
         if !control.is_empty() {
             self.undo.push((self.path("power/control"), control, true));
         }
-        let result = step::wake(self.door, self.address);
+        let result = step::wake(self.machine, self.address);
         self.note(&result);
         result
     }
@@ -228,7 +229,7 @@ impl Work<'_> {
     }
 
     fn write(&self, path: &str, value: &str) -> Result<(), Error> {
-        if self.hangs { self.door.write_behind(path, value) } else { self.door.write(path, value) }
+        if self.hangs { self.machine.write_behind(path, value) } else { self.machine.write(path, value) }
     }
 
     fn note(&mut self, result: &Result<(), Error>) {
@@ -269,8 +270,8 @@ fn unreadable(driver: Option<&str>, window: &Window, asleep: Option<&Error>) -> 
 }
 
 /// The ROM of a device in the firmware's table.
-fn from_firmware(door: &dyn Door, address: Address, id: &ExpectedId) -> Option<Vec<u8>> {
-    let table = door.read(VFCT, MOST).ok()?;
+fn from_firmware(machine: &dyn Machine, address: Address, id: &ExpectedId) -> Option<Vec<u8>> {
+    let table = machine.read(VFCT, MOST).ok()?;
     let place = (usize::from(address.bus), usize::from(address.device), usize::from(address.function));
     let mut roms = rom::vfct(&table)?;
     roms.retain(|rom| rom.id == (id.vendor, id.device));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What /sys and /proc tell of the IOMMU.
 
-use crate::door::{self, Door};
+use crate::machine::{self, Machine};
 use crate::pci::Address;
 
 /// The table by which the firmware offers an IOMMU.
@@ -59,15 +59,15 @@ impl IommuFacts {
     /// lines of 6 KiB.
     const INTERRUPTS: usize = 64 * 1024;
 
-    pub(super) fn read(door: &dyn Door) -> Self {
-        let tables = door.list("/sys/firmware/acpi/tables").unwrap_or_default();
-        let remapping = door.head("/proc/interrupts", Self::INTERRUPTS).ok().and_then(|bytes| remapping(&bytes));
-        let allowed = || door::text(door, "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts");
+    pub(super) fn read(machine: &dyn Machine) -> Self {
+        let tables = machine.list("/sys/firmware/acpi/tables").unwrap_or_default();
+        let remapping = machine.head("/proc/interrupts", Self::INTERRUPTS).ok().and_then(|bytes| remapping(&bytes));
+        let allowed = || machine::text(machine, "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts");
         let known = [Firmware::Dmar, Firmware::Ivrs, Firmware::Iort];
         Self {
-            units: door.list("/sys/class/iommu").unwrap_or_default(),
+            units: machine.list("/sys/class/iommu").unwrap_or_default(),
             firmware: known.into_iter().find(|table| tables.iter().any(|name| name == table.name())),
-            processor: door.attribute("/proc/cpuinfo").map(|bytes| processor(&bytes)).unwrap_or_default(),
+            processor: machine.attribute("/proc/cpuinfo").map(|bytes| processor(&bytes)).unwrap_or_default(),
             remapping,
             unsafe_interrupts: remapping == Some(false) && allowed().is_ok_and(|text| text == "Y"),
         }
@@ -113,13 +113,13 @@ pub struct Group {
 
 impl Group {
     /// Reads /sys/kernel/iommu_groups/N (Documentation/ABI/testing/sysfs-kernel-iommu_groups).
-    pub(super) fn read(door: &dyn Door, id: u32) -> Self {
+    pub(super) fn read(machine: &dyn Machine, id: u32) -> Self {
         let path = |name: &str| format!("/sys/kernel/iommu_groups/{id}/{name}");
         let mut members: Vec<Address> =
-            door.list(&path("devices")).unwrap_or_default().iter().filter_map(|name| name.parse().ok()).collect();
+            machine.list(&path("devices")).unwrap_or_default().iter().filter_map(|name| name.parse().ok()).collect();
         members.sort_unstable();
-        let regions = door.attribute(&path("reserved_regions")).unwrap_or_default();
-        Self { id, members, kind: door::text(door, &path("type")).ok(), direct: direct_regions(&regions) }
+        let regions = machine.attribute(&path("reserved_regions")).unwrap_or_default();
+        Self { id, members, kind: machine::text(machine, &path("type")).ok(), direct: direct_regions(&regions) }
     }
 }
 
