@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use proptest::sample::select;
 use vfio_early::config::{
-    Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, RESET_METHODS, Reader,
-    Rebar, Selector, Settings, With, words,
+    Claim, Config, ConfigError, Driver, Framebuffer, Guard, IommuPolicy, OnFailure, Options, Origin, RESET_METHODS,
+    Reader, Rebar, Selector, Settings, With, words,
 };
 
 /// Pieces that a line may be made of: what the parser knows, and what it nearly knows.
@@ -161,7 +161,7 @@ fn options() -> impl Strategy<Value = Options> {
 fn config() -> impl Strategy<Value = Config> {
     let settings = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), 1_u64..=300).prop_map(
         |(a, b, c, adopt_ids, time)| Settings {
-            iommu: if a { Iommu::Required } else { Iommu::Optional },
+            iommu: if a { IommuPolicy::Required } else { IommuPolicy::Optional },
             on_failure: if b { OnFailure::Restore } else { OnFailure::Keep },
             framebuffer: if c { Framebuffer::Keep } else { Framebuffer::Release },
             adopt_ids,

@@ -6,8 +6,10 @@ use crate::inventory::Inventory;
 use crate::machine::Machine;
 use crate::pci::Address;
 
+use super::arguments;
 use super::output::Output;
-use super::{Exit, Failure, arguments, layout};
+use crate::exit::{Exit, Failure};
+use crate::layout;
 
 /// Runs the command. Where addresses are named, a group of theirs that is not viable is what did not hold. Without an IOMMU
 /// there are no groups to tell of.
@@ -36,7 +38,7 @@ pub(super) fn run(machine: &dyn Machine, options: &arguments::Groups, output: &m
         return Ok(Exit::Unprotected);
     }
     let viable = options.address.is_empty() || shown.iter().all(|group| group.viable);
-    Ok(if viable && lost.is_empty() { Exit::Ok } else { Exit::NotHeld })
+    Ok(if viable && lost.is_empty() { Exit::Ok } else { Exit::NotMet })
 }
 
 fn without_group(inventory: &Inventory, address: Address) -> String {

@@ -15,7 +15,8 @@ mod selector;
 pub use cmdline::{Words, words};
 pub use keywords::{DIRECTIVES, OPTIONS, RESET_METHODS, SETTINGS, Word};
 pub use model::{
-    Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, Rebar, Settings, With,
+    Claim, Config, ConfigError, Driver, Framebuffer, Guard, IommuPolicy, OnFailure, Options, Origin, Rebar, Settings,
+    With,
 };
 pub use reader::Reader;
 pub use selector::Selector;

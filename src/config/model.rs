@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Selector;
+use crate::json::{FromJson, Json, Value, readable_words};
 use crate::pci::ExpectedId;
 
 /// A whole configuration that was understood to the last word.
@@ -32,7 +33,7 @@ pub struct Claim {
 }
 
 /// Where a directive is written; prints as `/etc/vfio-early.conf:3` or `kernel command line`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     /// The file's path, or `kernel command line`.
     pub place: String,
@@ -52,9 +53,31 @@ impl Origin {
     /// What is done by hand, with `bind`.
     pub const BIND: &'static str = "bind";
 
+    /// Whether it is [`Origin::BIND`].
+    pub fn is_bind(&self) -> bool {
+        self.place == Self::BIND
+    }
+
     /// A file or a directory as a whole.
     pub fn file(path: &str) -> Self {
         Self { place: path.to_owned(), line: None }
+    }
+}
+
+impl Json for Origin {
+    fn json(&self, out: &mut String) {
+        self.to_string().json(out);
+    }
+}
+
+impl FromJson for Origin {
+    fn from_json(value: &Value) -> Option<Self> {
+        let Value::Text(text) = value else { return None };
+        let line = text.rsplit_once(':').and_then(|(place, line)| Some((place, line.parse().ok()?)));
+        Some(match line {
+            Some((place, line)) => Self { place: place.to_owned(), line: Some(line) },
+            None => Self::file(text),
+        })
     }
 }
 
@@ -155,28 +178,25 @@ impl Guard {
     /// Every guard, in the order in which they are looked at.
     pub const ALL: &'static [Self] = &[Self::Bridge, Self::Storage, Self::InUse, Self::LastDisplay, Self::Rmrr];
 
-    /// The guard's name in the configuration and in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bridge => "bridge",
-            Self::Storage => "storage",
-            Self::InUse => "in-use",
-            Self::LastDisplay => "last-display",
-            Self::Rmrr => "rmrr",
-        }
-    }
-
     /// Whether `allow=` may name it.
     pub fn is_liftable(self) -> bool {
         self != Self::Bridge
     }
 }
 
+readable_words!(Guard {
+    Bridge: "bridge",
+    Storage: "storage",
+    InUse: "in-use",
+    LastDisplay: "last-display",
+    Rmrr: "rmrr",
+});
+
 /// The settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `iommu`: whether anything is claimed without an IOMMU.
-    pub iommu: Iommu,
+    pub iommu: IommuPolicy,
     /// `on-failure`: what becomes of a slot that could not be claimed.
     pub on_failure: OnFailure,
     /// `framebuffer`: what becomes of the firmware framebuffer on a claimed boot display.
@@ -190,7 +210,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            iommu: Iommu::Required,
+            iommu: IommuPolicy::Required,
             on_failure: OnFailure::Restore,
             framebuffer: Framebuffer::Keep,
             adopt_ids: true,
@@ -201,7 +221,7 @@ impl Default for Settings {
 
 /// The setting `iommu`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Iommu {
+pub enum IommuPolicy {
     /// Nothing is claimed unless an IOMMU is enabled.
     Required,
     /// Devices are claimed all the same.

@@ -3,7 +3,7 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use super::{Claim, Config, Driver, Framebuffer, Iommu, OnFailure, Options, Settings, With};
+use super::{Claim, Config, Driver, Framebuffer, IommuPolicy, OnFailure, Options, Settings, With};
 
 impl Display for Config {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -56,8 +56,8 @@ impl Display for Options {
 impl Display for Settings {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let iommu = match self.iommu {
-            Iommu::Required => "required",
-            Iommu::Optional => "optional",
+            IommuPolicy::Required => "required",
+            IommuPolicy::Optional => "optional",
         };
         let on_failure = match self.on_failure {
             OnFailure::Restore => "restore",

@@ -9,7 +9,7 @@ use crate::pci::is_vfio_driver;
 use super::keywords::{DIRECTIVES, OPTIONS, RESET_METHODS, SETTINGS, Word, find, list, names, quote, unknown};
 use super::problems::Problems;
 use super::{
-    Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, Rebar, Selector,
+    Claim, Config, ConfigError, Driver, Framebuffer, Guard, IommuPolicy, OnFailure, Options, Origin, Rebar, Selector,
     Settings, With,
 };
 
@@ -211,8 +211,8 @@ fn rebar(value: &str) -> Option<Rebar> {
 /// Takes in a setting's value; what was expected, if it is another.
 fn setting(settings: &mut Settings, row: &Word, value: &str) -> Result<(), String> {
     match (row.name, value) {
-        ("iommu", "required") => settings.iommu = Iommu::Required,
-        ("iommu", "optional") => settings.iommu = Iommu::Optional,
+        ("iommu", "required") => settings.iommu = IommuPolicy::Required,
+        ("iommu", "optional") => settings.iommu = IommuPolicy::Optional,
         ("on-failure", "restore") => settings.on_failure = OnFailure::Restore,
         ("on-failure", "keep") => settings.on_failure = OnFailure::Keep,
         ("framebuffer", "keep") => settings.framebuffer = Framebuffer::Keep,

@@ -6,7 +6,7 @@ use crate::groups::{self, Examination, Function, Host};
 use crate::machine::{self, Machine};
 use crate::pci::{Address, Slot};
 
-use super::{Firmware, Inventory, PCI, device};
+use super::{FirmwareTable, Inventory, PCI, device};
 
 const GROUPS: &str = "/sys/kernel/iommu_groups";
 
@@ -73,7 +73,7 @@ impl Inventory {
             &self.functions,
             &Host {
                 acs_override: self.acs_override(),
-                amd_iommu: self.iommu.firmware == Some(Firmware::Ivrs),
+                amd_iommu: self.iommu.firmware == Some(FirmwareTable::Ivrs),
                 kernel: self.kernel_version(),
                 types: &self.group_types,
             },

@@ -24,7 +24,7 @@ pub use features::{Features, ResizableBar};
 pub(crate) use features::{bar_size, hexadecimal};
 pub use holders::{Holder, Holders};
 pub use in_use::{Mount, Use};
-pub use iommu::{Firmware, Group, IommuFacts, Processor};
+pub use iommu::{FirmwareTable, Group, IommuFacts, Processor};
 pub use system::FirmwareFramebuffer;
 
 /// Where the PCI bus is.

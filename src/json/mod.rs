@@ -20,12 +20,15 @@ macro_rules! fields {
     };
 }
 
-/// `readable!(Name { field, ... })`: the structure is read back from such an object.
+/// `readable!(Name { field, ... })`: the structure is read back from such an object. A field that is missing or of another
+/// kind takes its default and an unknown one is skipped, so that a document of another version is read as far as it goes.
 macro_rules! readable {
     ($name:ident { $($field:ident),* $(,)? }) => {
         impl $crate::json::FromJson for $name {
             fn from_json(value: &$crate::json::Value) -> Option<Self> {
-                Some(Self { $($field: $crate::json::FromJson::from_json(value.field(stringify!($field)))?),* })
+                value.is_object().then(|| Self {
+                    $($field: $crate::json::FromJson::from_json(value.field(stringify!($field))).unwrap_or_default()),*
+                })
             }
         }
     };
@@ -35,7 +38,7 @@ macro_rules! readable {
 macro_rules! words {
     ($name:ident { $($variant:ident: $word:literal),* $(,)? }) => {
         impl $name {
-            /// The word for it.
+            /// The word for it in documents and in text.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word),*
@@ -51,4 +54,20 @@ macro_rules! words {
     };
 }
 
-pub(crate) use {fields, readable, words};
+/// `readable_words!(Name { Variant: "word", ... })`: as `words!`, and read back from them; an unknown word is `None`.
+macro_rules! readable_words {
+    ($name:ident { $($variant:ident: $word:literal),* $(,)? }) => {
+        $crate::json::words!($name { $($variant: $word),* });
+
+        impl $crate::json::FromJson for $name {
+            fn from_json(value: &$crate::json::Value) -> Option<Self> {
+                match value {
+                    $($crate::json::Value::Text(word) if word == $word => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use {fields, readable, readable_words, words};

@@ -4,6 +4,7 @@
 use crate::config::{Config, Guard};
 use crate::inventory::Device;
 use crate::pci::Address;
+use crate::problem::Code;
 
 /// One function that a claim is about, or one claim that is about none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,14 +44,7 @@ pub enum Decision {
     /// It is given back to the host.
     Release,
     /// It is left alone.
-    Refuse {
-        /// The guard that refuses it.
-        guard: Option<Guard>,
-        /// A short word for programs.
-        code: &'static str,
-        /// Why.
-        reason: String,
-    },
+    Refuse(Refusal),
     /// It is not there.
     Missing {
         /// What was looked for, and what is there instead.
@@ -58,12 +52,30 @@ pub enum Decision {
     },
 }
 
-impl Decision {
-    /// A refusal.
-    pub fn refuse(guard: Option<Guard>, code: &'static str, reason: String) -> Self {
-        Self::Refuse { guard, code, reason }
+/// Why a function is left alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The guard that refuses it.
+    pub guard: Option<Guard>,
+    /// What kind of problem that is.
+    pub code: Code,
+    /// The reason, for people.
+    pub reason: String,
+}
+
+impl Refusal {
+    /// A refusal that no guard made.
+    pub fn new(code: Code, reason: String) -> Self {
+        Self { guard: None, code, reason }
     }
 
+    /// A refusal by a guard.
+    pub fn by(guard: Guard, reason: String) -> Self {
+        Self { guard: Some(guard), code: guard.into(), reason }
+    }
+}
+
+impl Decision {
     /// Whether something is done, or need not be done any more.
     pub fn acts(&self) -> bool {
         self.holds() || *self == Self::Release

@@ -5,8 +5,9 @@ use crate::config::{Claim, Config, ConfigError, Driver, Selector, With};
 use crate::inventory::{Device, Inventory};
 use crate::pci::Address;
 
-use super::{Decision, PlannedDevice};
+use super::{Decision, PlannedDevice, Refusal};
 use super::{driver, same_name};
+use crate::problem::Code;
 
 /// Whether a claim names a device by the bridges above it, so that they have to be known.
 pub fn needs_chains(config: &Config) -> bool {
@@ -68,7 +69,7 @@ pub(super) fn along<'a>(claim: &Claim, device: &Device, alone: bool, inventory: 
 /// One entry for each function that a claim is about, in the order of the claims. A function has one entry: what selects
 /// it goes before what only takes it along, and the first claim before the later ones. Two claims that select one function
 /// and differ in their options are an error.
-pub(super) fn entries(config: &Config, inventory: &Inventory) -> Result<Vec<PlannedDevice>, Vec<ConfigError>> {
+pub(super) fn devices(config: &Config, inventory: &Inventory) -> Result<Vec<PlannedDevice>, Vec<ConfigError>> {
     let selections: Vec<Vec<&Device>> = config.claims.iter().map(|claim| selected(claim, inventory)).collect();
     let errors = contradictions(config, &selections);
     if !errors.is_empty() {
@@ -89,7 +90,7 @@ pub(super) fn entries(config: &Config, inventory: &Inventory) -> Result<Vec<Plan
 
     let mut selected = selected;
     selected.sort_unstable();
-    let mut entries: Vec<PlannedDevice> = Vec::new();
+    let mut planned: Vec<PlannedDevice> = Vec::new();
     let mut known: Vec<Address> = Vec::new();
     for (index, claim) in config.claims.iter().enumerate() {
         let devices = selections.get(index).map(Vec::as_slice).unwrap_or_default();
@@ -108,13 +109,17 @@ pub(super) fn entries(config: &Config, inventory: &Inventory) -> Result<Vec<Plan
         if devices.is_empty() {
             // IDs that vfio-pci was given may well name cards that are not here: nobody asked us for them.
             if !claim.adopted {
-                entries.push(entry(None, None, Decision::Missing { reason: missing(claim, inventory) }));
+                planned.push(entry(None, None, Decision::Missing { reason: missing(claim, inventory) }));
             }
             continue;
         }
         if is_ambiguous(claim, devices) {
             for device in devices.iter().filter(|device| !selected.contains(&device.address)) {
-                entries.push(entry(Some(device), None, Decision::refuse(None, "ambiguous", ambiguous(claim, devices))));
+                planned.push(entry(
+                    Some(device),
+                    None,
+                    Decision::Refuse(Refusal::new(Code::Ambiguous, ambiguous(claim, devices))),
+                ));
             }
             continue;
         }
@@ -135,11 +140,11 @@ pub(super) fn entries(config: &Config, inventory: &Inventory) -> Result<Vec<Plan
             // Of a slot, the lowest function says what it is; all that a pattern matches has to be it.
             let checked = if claim.selector.is_pattern() { Some(device) } else { devices.first() };
             if let Some(reason) = checked.and_then(|checked| unexpected(claim, checked, inventory)) {
-                selected_entry.decision = Decision::refuse(None, "id-mismatch", reason);
+                selected_entry.decision = Decision::Refuse(Refusal::new(Code::IdMismatch, reason));
             } else if done(device, &selected_entry.target) {
                 selected_entry.decision = Decision::Done;
             }
-            entries.push(selected_entry);
+            planned.push(selected_entry);
             let group = device.detail.as_ref().and_then(|detail| detail.group);
             if claim.options.with == Some(With::Group) && group.is_some_and(|group| taken_along.contains(&group)) {
                 continue;
@@ -151,12 +156,12 @@ pub(super) fn entries(config: &Config, inventory: &Inventory) -> Result<Vec<Plan
                     if done(other, &other_entry.target) {
                         other_entry.decision = Decision::Done;
                     }
-                    entries.push(other_entry);
+                    planned.push(other_entry);
                 }
             }
         }
     }
-    Ok(entries)
+    Ok(planned)
 }
 
 /// Puts an address into a sorted list; whether it was not there.

@@ -10,6 +10,7 @@
 
 use crate::config::{Claim, Config, Framebuffer, Rebar};
 use crate::inventory::{Detail, Inventory};
+use crate::json::readable_words;
 use crate::pci::Address;
 
 use super::{Decision, PlannedDevice, reset_and_rebar, same_name};
@@ -68,24 +69,78 @@ pub enum Op {
     Rebind(String),
 }
 
+/// The kinds of steps, as reports name them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StepKind {
+    /// Wake the device.
+    PowerUp,
+    /// Save the option ROM.
+    SaveRom,
+    /// Set driver_override.
+    Override,
+    /// Set reset_method.
+    ResetMethod,
+    /// Resize a BAR.
+    Rebar,
+    /// Load a module.
+    Load,
+    /// Detach the firmware framebuffer.
+    ReleaseFramebuffer,
+    /// Unbind the device.
+    Detach,
+    /// Probe the device.
+    Probe,
+    /// Read back the driver.
+    Verify,
+    /// Read back that the device was given back.
+    VerifyReleased,
+    /// Set power/control.
+    PowerControl,
+    /// Put driver_override back.
+    RestoreOverride,
+    /// Bind the device to the driver that it had.
+    Rebind,
+    /// A step that this version does not know.
+    #[default]
+    Unknown,
+}
+
+readable_words!(StepKind {
+    PowerUp: "power-up",
+    SaveRom: "save-rom",
+    Override: "override",
+    ResetMethod: "reset-method",
+    Rebar: "rebar",
+    Load: "load",
+    ReleaseFramebuffer: "release-framebuffer",
+    Detach: "detach",
+    Probe: "probe",
+    Verify: "verify",
+    VerifyReleased: "verify-released",
+    PowerControl: "power-control",
+    RestoreOverride: "restore-override",
+    Rebind: "rebind",
+    Unknown: "unknown",
+});
+
 impl Op {
-    /// The name in reports.
-    pub fn name(&self) -> &'static str {
+    /// What kind of step it is.
+    pub fn kind(&self) -> StepKind {
         match self {
-            Self::PowerUp => "power-up",
-            Self::SaveRom(_) => "save-rom",
-            Self::Override(_) => "override",
-            Self::ResetMethod { .. } => "reset-method",
-            Self::Rebar(..) => "rebar",
-            Self::Load(_) | Self::LoadFor(_) => "load",
-            Self::ReleaseFramebuffer { .. } => "release-framebuffer",
-            Self::Detach(_) => "detach",
-            Self::Probe => "probe",
-            Self::Verify(_) => "verify",
-            Self::VerifyReleased(_) => "verify-released",
-            Self::PowerControl(_) => "power-control",
-            Self::RestoreOverride(_) => "restore-override",
-            Self::Rebind(_) => "rebind",
+            Self::PowerUp => StepKind::PowerUp,
+            Self::SaveRom(_) => StepKind::SaveRom,
+            Self::Override(_) => StepKind::Override,
+            Self::ResetMethod { .. } => StepKind::ResetMethod,
+            Self::Rebar(..) => StepKind::Rebar,
+            Self::Load(_) | Self::LoadFor(_) => StepKind::Load,
+            Self::ReleaseFramebuffer { .. } => StepKind::ReleaseFramebuffer,
+            Self::Detach(_) => StepKind::Detach,
+            Self::Probe => StepKind::Probe,
+            Self::Verify(_) => StepKind::Verify,
+            Self::VerifyReleased(_) => StepKind::VerifyReleased,
+            Self::PowerControl(_) => StepKind::PowerControl,
+            Self::RestoreOverride(_) => StepKind::RestoreOverride,
+            Self::Rebind(_) => StepKind::Rebind,
         }
     }
 
@@ -110,24 +165,24 @@ impl Op {
 }
 
 /// The steps for the entries that are to be taken.
-pub(super) fn steps(config: &Config, inventory: &Inventory, entries: &[PlannedDevice]) -> Vec<Step> {
+pub(super) fn steps(config: &Config, inventory: &Inventory, devices: &[PlannedDevice]) -> Vec<Step> {
     let mut first = Vec::new();
     let mut modules: Vec<&str> = Vec::new();
     let mut then = Vec::new();
-    for entry in entries.iter().filter(|entry| entry.decision.holds()) {
-        let Some(device) = entry.device.and_then(|address| inventory.device(address)) else { continue };
+    for planned in devices.iter().filter(|planned| planned.decision.holds()) {
+        let Some(device) = planned.device.and_then(|address| inventory.device(address)) else { continue };
         let step = |op: Op| Step { device: Some(device.address), op };
-        let save = entry.saves_rom(config, device).then(|| crate::inventory::rom_path(device.address));
+        let save = planned.saves_rom(config, device).then(|| crate::inventory::rom_path(device.address));
         let save = save.filter(|path| !inventory.saved_roms.iter().any(|name| path.rsplit('/').next() == Some(name)));
-        let target = entry.target.as_str();
+        let target = planned.target.as_str();
         let nothing = Detail::default();
         let detail = device.detail.as_ref().unwrap_or(&nothing);
-        let Some(Claim { options, .. }) = config.claims.get(entry.claim) else { continue };
-        let reset = reset_and_rebar::reset(options, entry, detail);
+        let Some(Claim { options, .. }) = config.claims.get(planned.claim) else { continue };
+        let reset = reset_and_rebar::reset(options, planned, detail);
         let bound = detail.driver.as_deref().is_some_and(|driver| same_name(driver, target));
         let cold = detail.power_state.as_deref() == Some("D3cold");
         let control = detail.power_control.as_ref().filter(|control| cold && *control != "on");
-        if entry.decision == Decision::Done {
+        if planned.decision == Decision::Done {
             first.extend(save.map(|path| step(Op::SaveRom(path))));
             if let Some(reset) = reset {
                 if cold {
@@ -168,7 +223,7 @@ pub(super) fn steps(config: &Config, inventory: &Inventory, entries: &[PlannedDe
             then.push(step(Op::Detach(driver.clone())));
         }
         let free = if detail.driver.is_some() { &mut then } else { &mut first };
-        reset_and_rebar::resizes(options, entry, detail, free);
+        reset_and_rebar::resizes(options, planned, detail, free);
         then.push(step(Op::Probe));
         then.push(step(Op::Verify(target.to_owned())));
         if let Some(control) = control {

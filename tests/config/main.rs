@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use vfio_early::config::{
-    Claim, Config, Driver, Framebuffer, Guard, Iommu, Loaded, OPTIONS, OnFailure, Options, Origin, Reader, Rebar,
+    Claim, Config, Driver, Framebuffer, Guard, IommuPolicy, Loaded, OPTIONS, OnFailure, Options, Origin, Reader, Rebar,
     SETTINGS, Settings, Sources, With, load,
 };
 use vfio_early::machine::{Error, Machine, Node, Operation, Result as Passed, Tree};
@@ -127,7 +127,7 @@ fn a_whole_configuration_is_understood() {
     assert_eq!(config.claims[1].options.allow, [Guard::Storage, Guard::Rmrr]);
     assert_eq!(config.claims[1].options.driver, Driver::Named("xe_vfio_pci".into()));
     let settings = Settings {
-        iommu: Iommu::Optional,
+        iommu: IommuPolicy::Optional,
         on_failure: OnFailure::Keep,
         framebuffer: Framebuffer::Release,
         adopt_ids: true,
@@ -170,7 +170,7 @@ fn files_are_read_in_their_order_and_replace_each_other() {
     let selectors: Vec<_> = loaded.config.claims.iter().map(|claim| claim.selector.to_string()).collect();
     let buses = ["01", "03", "05", "07", "06", "04"];
     assert_eq!(selectors, buses.map(|bus| format!("0000:{bus}:00.0")));
-    assert_eq!(loaded.config.settings.iommu, Iommu::Required);
+    assert_eq!(loaded.config.settings.iommu, IommuPolicy::Required);
 }
 
 #[test]

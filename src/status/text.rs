@@ -4,23 +4,28 @@
 use std::fmt::Write as _;
 
 use crate::groups;
-use crate::plan::Plan;
-use crate::report::json::Claim;
-use crate::report::status::{Boot, DeviceEntry, Status};
+use crate::layout;
+use crate::report::{ClaimState, ClaimedDevice, SavedRom, Stage};
 
-use super::layout;
+use super::{Bar, DeviceStatus, LastClaim, Status};
 
 /// The colours of a terminal that states have.
-const COLOURS: &[(&str, u8)] =
-    &[("claimed", 32), ("pending", 33), ("refused", 31), ("failed", 31), ("missing", 31), ("drifted", 31)];
+const COLOURS: &[(ClaimState, u8)] = &[
+    (ClaimState::Claimed, 32),
+    (ClaimState::Pending, 33),
+    (ClaimState::Refused, 31),
+    (ClaimState::Failed, 31),
+    (ClaimState::Missing, 31),
+    (ClaimState::Drifted, 31),
+];
 
-/// The whole text. `held`: everything is as configured.
-pub(super) fn text(plan: &Plan, status: &Status, held: bool, colour: bool) -> String {
+/// The whole text. `met`: everything is as configured.
+pub fn text(status: &Status, met: bool, colour: bool) -> String {
     let mut text = layout::wrap(&status.headline, "  ");
     if colour && !status.claims.is_empty() {
-        text = format!("\x1b[1;{}m{}\x1b[0m\n", if held { 32 } else { 31 }, text.trim_end());
+        text = format!("\x1b[1;{}m{}\x1b[0m\n", if met { 32 } else { 31 }, text.trim_end());
     }
-    text.push_str(&layout::wrap(&format!("IOMMU: {}", plan.verdict.headline()), "  "));
+    text.push_str(&layout::wrap(&format!("IOMMU: {}", status.iommu.headline()), "  "));
     for advice in &status.iommu.advice {
         text.push_str(&layout::wrap(&format!("  {advice}"), "  "));
     }
@@ -42,7 +47,7 @@ pub(super) fn text(plan: &Plan, status: &Status, held: bool, colour: bool) -> St
         text.push('\n');
         let place = problem.source.as_ref().filter(|_| problem.device.is_none());
         let place = place.map(|source| format!("{source}: ")).unwrap_or_default();
-        text.push_str(&layout::wrap(&format!("{}: {place}{}", problem.severity, problem.message), "  "));
+        text.push_str(&layout::wrap(&format!("{}: {place}{}", problem.severity.name(), problem.message), "  "));
     }
     text
 }
@@ -53,8 +58,8 @@ fn claims(status: &Status) -> String {
     for claim in &status.claims {
         let or_none = |word: &Option<String>| word.clone().unwrap_or_else(|| "-".to_owned());
         rows.push(vec![
-            or_none(&claim.device),
-            claim.state.clone(),
+            or_none(&claim.device.map(|address| address.to_string())),
+            claim.state.name().to_owned(),
             or_none(&claim.driver),
             format!("{} ({})", claim.selector, claim.source),
         ]);
@@ -64,7 +69,7 @@ fn claims(status: &Status) -> String {
         text.push_str(&row);
         note(&mut text, &history(claim));
         note(&mut text, claim.reason.as_deref().unwrap_or_default());
-        note(&mut text, &claim.rom.as_ref().map(crate::report::json::SavedRom::text).unwrap_or_default());
+        note(&mut text, &claim.rom.as_ref().map(SavedRom::text).unwrap_or_default());
     }
     text
 }
@@ -77,30 +82,30 @@ fn note(text: &mut String, line: &str) {
 }
 
 /// When and where a device was claimed, and whether that was in time.
-fn history(claim: &Claim) -> String {
-    let Some((stage, time)) = claim.stage.as_ref().zip(claim.time_ms) else {
-        let unknown = claim.state == "claimed";
+fn history(claim: &ClaimedDevice) -> String {
+    let Some((stage, time)) = claim.stage.zip(claim.time_ms) else {
+        let unknown = claim.state == ClaimState::Claimed;
         return if unknown { "not on record: something else gave it to its driver" } else { "" }.to_owned();
     };
-    let mut line = format!("claimed in the {stage} stage at {} s", seconds(time));
+    let mut line = format!("claimed in the {} stage at {} s", stage.name(), seconds(time));
     if let Some(driver) = claim.before.first() {
         let _ = write!(line, ", taken from {driver}");
-    } else if stage != "initramfs" {
+    } else if stage != Stage::Initramfs {
         line.push_str(", not before other drivers could have it");
     }
     line
 }
 
 /// What the last claim did, and what of it failed.
-fn last_claim(text: &mut String, boot: &Boot) {
+fn last_claim(text: &mut String, boot: &LastClaim) {
     let (time, took) = (seconds(boot.time_ms), boot.duration_ms);
-    let line = format!("Last claim: {} stage at {time} s, took {took} ms, status {}", boot.stage, boot.status);
+    let line = format!("Last claim: {} stage at {time} s, took {took} ms, status {}", boot.stage.name(), boot.status);
     text.push('\n');
     text.push_str(&layout::wrap(&line, "  "));
     for step in &boot.failed {
-        let device = step.device.as_deref().unwrap_or("-");
-        let op = format!("{} {}", step.op, step.value);
-        let line = format!("  failed: {device} {}: {}", op.trim_end(), step.result);
+        let device = step.device.map_or_else(|| "-".to_owned(), |address| address.to_string());
+        let op = format!("{} {}", step.op.name(), step.value);
+        let line = format!("  failed: {device} {}: {}", op.trim_end(), step.result.text());
         text.push_str(&layout::wrap(&line, "      "));
     }
 }
@@ -109,13 +114,13 @@ fn last_claim(text: &mut String, boot: &Boot) {
 fn devices(text: &mut String, status: &Status) {
     let mut rows = vec![["ADDRESS", "ID", "KIND", "GROUP", "DRIVER"].map(ToOwned::to_owned).to_vec()];
     for device in &status.devices {
-        let boot = if device.boot_vga == Some(true) { " (boot display)" } else { "" };
+        let boot = if device.detail.boot_vga == Some(true) { " (boot display)" } else { "" };
         rows.push(vec![
-            device.address.clone(),
-            format!("{}:{}", device.vendor, device.device),
-            device.class_name.clone(),
-            device.iommu_group.map_or_else(|| "-".to_owned(), |group| group.to_string()),
-            format!("{}{boot}", device.driver.as_deref().unwrap_or("-")),
+            device.address.to_string(),
+            device.identity.id(),
+            device.identity.class.name().to_owned(),
+            device.detail.group.map_or_else(|| "-".to_owned(), |group| group.to_string()),
+            format!("{}{boot}", device.detail.driver.as_deref().unwrap_or("-")),
         ]);
     }
     let mut rows = layout::table(&rows).into_iter();
@@ -126,7 +131,7 @@ fn devices(text: &mut String, status: &Status) {
         if device.name.contains(' ') {
             note(text, &device.name);
         }
-        if !device.class.starts_with("06") {
+        if !device.identity.class.is_bridge() {
             note(text, &facts(device).join(", "));
         }
         match device.open_by.as_deref() {
@@ -141,28 +146,28 @@ fn devices(text: &mut String, status: &Status) {
 }
 
 /// What a device can do, in a few words each.
-fn facts(device: &DeviceEntry) -> Vec<String> {
+fn facts(device: &DeviceStatus) -> Vec<String> {
     let mut facts = Vec::new();
-    facts.extend(device.numa_node.map(|node| format!("NUMA node {node}")));
-    if let Some(state) = &device.power_state {
-        let never = if device.d3cold_allowed == Some(false) { " (never D3cold)" } else { "" };
+    facts.extend(device.detail.numa_node.map(|node| format!("NUMA node {node}")));
+    if let Some(state) = &device.detail.power_state {
+        let never = if device.features.d3cold_allowed == Some(false) { " (never D3cold)" } else { "" };
         facts.push(format!("{state}{never}"));
     }
-    match (device.resets, device.reset_methods.as_slice()) {
+    match (device.features.resets, device.detail.reset_methods.as_slice()) {
         (Some(false), []) => facts.push("no reset".to_owned()),
         (Some(true), []) => facts.push("reset".to_owned()),
         (None, []) => {}
         (_, methods) => facts.push(format!("reset: {}", methods.join(" "))),
     }
-    for bar in &device.resizable_bars {
+    for bar in device.features.bars.iter().map(Bar::of) {
         if let (Some(least), Some(most)) = (bar.sizes.first(), bar.sizes.last()) {
             facts.push(format!("BAR {}: {} of {} to {}", bar.bar, size(bar.size), size(*least), size(*most)));
         }
     }
-    if let Some((now, most)) = device.sriov_numvfs.zip(device.sriov_totalvfs) {
+    if let Some((now, most)) = device.features.virtual_functions {
         facts.push(format!("{now} of {most} virtual functions"));
     }
-    facts.extend(device.physfn.as_ref().map(|of| format!("virtual function of {of}")));
+    facts.extend(device.features.physical.as_ref().map(|of| format!("virtual function of {of}")));
     facts
 }
 
@@ -176,7 +181,7 @@ fn size(bytes: u64) -> String {
 fn groups(text: &mut String, status: &Status) {
     let mut title = "\nGroups:\n";
     for group in &status.groups {
-        let member = |claim: &Claim| group.devices.iter().any(|device| claim.device == Some(device.to_string()));
+        let member = |claim: &ClaimedDevice| claim.device.is_some_and(|device| group.devices.contains(&device));
         if !status.claims.iter().any(member) {
             continue;
         }
@@ -205,6 +210,7 @@ pub(super) fn seconds(milliseconds: u64) -> String {
 /// Colours the states.
 fn paint(mut text: String, colour: bool) -> String {
     for (state, code) in COLOURS.iter().filter(|_| colour) {
+        let state = state.name();
         // In its column; elsewhere the word is one of a sentence.
         text = text.replace(&format!("  {state}  "), &format!("  \x1b[{code}m{state}\x1b[0m  "));
     }

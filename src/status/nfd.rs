@@ -4,10 +4,11 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::Exit;
-use crate::report::status::Status;
+use crate::exit::Exit;
+use crate::pci::Address;
+use crate::report::ClaimState;
 
-use super::headline::count;
+use super::Status;
 use super::prometheus::STATES;
 
 /// Adds one feature.
@@ -15,25 +16,26 @@ fn feature(file: &mut String, name: &str, value: &str) {
     let _ = writeln!(file, "feature.node.kubernetes.io/vfio-early.{name}={value}");
 }
 
-/// The whole file; without a status, what there is to say when there is none.
-pub(super) fn file(status: Option<&Status>, exit: Exit) -> String {
+/// The whole file; without a status, the exit status alone.
+pub fn nfd(status: Option<&Status>, exit: Exit) -> String {
     let mut file = String::new();
     feature(&mut file, "status", &exit.code().to_string());
     let Some(status) = status else { return file };
-    feature(&mut file, "iommu", &status.iommu.state);
-    if let Some(kind) = &status.iommu.kind {
-        feature(&mut file, "iommu-kind", kind);
+    feature(&mut file, "iommu", status.iommu.state.name());
+    if let Some(kind) = status.iommu.kind {
+        feature(&mut file, "iommu-kind", kind.name());
     }
-    feature(&mut file, "interrupt-remapping", &status.iommu.interrupt_remapping);
+    feature(&mut file, "interrupt-remapping", status.iommu.interrupt_remapping.name());
     for state in STATES {
-        feature(&mut file, state, &count(status, state).to_string());
+        feature(&mut file, state.name(), &status.count(*state).to_string());
     }
     // How many functions of each model a guest can have.
-    let claimed = |address: &String| {
-        status.claims.iter().any(|claim| claim.state == "claimed" && claim.device.as_ref() == Some(address))
+    let claimed = |address: Address| {
+        status.claims.iter().any(|claim| claim.state == ClaimState::Claimed && claim.device == Some(address))
     };
-    let devices = status.devices.iter().filter(|device| claimed(&device.address));
-    let mut models: Vec<String> = devices.map(|device| format!("{}-{}", device.vendor, device.device)).collect();
+    let devices = status.devices.iter().filter(|device| claimed(device.address));
+    let mut models: Vec<String> =
+        devices.map(|device| format!("{:04x}-{:04x}", device.identity.vendor, device.identity.device)).collect();
     models.sort_unstable();
     for same in models.chunk_by(|one, other| one == other) {
         if let Some(model) = same.first() {

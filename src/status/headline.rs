@@ -3,13 +3,15 @@
 
 use std::fmt::Write as _;
 
-use crate::plan::{Plan, State};
-use crate::report::json::{Claim, ProblemEntry};
-use crate::report::status::Status;
+use crate::plan::{InterruptRemapping, IommuState};
+use crate::problem::{Code, Problem};
+use crate::report::{ClaimState, ClaimedDevice};
 
-/// One sentence.
-pub(super) fn headline(plan: &Plan, status: &Status) -> String {
-    if plan.off {
+use super::Status;
+
+/// One sentence. `off`: `vfio_early=off` is on the kernel command line.
+pub fn headline(status: &Status, off: bool) -> String {
+    if off {
         return "vfio_early=off is on the kernel command line: nothing is touched".to_owned();
     }
     let all = status.claims.len();
@@ -17,14 +19,18 @@ pub(super) fn headline(plan: &Plan, status: &Status) -> String {
         return "nothing is claimed on this machine".to_owned();
     }
     // On its driver is not yet in a guest's reach.
-    let obstacle = match (plan.verdict.state, plan.verdict.remapping) {
-        (State::Enabled, Some(false)) if !plan.verdict.unsafe_interrupts => "interrupts are not remapped".to_owned(),
-        (State::Enabled, _) => String::new(),
-        _ => plan.verdict.reason(),
+    let iommu = &status.iommu;
+    let obstacle = match (iommu.state, iommu.interrupt_remapping) {
+        (IommuState::Enabled, InterruptRemapping::Disabled) if !iommu.unsafe_interrupts => {
+            "interrupts are not remapped".to_owned()
+        }
+        (IommuState::Enabled, _) => String::new(),
+        _ => iommu.reason(),
     };
-    let claimed = || status.claims.iter().filter(|claim| claim.state == "claimed");
+    let claimed = || status.claims.iter().filter(|claim| claim.state == ClaimState::Claimed);
     let blocked = claimed().filter(|claim| is_blocked(status, claim)).count();
-    let is_ready = |claim: &Claim| claim.state == "claimed" && obstacle.is_empty() && !is_blocked(status, claim);
+    let is_ready =
+        |claim: &ClaimedDevice| claim.state == ClaimState::Claimed && obstacle.is_empty() && !is_blocked(status, claim);
     let mut text = match (claimed().filter(|claim| is_ready(claim)).count(), all) {
         (1, 1) => "the claimed device is ready for a guest".to_owned(),
         (0, _) => "no claimed device is ready for a guest".to_owned(),
@@ -32,7 +38,9 @@ pub(super) fn headline(plan: &Plan, status: &Status) -> String {
         (ready, _) => format!("{ready} of {all} claimed devices are ready for a guest"),
     };
     let mut before = " (";
-    let ways = ["pending", "refused", "failed", "missing", "drifted"].map(|state| (count(status, state), state));
+    let states =
+        [ClaimState::Pending, ClaimState::Refused, ClaimState::Failed, ClaimState::Missing, ClaimState::Drifted];
+    let ways = states.map(|state| (status.count(state), state.name()));
     for (number, what) in ways.into_iter().chain([(blocked, "kept from guests by the group")]) {
         if number > 0 {
             let _ = write!(text, "{before}{number} {what}");
@@ -47,7 +55,8 @@ pub(super) fn headline(plan: &Plan, status: &Status) -> String {
     }
     let (mut ready, mut lost) = (Vec::new(), Vec::new());
     for claim in status.claims.iter().filter(|claim| is_display(status, claim)) {
-        if is_ready(claim) { &mut ready } else { &mut lost }.push(claim.device.as_deref().unwrap_or_default());
+        if is_ready(claim) { &mut ready } else { &mut lost }
+            .push(claim.device.map(|address| address.to_string()).unwrap_or_default());
     }
     match (lost.as_slice(), ready.as_slice()) {
         ([], []) => {}
@@ -63,23 +72,18 @@ pub(super) fn headline(plan: &Plan, status: &Status) -> String {
     text
 }
 
-/// How many claims are in this state.
-pub(super) fn count(status: &Status, state: &str) -> usize {
-    status.claims.iter().filter(|claim| claim.state == state).count()
-}
-
 /// Whether something keeps a claimed device from every guest: a host driver in its group, memory that the firmware reserves,
 /// or that it is in no group.
-pub(super) fn is_blocked(status: &Status, claim: &Claim) -> bool {
-    let device = status.devices.iter().find(|device| Some(&device.address) == claim.device.as_ref());
-    let group = device.and_then(|device| device.iommu_group);
-    let reserved = |problem: &ProblemEntry| problem.code == "rmrr" && problem.device == claim.device;
+pub fn is_blocked(status: &Status, claim: &ClaimedDevice) -> bool {
+    let device = status.devices.iter().find(|device| Some(device.address) == claim.device);
+    let group = device.and_then(|device| device.detail.group);
+    let reserved = |problem: &Problem| problem.code == Code::Rmrr && problem.device == claim.device;
     status.groups.iter().any(|known| Some(known.id) == group && !known.viable)
-        || (group.is_none() && status.iommu.state == "enabled")
+        || (group.is_none() && status.iommu.is_enabled())
         || status.problems.iter().any(reserved)
 }
 
-fn is_display(status: &Status, claim: &Claim) -> bool {
-    let of_claim = |address: &String| Some(address) == claim.device.as_ref();
-    status.devices.iter().any(|device| of_claim(&device.address) && device.class.starts_with("03"))
+fn is_display(status: &Status, claim: &ClaimedDevice) -> bool {
+    let of_claim = |address| Some(address) == claim.device;
+    status.devices.iter().any(|device| of_claim(device.address) && device.identity.class.is_display())
 }

@@ -3,14 +3,21 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::Exit;
-use crate::report::status::Status;
+use crate::exit::Exit;
+use crate::report::ClaimState;
 
-use super::headline::count;
+use super::Status;
 use super::text::seconds;
 
 /// What a claim can be.
-pub(super) const STATES: &[&str] = &["claimed", "pending", "refused", "failed", "missing", "drifted"];
+pub(super) const STATES: &[ClaimState] = &[
+    ClaimState::Claimed,
+    ClaimState::Pending,
+    ClaimState::Refused,
+    ClaimState::Failed,
+    ClaimState::Missing,
+    ClaimState::Drifted,
+];
 
 /// A document of gauges.
 #[derive(Default)]
@@ -57,8 +64,8 @@ impl Page {
     }
 }
 
-/// The whole file; without a status, what there is to say when there is none.
-pub(super) fn page(status: Option<&Status>, exit: Exit) -> String {
+/// The whole file; without a status, the exit status alone.
+pub fn prometheus(status: Option<&Status>, exit: Exit) -> String {
     let mut page = Page::default();
     page.metric(
         "status",
@@ -69,17 +76,17 @@ pub(super) fn page(status: Option<&Status>, exit: Exit) -> String {
     page.metric("info", "Versions of the program and the kernel.");
     page.sample("info", &[("version", &status.version), ("kernel", &status.kernel)], "1");
     page.metric("iommu_state", "State of the IOMMU.");
-    page.states("iommu_state", &[], &["enabled", "disabled", "absent"], &status.iommu.state);
+    page.states("iommu_state", &[], &["enabled", "disabled", "absent"], status.iommu.state.name());
     page.metric("interrupt_remapping", "State of interrupt remapping.");
     let all = ["enabled", "disabled", "unknown"];
-    page.states("interrupt_remapping", &[], &all, &status.iommu.interrupt_remapping);
+    page.states("interrupt_remapping", &[], &all, status.iommu.interrupt_remapping.name());
     page.metric("claims", "Claimed functions by state.");
     for state in STATES {
-        page.sample("claims", &[("state", state)], &count(status, state).to_string());
+        page.sample("claims", &[("state", state.name())], &status.count(*state).to_string());
     }
     if let Some(boot) = &status.boot {
         page.metric("last_claim_seconds", "When devices were last claimed, since the kernel started.");
-        page.sample("last_claim_seconds", &[("stage", &boot.stage)], &seconds(boot.time_ms));
+        page.sample("last_claim_seconds", &[("stage", boot.stage.name())], &seconds(boot.time_ms));
         page.metric("last_claim_duration_seconds", "How long that took.");
         page.sample("last_claim_duration_seconds", &[], &seconds(boot.duration_ms));
         page.metric("last_claim_status", "Exit status of that claim.");
@@ -89,25 +96,29 @@ pub(super) fn page(status: Option<&Status>, exit: Exit) -> String {
         return page.text;
     }
     page.metric("claim_state", "State of each claimed function.");
-    let labels: Vec<[(&str, &str); 3]> = status
+    let labels: Vec<[String; 3]> = status
         .claims
         .iter()
         .map(|claim| {
-            let device = claim.device.as_deref().unwrap_or_default();
-            [("device", device), ("selector", claim.selector.as_str()), ("source", claim.source.as_str())]
+            let device = claim.device.map(|address| address.to_string()).unwrap_or_default();
+            [device, claim.selector.clone(), claim.source.to_string()]
         })
         .collect();
+    let states: Vec<&str> = STATES.iter().map(|state| state.name()).collect();
     for (index, (claim, own)) in status.claims.iter().zip(&labels).enumerate() {
         // Two samples may not have the same labels, whatever is written twice.
         if !labels.iter().take(index).any(|earlier| earlier == own) {
-            page.states("claim_state", own, STATES, &claim.state);
+            let [device, selector, source] = own.each_ref().map(String::as_str);
+            let own = [("device", device), ("selector", selector), ("source", source)];
+            page.states("claim_state", &own, &states, claim.state.name());
         }
     }
     page.metric("group_viable", "Whether the kernel lets a guest have the IOMMU group of a claimed function.");
     for group in &status.groups {
         let id = group.id.to_string();
-        for device in group.devices.iter().map(ToString::to_string) {
-            if status.claims.iter().any(|claim| claim.device.as_ref() == Some(&device)) {
+        for device in &group.devices {
+            if status.claims.iter().any(|claim| claim.device == Some(*device)) {
+                let device = device.to_string();
                 let labels = [("device", device.as_str()), ("group", id.as_str())];
                 page.sample("group_viable", &labels, if group.viable { "1" } else { "0" });
             }

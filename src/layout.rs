@@ -5,13 +5,13 @@
 const COLUMNS: usize = 80;
 
 /// A line that a terminal only shows: recordings and reports come from strangers, and hold what they like.
-pub(super) fn plain(line: &str) -> String {
+pub(crate) fn plain(line: &str) -> String {
     line.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
 }
 
 /// Breaks a line at its blanks where it is too long; what follows begins with `indent`. Blanks inside a line that fits are
 /// kept, so that columns stay columns.
-pub(super) fn wrap(line: &str, indent: &str) -> String {
+pub(crate) fn wrap(line: &str, indent: &str) -> String {
     let mut text = String::new();
     let line = plain(line);
     let mut rest = line.trim_end();
@@ -37,14 +37,14 @@ pub(super) fn wrap(line: &str, indent: &str) -> String {
 }
 
 /// Breaks every line of a text that is too long; what follows is indented by two more than the line itself.
-pub(super) fn flow(text: &str) -> String {
+pub(crate) fn flow(text: &str) -> String {
     let indent = |line: &str| line.len().saturating_sub(line.trim_start().len()).saturating_add(2);
     text.lines().map(|line| wrap(line, &" ".repeat(indent(line)))).collect()
 }
 
 /// Rows in columns, each as wide as its widest cell, two blanks apart and two from the left. The last cell of a row may be
 /// long: it is wrapped. Returns the text of each row.
-pub(super) fn table(rows: &[Vec<String>]) -> Vec<String> {
+pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
     let mut widths: Vec<usize> = Vec::new();
     for (column, cell) in rows.iter().flat_map(|row| row.iter().enumerate()) {
         let width = cell.chars().count();
