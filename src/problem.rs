@@ -32,6 +32,8 @@ pub enum Code {
     Bridge,
     /// The configuration cannot be understood.
     Config,
+    /// vfio-pci's own deny list.
+    Denied,
     /// The driver that a device is bound to cannot be determined.
     DriverUnknown,
     /// A step of the claim failed.
@@ -54,6 +56,8 @@ pub enum Code {
     Missing,
     /// modprobe.d or the kernel command line disagrees with the configuration.
     Modprobe,
+    /// The device does not answer.
+    NoAnswer,
     /// A driver is neither loaded nor among the modules.
     NoDriver,
     /// A claim by address has no `id=`.
@@ -94,6 +98,12 @@ pub enum Code {
     SplitSlot,
     /// The guard `storage`.
     Storage,
+    /// A refused device is on a VFIO driver all the same.
+    Taken,
+    /// The device is bound to a TEE security manager.
+    Tdisp,
+    /// A physical function has virtual functions.
+    VirtualFunctions,
     /// The system failed the program; also any code that this version does not know.
     #[default]
     System,
@@ -106,6 +116,7 @@ readable_words!(Code {
     BootDisplay: "boot-display",
     Bridge: "bridge",
     Config: "config",
+    Denied: "denied",
     DriverUnknown: "driver-unknown",
     Failed: "failed",
     IdMismatch: "id-mismatch",
@@ -117,6 +128,7 @@ readable_words!(Code {
     LastDisplay: "last-display",
     Missing: "missing",
     Modprobe: "modprobe",
+    NoAnswer: "no-answer",
     NoDriver: "no-driver",
     NoId: "no-id",
     NoIommuGroup: "no-iommu-group",
@@ -138,6 +150,9 @@ readable_words!(Code {
     SplitSlot: "split-slot",
     Storage: "storage",
     System: "system",
+    Taken: "taken",
+    Tdisp: "tdisp",
+    VirtualFunctions: "virtual-functions",
 });
 
 impl From<Guard> for Code {

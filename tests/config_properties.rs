@@ -139,10 +139,15 @@ fn options() -> impl Strategy<Value = Options> {
         any::<bool>(),
         proptest::option::of(select(vec![With::Functions, With::Group, With::None])),
         driver,
-        (any::<bool>(), proptest::sample::subsequence(RESET_METHODS, 0..=RESET_METHODS.len()).prop_shuffle(), rebar),
+        (
+            any::<bool>(),
+            any::<bool>(),
+            proptest::sample::subsequence(RESET_METHODS, 0..=RESET_METHODS.len()).prop_shuffle(),
+            rebar,
+        ),
         proptest::sample::subsequence(guards, 0..=count),
     )
-        .prop_map(|(id, all, with, driver, (save_rom, reset, rebar), allow)| Options {
+        .prop_map(|(id, all, with, driver, (save_rom, power_on, reset, rebar), allow)| Options {
             id: id.map(|(one, other, subsystem)| {
                 let id = format!("{one}:{other}");
                 if subsystem { format!("{id}:{other}:{one}") } else { id }.parse().unwrap()
@@ -151,6 +156,7 @@ fn options() -> impl Strategy<Value = Options> {
             with,
             driver,
             save_rom,
+            power_on,
             reset,
             rebar,
             allow,
@@ -183,7 +189,7 @@ fn config() -> impl Strategy<Value = Config> {
                 claims.push(claim);
             }
         }
-        Config { off: false, claims, settings }
+        Config { off: false, claims, settings, vfio_pci_ids: Vec::new() }
     })
 }
 

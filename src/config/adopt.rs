@@ -12,17 +12,17 @@ use crate::pci::IdPattern;
 /// The space that vfio-pci has for its list, a NUL at its end included (drivers/vfio/pci/vfio_pci.c, `ids`).
 const MAX_LIST: usize = 1024;
 
-/// Adds what vfio-pci's `ids=` selects to the configuration: the list of /etc/modprobe.d and its like, or that of the
-/// kernel command line. What cannot be made out is vfio-pci's own affair, and only worth a warning.
-pub(super) fn adopt(machine: &dyn Machine, line: &[u8], config: &mut Config, warnings: &mut Problems) {
-    for claim in given(machine, line, warnings) {
+/// Adds what vfio-pci's `ids=` selects to the claims.
+pub(super) fn adopt(config: &mut Config) {
+    for claim in &config.vfio_pci_ids {
         if !config.claims.iter().any(|known| known.selector == claim.selector) {
-            config.claims.push(claim);
+            config.claims.push(claim.clone());
         }
     }
 }
 
-/// The IDs that vfio-pci was given, as claims.
+/// The IDs that vfio-pci was given, as claims: by the list of /etc/modprobe.d and its like, or by that of the kernel command
+/// line. What cannot be made out is only worth a warning.
 pub(super) fn given(machine: &dyn Machine, line: &[u8], warnings: &mut Problems) -> Vec<Claim> {
     let mut all: Vec<(Origin, String)> = Vec::new();
     modprobe::lines(machine, warnings, &mut |origin, mut words| {

@@ -27,6 +27,7 @@ pub const OPTIONS: &[Word] = &[
     Word { name: "rom", values: "save|none", help: "whether the option ROM is saved before the device is touched" },
     Word { name: "reset", values: "METHOD[+METHOD...]", help: "how the device is reset, in the order of the tries" },
     Word { name: "rebar", values: "BAR:SIZE", help: "how large a BAR shall be; may be given for several" },
+    Word { name: "power", values: "on", help: "keep the device awake while no guest has it" },
     Word { name: "allow", values: "GUARD[+GUARD...]", help: "guards that are lifted for this claim" },
 ];
 

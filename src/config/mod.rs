@@ -46,11 +46,6 @@ pub fn modprobe_directives(machine: &dyn Machine) -> Vec<(Origin, Vec<String>)> 
     found
 }
 
-/// The IDs that vfio-pci itself was given, as claims, whether they count or not.
-pub fn vfio_pci_ids(machine: &dyn Machine, command_line: &[u8]) -> Vec<Claim> {
-    adopt::given(machine, command_line, &mut Problems::default())
-}
-
 /// Claims that are made by hand, at this place (`bind`): each word with a `=` is an option, every other one an address.
 pub fn by_hand(place: &str, words: &[String]) -> Result<Vec<Claim>, Vec<ConfigError>> {
     let (options, addresses): (Vec<&str>, Vec<&str>) =
@@ -127,8 +122,12 @@ pub fn load(machine: &dyn Machine, sources: Sources) -> Result<Loaded, Vec<Confi
     reader.command_line(&line);
     loaded.config = reader.finish()?;
     loaded.config.off = off;
-    if loaded.config.settings.adopt_ids {
-        adopt::adopt(machine, &line, &mut loaded.config, &mut warnings);
+    let adopts = loaded.config.settings.adopt_ids;
+    // What vfio-pci cannot make out is worth a warning only where it would count here.
+    let mut ignored = Problems::default();
+    loaded.config.vfio_pci_ids = adopt::given(machine, &line, if adopts { &mut warnings } else { &mut ignored });
+    if adopts {
+        adopt::adopt(&mut loaded.config);
     }
     loaded.warnings = warnings.0;
     Ok(loaded)

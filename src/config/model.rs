@@ -17,6 +17,8 @@ pub struct Config {
     pub claims: Vec<Claim>,
     /// The settings that hold for all of them.
     pub settings: Settings,
+    /// The IDs that vfio-pci itself was given, as claims, whether they are adopted or not.
+    pub vfio_pci_ids: Vec<Claim>,
 }
 
 /// A wish to have devices on a VFIO driver.
@@ -106,6 +108,8 @@ pub struct Options {
     pub reset: Vec<&'static str>,
     /// `rebar=`: the sizes that BARs of a selected device shall have.
     pub rebar: Vec<Rebar>,
+    /// `power=on`: the device is kept awake while no guest has it.
+    pub power_on: bool,
     /// `allow=`: guards that are lifted, sorted.
     pub allow: Vec<Guard>,
 }
@@ -122,6 +126,12 @@ pub struct Rebar {
 impl Rebar {
     /// The letters of 2^20, 2^30 and so on.
     pub(super) const UNITS: &'static [u8] = b"MGTPE";
+
+    /// A BAR with a size in bytes; `None` where that is no size that a resizable BAR can have.
+    pub fn of(bar: u8, bytes: u64) -> Option<Self> {
+        let exponent = u8::try_from(bytes.trailing_zeros().checked_sub(20)?).ok()?;
+        (bytes.is_power_of_two() && exponent <= 43).then_some(Self { bar, exponent })
+    }
 
     /// The size in bytes.
     pub fn bytes(self) -> u64 {

@@ -46,6 +46,9 @@ impl Display for Options {
         for rebar in &self.rebar {
             write!(f, " rebar={rebar}")?;
         }
+        if self.power_on {
+            f.write_str(" power=on")?;
+        }
         for (guard, before) in self.allow.iter().zip(std::iter::once(" allow=").chain(std::iter::repeat("+"))) {
             write!(f, "{before}{}", guard.name())?;
         }

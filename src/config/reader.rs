@@ -143,6 +143,7 @@ fn option(options: &mut Options, word: &str) -> Result<&'static Word, String> {
         ("driver", _) => options.driver = driver(value).map_err(|error| wrong(&error))?,
         ("rom", "save") => options.save_rom = true,
         ("rom", "none") => options.save_rom = false,
+        ("power", "on") => options.power_on = true,
         ("reset", _) => options.reset = resets(value).map_err(|error| wrong(&error))?,
         ("rebar", _) => {
             let size = rebar(value).filter(|size| options.rebar.iter().all(|other| other.bar != size.bar));

@@ -46,6 +46,11 @@ impl StepError {
         matches!(&self.cause, Cause::System(error) if error.is_denied())
     }
 
+    /// The system's error number.
+    pub fn errno(&self) -> Option<i32> {
+        if let Cause::System(error) = &self.cause { error.source.raw_os_error() } else { None }
+    }
+
     /// The step did not end in time.
     pub fn is_timeout(&self) -> bool {
         matches!(&self.cause, Cause::System(error) if error.is_timeout())

@@ -169,7 +169,7 @@ impl Run<'_> {
     fn is_cancelled(&self, step: &Step) -> bool {
         let Some(address) = step.device else {
             // A module that nobody needs any more.
-            return self.users(step.op.value()).all(|user| self.has_failed(user));
+            return self.users(step).all(|user| self.has_failed(user));
         };
         self.has_failed(address)
     }
@@ -186,7 +186,7 @@ impl Run<'_> {
     fn fail(&mut self, step: &Step, error: &Rc<StepError>) {
         let users: Vec<Address> = match step.device {
             Some(address) => vec![address],
-            None => self.users(step.op.value()).collect(),
+            None => self.users(step).collect(),
         };
         for address in users {
             if let Err(place) = self.failure(address) {
@@ -200,8 +200,9 @@ impl Run<'_> {
         self.failures.binary_search_by(|(failed, _)| failed.cmp(&address))
     }
 
-    /// The functions that are to be taken and need this driver.
-    fn users<'a>(&'a self, driver: &'a str) -> impl Iterator<Item = Address> + 'a {
+    /// The functions that are to be taken and need the driver that a step loads.
+    fn users<'a>(&'a self, step: &'a Step) -> impl Iterator<Item = Address> + 'a {
+        let driver = if let Op::Load { driver, .. } = &step.op { driver.as_str() } else { "" };
         self.taken().filter(move |planned| same_name(&planned.target, driver)).filter_map(|planned| planned.device)
     }
 
@@ -258,6 +259,9 @@ fn is_essential(op: &Op) -> bool {
             | Op::PowerControl(_)
             | Op::LoadFor(_)
             | Op::ResetMethod { .. }
-            | Op::Rebar(..)
+            | Op::Rebar { .. }
+            | Op::KeepAwake { .. }
+            | Op::StopAutoprobe
+            | Op::ProbeVirtual { .. }
     )
 }

@@ -27,40 +27,60 @@ fn was_touched(run: &Run<'_>, address: Address) -> bool {
 /// what turns out to be needless does no harm.
 fn give_back(run: &mut Run<'_>, planned: &PlannedDevice, address: Address) {
     let before = planned.driver.as_deref();
-    // Where it cannot be cleared, the name of the driver that it had serves as well.
-    let cleared = with_retry(run, address, Op::RestoreOverride(None));
-    if let (false, Some(driver)) = (cleared, before) {
+    let earlier = run.plan.steps.iter().find_map(|step| match &step.op {
+        Op::Override { before, .. } if step.device == Some(address) => before.clone(),
+        _ => None,
+    });
+    // Where it cannot be restored, the name of the driver that it had serves as well.
+    let restored = with_retry(run, address, Op::RestoreOverride(earlier.clone()));
+    if let (false, Some(driver)) = (restored, before) {
         with_retry(run, address, Op::RestoreOverride(Some(driver.to_owned())));
     }
     if before.is_none_or(|driver| !same_name(driver, &planned.target)) && may_be_on(run, address, &planned.target) {
         with_retry(run, address, Op::Detach(planned.target.clone()));
     }
+    for op in undo(run, address) {
+        with_retry(run, address, op);
+    }
     if may_be_free(run, address) {
-        with_retry(run, address, Op::Probe);
+        let probe = planned.physical.map_or(Op::Probe, |physical| Op::ProbeVirtual { physical });
+        with_retry(run, address, probe);
     }
     if let (true, Some(driver)) = (may_be_free(run, address), before) {
         with_retry(run, address, Op::Rebind(driver.to_owned()));
         // A driver that had it by an override alone takes it by nothing else.
-        if cleared && !run.stuck.contains(&address) && may_be_free(run, address) {
+        if restored && earlier.is_none() && !run.stuck.contains(&address) && may_be_free(run, address) {
             with_retry(run, address, Op::RestoreOverride(Some(driver.to_owned())));
             with_retry(run, address, Op::Probe);
         }
-    }
-    let reset = run.done.iter().find_map(|done| match &done.step.op {
-        Op::ResetMethod { methods, before } if done.step.device == Some(address) => {
-            let set = matches!(done.result, StepResult::Done) || run.stuck.contains(&address);
-            set.then(|| Op::ResetMethod { methods: before.clone(), before: methods.clone() })
-        }
-        _ => None,
-    });
-    if let Some(op) = reset {
-        with_retry(run, address, op);
     }
     let control =
         run.plan.steps.iter().find(|step| step.device == Some(address) && matches!(step.op, Op::PowerControl(_)));
     if let Some(step) = control {
         with_retry(run, address, step.op.clone());
     }
+}
+
+/// What puts back the settings that were changed on a device, the last one first. A BAR can be resized only while no driver
+/// has the device.
+fn undo(run: &Run<'_>, address: Address) -> Vec<Op> {
+    let changed = run.done.iter().rev().filter(|done| {
+        let set = matches!(done.result, StepResult::Done) || run.stuck.contains(&address);
+        done.step.device == Some(address) && set
+    });
+    let undo = changed.filter_map(|done| match &done.step.op {
+        Op::ResetMethod { methods, before } if methods != before => {
+            Some(Op::ResetMethod { methods: before.clone(), before: methods.clone() })
+        }
+        Op::Rebar { rebar, before: Some(before), .. } => {
+            Some(Op::Rebar { rebar: *before, text: before.to_string(), before: Some(*rebar) })
+        }
+        Op::KeepAwake { control, d3cold_allowed } => {
+            Some(Op::LetSleep { control: control.clone(), d3cold_allowed: *d3cold_allowed })
+        }
+        _ => None,
+    });
+    undo.collect()
 }
 
 /// Whether a device may be bound to a driver: it is, or that cannot be determined.

@@ -18,33 +18,69 @@ const WAKING: Duration = Duration::from_secs(1);
 pub(super) fn perform(machine: &dyn Machine, step: &Step, behind: bool) -> Result<(), Cause> {
     let write =
         |path: &str, value: &str| if behind { machine.write_behind(path, value) } else { machine.write(path, value) };
-    let Some(address) = step.device else { return load(machine, step.op.value()) };
+    let Some(address) = step.device else {
+        return if let Op::Load { driver, .. } = &step.op { load(machine, driver) } else { Ok(()) };
+    };
     let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
     let done = match &step.op {
         // The caller does it, and learns more than whether it worked.
         Op::SaveRom(_) => Ok(()),
         Op::PowerUp => wake(machine, address),
-        Op::Override(name) => write(&path("driver_override"), &format!("{}\n", registered(machine, name))),
-        Op::ResetMethod { methods, .. } => write(&path("reset_method"), methods),
-        Op::Rebar(rebar, _) => {
+        Op::Override { driver: name, .. } => {
+            write(&path("driver_override"), &format!("{}\n", registered(machine, name)))
+        }
+        // A blank line empties the list (drivers/pci/pci-sysfs.c, reset_method_store).
+        Op::ResetMethod { methods, .. } => write(&path("reset_method"), &format!("{methods}\n")),
+        Op::Rebar { rebar, .. } => {
             write(&path(&format!("resource{}_resize", rebar.bar)), &rebar.exponent.to_string())?;
             return verify_size(machine, *rebar, &path("resource"));
         }
-        Op::Load(name) => return load(machine, name),
+        Op::Load { driver, .. } => return load(machine, driver),
         Op::LoadFor(modalias) => machine.load(modalias),
-        Op::ReleaseFramebuffer { device, driver } => {
-            write(&format!("/sys/bus/platform/drivers/{driver}/unbind"), device)
-        }
+        Op::ReleaseFramebuffer { device, driver } => release_framebuffer(machine, device, driver, write),
         Op::Detach(driver) => detach(machine, address, &registered(machine, driver), write),
+        Op::StopAutoprobe => write(&path("sriov_drivers_autoprobe"), "0"),
+        Op::ProbeVirtual { physical } => {
+            // drivers/pci/pci-driver.c, `pci_device_can_probe`.
+            let autoprobe = format!("{PCI}/devices/{physical}/sriov_drivers_autoprobe");
+            write(&autoprobe, "1")?;
+            let probed = write(&format!("{PCI}/drivers_probe"), &address.to_string());
+            let stopped = write(&autoprobe, "0");
+            probed.and(stopped)
+        }
         Op::Probe => write(&format!("{PCI}/drivers_probe"), &address.to_string()),
         Op::Verify(name) => return verify(machine, address, name),
         Op::VerifyReleased(before) => return verify_released(machine, address, before),
+        Op::KeepAwake { d3cold_allowed, .. } => {
+            let forbid = if d3cold_allowed.is_some() { write(&path("d3cold_allowed"), "0") } else { Ok(()) };
+            forbid.and_then(|()| write(&path("power/control"), "on"))
+        }
+        Op::LetSleep { control, d3cold_allowed } => {
+            let allow = if *d3cold_allowed == Some(true) { write(&path("d3cold_allowed"), "1") } else { Ok(()) };
+            let control = control.as_ref().map_or(Ok(()), |control| write(&path("power/control"), control));
+            allow.and(control)
+        }
         Op::PowerControl(value) => write(&path("power/control"), value),
         // An empty line clears it (drivers/base/driver.c, driver_set_override).
         Op::RestoreOverride(name) => write(&path("driver_override"), &format!("{}\n", name.as_deref().unwrap_or(""))),
         Op::Rebind(driver) => write(&format!("{PCI}/drivers/{driver}/bind"), &address.to_string()),
     };
     Ok(done?)
+}
+
+/// Detaches a firmware's framebuffer. vfio-pci's probe of a VGA controller has detached it already
+/// (drivers/vfio/pci/vfio_pci_core.c, `vfio_pci_vga_init`).
+fn release_framebuffer(
+    machine: &dyn Machine,
+    device: &str,
+    driver: &str,
+    write: impl Fn(&str, &str) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let link = format!("/sys/bus/platform/devices/{device}/driver");
+    match machine.link(&link) {
+        Err(error) if error.is_missing() => Ok(()),
+        _ => write(&format!("/sys/bus/platform/drivers/{driver}/unbind"), device),
+    }
 }
 
 /// Reads back that a BAR has its size: where nothing above has a window, the kernel takes it and finds no place for it later

@@ -11,6 +11,7 @@ mod features;
 mod holders;
 mod in_use;
 mod iommu;
+mod sriov;
 mod system;
 
 use crate::groups::Function;
@@ -25,6 +26,7 @@ pub(crate) use features::{bar_size, hexadecimal};
 pub use holders::{Holder, Holders};
 pub use in_use::{Mount, Use};
 pub use iommu::{FirmwareTable, Group, IommuFacts, Processor};
+pub use sriov::PhysicalFunction;
 pub use system::FirmwareFramebuffer;
 
 /// Where the PCI bus is.
@@ -61,6 +63,8 @@ pub struct Inventory {
     /// The devices that cannot be detached because of a guest, when they were asked for: each with the function that is
     /// open, itself or a virtual one of its own, and with the process that has it.
     pub guests: Vec<(Address, Address, Holder)>,
+    /// The physical functions whose virtual functions are claimed, when they were asked for.
+    pub physical_functions: Vec<PhysicalFunction>,
     /// The PCI drivers that are registered now.
     pub drivers: Vec<String>,
     /// What is known of the IOMMU.
@@ -99,7 +103,7 @@ impl Inventory {
             let Ok(modalias) = machine.attribute(&format!("{PCI}/devices/{name}/modalias")) else { continue };
             let Some(identity) = parse_modalias(&modalias) else { continue };
             let chain = if chains { device::chain(machine, address) } else { Vec::new() };
-            devices.push(Device { address, identity, chain, detail: None });
+            devices.push(Device { address, identity, chain, physical: None, detail: None });
         }
         devices.sort_unstable_by_key(|device| device.address);
         let mounts = in_use::mounts(&machine.head("/proc/self/mountinfo", in_use::MOST).unwrap_or_default());
@@ -112,6 +116,7 @@ impl Inventory {
             command_line: machine.head("/proc/cmdline", COMMAND_LINE).unwrap_or_default(),
             devices,
             guests: Vec::new(),
+            physical_functions: Vec::new(),
             drivers: machine.list("/sys/bus/pci/drivers").unwrap_or_default(),
             iommu: IommuFacts::read(machine),
             groups: Vec::new(),
@@ -192,6 +197,20 @@ impl Inventory {
     pub fn device(&self, address: Address) -> Option<&Device> {
         let index = self.devices.binary_search_by_key(&address, |device| device.address).ok()?;
         self.devices.get(index)
+    }
+
+    /// Whether a firmware's framebuffer lies in the memory of this display: it is below it in the device tree, or, where the
+    /// kernel does not say, this is the boot display or the only display.
+    pub fn draws_on(&self, framebuffer: &FirmwareFramebuffer, device: &Device) -> bool {
+        if !device.identity.class.is_display() {
+            return false;
+        }
+        let boot = |device: &Device| device.detail.as_ref().is_some_and(|detail| detail.boot_vga == Some(true));
+        let mut displays = self.devices.iter().filter(|device| device.identity.class.is_display());
+        match framebuffer.parent {
+            Some(parent) => parent == device.address,
+            None => boot(device) || displays.all(|other| other.address == device.address),
+        }
     }
 
     /// The IOMMU group that a device is in, as far as it was looked at.

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is not PCI: the clock, the root file system, the firmware's framebuffers.
 
-use crate::machine::Machine;
+use crate::machine::{self, Machine};
+use crate::pci::Address;
 
 use super::in_use::Mount;
+
+/// The platform devices.
+const DEVICES: &str = "/sys/bus/platform/devices";
 
 /// A framebuffer that the firmware left and that a driver holds; it lies in the memory of the boot display.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,19 +16,23 @@ pub struct FirmwareFramebuffer {
     pub device: String,
     /// The platform driver, for example `simple-framebuffer`.
     pub driver: String,
+    /// The PCI function that it lies below, from Linux 6.9 on (drivers/firmware/sysfb.c, `sysfb_parent_dev`).
+    pub parent: Option<Address>,
 }
 
 impl FirmwareFramebuffer {
-    /// The platform drivers that draw on what the firmware left (drivers/firmware/sysfb*.c and their drivers).
-    const DRIVERS: &'static [&'static str] =
-        &["simple-framebuffer", "efi-framebuffer", "vesa-framebuffer", "efidrm", "vesadrm"];
-
+    /// The framebuffers that a platform driver holds. They are known by the names of their devices, whatever drives them:
+    /// drivers/firmware/sysfb.c, sysfb_simplefb.c and drivers/firmware/google register `*-framebuffer.N`.
     pub(super) fn read(machine: &dyn Machine) -> Vec<Self> {
         let mut found = Vec::new();
-        for driver in Self::DRIVERS {
-            let names = machine.list(&format!("/sys/bus/platform/drivers/{driver}")).unwrap_or_default();
-            let devices = names.into_iter().filter(|name| name.contains("framebuffer."));
-            found.extend(devices.map(|device| Self { device, driver: (*driver).to_owned() }));
+        for device in machine.list(DEVICES).unwrap_or_default() {
+            if !device.split_once('.').is_some_and(|(name, _)| name.ends_with("framebuffer")) {
+                continue;
+            }
+            let Ok(driver) = machine::link_name(machine, &format!("{DEVICES}/{device}/driver")) else { continue };
+            let place = machine.link(&format!("{DEVICES}/{device}")).unwrap_or_default();
+            let parent = place.rsplit('/').find_map(|part| part.parse().ok());
+            found.push(Self { device, driver, parent });
         }
         found
     }

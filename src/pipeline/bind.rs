@@ -5,14 +5,13 @@ use std::time::Instant;
 
 use crate::config::{self, Config, Origin};
 use crate::exit::Failure;
-use crate::inventory::Inventory;
 use crate::machine::Machine;
 use crate::pci::Address;
 use crate::plan;
 use crate::report::{ClaimState, Stage};
 
 use super::Run;
-use super::inventory::{add_details, plan_around_guests};
+use super::inventory::{add_details, plan_around_guests, survey};
 use super::record::{Purpose, execute_and_record};
 
 /// Claims devices now, whether they are configured or not. `words`: addresses, and options as a claim has them. `began`:
@@ -28,7 +27,7 @@ pub fn bind(
     let addresses: Vec<Address> = manual.iter().filter_map(|claim| claim.selector.address()).collect();
     // `vfio_early=off` is about what is configured.
     let mut config = Config { off: false, ..config };
-    let mut inventory = Inventory::survey(machine, plan::needs_chains(&config))?;
+    let mut inventory = survey(machine, &config)?;
     let bare = words.iter().all(|word| !word.contains('='));
     plan::join(&mut config, &inventory, manual, bare);
     add_details(machine, &config, &mut inventory);

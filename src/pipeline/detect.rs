@@ -4,18 +4,18 @@
 use crate::config::{self, Sources};
 use crate::detect::{self, Proposal};
 use crate::exit::Failure;
-use crate::inventory::Inventory;
 use crate::machine::Machine;
 use crate::pci::{Identity, Slot};
 use crate::plan;
 
+use super::inventory::survey;
 use super::names::names;
 
 /// Proposes a configuration for this machine.
 pub fn detect(machine: &dyn Machine) -> Result<Proposal, Failure> {
     let mut config = config::load(machine, Sources::All)?.config;
     config.off = false;
-    let mut inventory = Inventory::survey(machine, plan::needs_chains(&config))?;
+    let mut inventory = survey(machine, &config)?;
     let mut devices = plan::devices_of_interest(&config, &inventory);
     // What shares a slot with a display may go along with it.
     let slots: Vec<Slot> = detect::displays(&inventory).map(|device| device.address.slot()).collect();

@@ -9,8 +9,17 @@ use crate::plan::{self, Op, Plan};
 
 /// The inventory that a configuration needs.
 pub(super) fn take_inventory(machine: &dyn Machine, config: &Config) -> Result<Inventory, Error> {
-    let mut inventory = Inventory::survey(machine, plan::needs_chains(config))?;
+    let mut inventory = survey(machine, config)?;
     add_details(machine, config, &mut inventory);
+    Ok(inventory)
+}
+
+/// What every device is, as far as the selectors of the claims need to know.
+pub(super) fn survey(machine: &dyn Machine, config: &Config) -> Result<Inventory, Error> {
+    let mut inventory = Inventory::survey(machine, plan::needs_chains(config))?;
+    if let Some(physical) = plan::needs_virtual_functions(config) {
+        inventory.read_virtual_functions(machine, &physical);
+    }
     Ok(inventory)
 }
 

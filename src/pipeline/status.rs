@@ -11,14 +11,14 @@ use crate::problem::Severity;
 use crate::report;
 use crate::status::{self, DeviceStatus, LastClaim, OtherConfiguration, Status};
 
-use super::inventory::read_details;
+use super::inventory::{read_details, survey};
 use super::names::names;
 
 /// The status, how the command ends, and what the configuration's reader warns of. `all`: every device is shown.
 pub fn status(machine: &dyn Machine, all: bool) -> Result<(Status, Exit, Vec<ConfigError>), Failure> {
     let loaded = config::load(machine, Sources::All)?;
     let mut config = loaded.config;
-    let mut inventory = Inventory::survey(machine, plan::needs_chains(&config))?;
+    let mut inventory = survey(machine, &config)?;
     let before = report::load(machine);
     plan::join(&mut config, &inventory, status::bound_manually(before.as_ref()), true);
     let devices = if all {
@@ -33,7 +33,8 @@ pub fn status(machine: &dyn Machine, all: bool) -> Result<(Status, Exit, Vec<Con
     // Once more: what is claimed may have a drawback, now that isolation is known.
     let plan = plan::plan(&config, &inventory, &[])?;
 
-    let devices = device_statuses(machine, &inventory, &shown);
+    let mut devices = device_statuses(machine, &inventory, &shown);
+    status::add_hot_resets(&inventory, &plan, &mut devices);
     let mut groups = inventory.examine().groups;
     groups.retain(|group| group.devices.iter().any(|device| shown.binary_search(device).is_ok()));
     let mut problems = plan.problems.clone();
@@ -104,12 +105,8 @@ fn device_statuses(machine: &dyn Machine, inventory: &Inventory, shown: &[Addres
 }
 
 /// What else on the machine says who gets a device.
-fn other_configuration(machine: &dyn Machine, inventory: &Inventory) -> OtherConfiguration {
-    let mut other = OtherConfiguration {
-        modprobe: config::modprobe_directives(machine),
-        vfio_pci_ids: config::vfio_pci_ids(machine, &inventory.command_line),
-        aliases: Vec::new(),
-    };
+pub(super) fn other_configuration(machine: &dyn Machine, inventory: &Inventory) -> OtherConfiguration {
+    let mut other = OtherConfiguration { modprobe: config::modprobe_directives(machine), aliases: Vec::new() };
     if status::needs_aliases(&other, inventory) {
         other.aliases = Inventory::aliases_of(machine, &inventory.kernel);
     }

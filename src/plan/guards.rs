@@ -6,7 +6,7 @@ use crate::groups::{self, Isolated};
 use crate::inventory::{Detail, Device, Inventory};
 use crate::pci::Address;
 
-use super::{Decision, InterruptRemapping, Iommu, Plan, PlannedDevice, Refusal, reset_and_rebar};
+use super::{Decision, InterruptRemapping, Iommu, Plan, PlannedDevice, Refusal, reset_and_rebar, vfio};
 use crate::problem::{Code, Problem};
 
 /// How many uses of a device are told one by one.
@@ -33,7 +33,8 @@ pub(super) fn apply(config: &Config, inventory: &Inventory, devices: &mut [Plann
                 None => guard(claim, device, inventory, planned.along.is_some(), last)
                     .or_else(|| in_guest(inventory, device))
                     .or_else(|| unknown_driver(device))
-                    .or_else(|| no_group(config, device, enabled)),
+                    .or_else(|| no_group(config, device, enabled))
+                    .or_else(|| vfio::refusal(device, &planned.target)),
             };
             if let Some(refusal) = refusal {
                 planned.decision = Decision::Refuse(refusal);
@@ -124,6 +125,19 @@ pub(super) fn unknown_driver(device: &Device) -> Option<Refusal> {
     Some(Refusal::new(Code::DriverUnknown, format!("nobody knows which driver has {}: {why}", device.name())))
 }
 
+/// What is wrong with a device whose configuration space reads as ff: it is off, or fell off the bus. It binds to its driver
+/// all the same, and no guest can use it.
+fn no_answer(device: &Device) -> Option<Problem> {
+    let detail = device.detail.as_ref().filter(|detail| detail.no_answer)?;
+    let address = device.address;
+    let cold = if detail.power_state.as_deref() == Some("D3cold") { ", and it stays in D3cold" } else { "" };
+    let message = format!(
+        "{address} does not answer: its configuration space reads as ff{cold}. Switch the machine off and on; if it \
+         happens again after a guest has stopped, power=on keeps the card awake"
+    );
+    Some(Problem::error(Code::NoAnswer, Some(address), message))
+}
+
 /// Why a function without an IOMMU group is refused while an IOMMU is required.
 fn no_group(config: &Config, device: &Device, enabled: bool) -> Option<Refusal> {
     let grouped = device.detail.as_ref().is_some_and(|detail| detail.group.is_some());
@@ -166,9 +180,10 @@ pub(super) fn problems(config: &Config, inventory: &Inventory, plan: &Plan) -> V
                 problems.extend(
                     reserved.map(|why| Problem::warning(Code::Rmrr, planned.device, why).of(config, planned.claim)),
                 );
-                let detail = planned.device.and_then(|address| inventory.device(address)?.detail.as_ref());
-                if let (Some(detail), Some(claim)) = (detail, config.claims.get(planned.claim)) {
-                    reset_and_rebar::problems(claim, planned, detail, &mut problems);
+                let device = planned.device.and_then(|address| inventory.device(address));
+                if let (Some(device), Some(claim)) = (device, config.claims.get(planned.claim)) {
+                    reset_and_rebar::problems(inventory, claim, planned, device, &mut problems);
+                    problems.extend(no_answer(device).map(|problem| problem.of(config, planned.claim)));
                 }
             }
         }

@@ -11,6 +11,7 @@ mod release;
 mod reset_and_rebar;
 mod select;
 mod steps;
+mod vfio;
 
 use crate::config::{Config, ConfigError, IommuPolicy, OnFailure};
 use crate::inventory::Inventory;
@@ -23,7 +24,8 @@ pub use driver::{variant_driver, variant_modules};
 pub use iommu::{InterruptRemapping, Iommu, IommuKind, IommuState};
 pub use planned_device::{Decision, PlannedDevice, Refusal};
 pub use release::release;
-pub use select::{devices_of_interest, needs_aliases, needs_bars, needs_chains, selected};
+pub use reset_and_rebar::has_hot_reset;
+pub use select::{devices_of_interest, needs_aliases, needs_bars, needs_chains, needs_virtual_functions, selected};
 pub use steps::{Op, Step, StepKind};
 
 /// What is to be done, and what was decided against.

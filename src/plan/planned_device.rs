@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What was decided about one function.
 
-use crate::config::{Config, Guard};
+use crate::config::{Config, Guard, Origin};
 use crate::inventory::Device;
 use crate::pci::Address;
 use crate::problem::Code;
@@ -17,6 +17,10 @@ pub struct PlannedDevice {
     pub along: Option<Address>,
     /// It is a virtual function: it shares its slot with others by accident.
     pub is_virtual: bool,
+    /// Its physical function, where drivers are kept from the virtual ones.
+    pub physical: Option<Address>,
+    /// The entry of vfio-pci's own `ids=` that names it.
+    pub named_by_ids: Option<Origin>,
     /// The driver that holds the function now.
     pub driver: Option<String>,
     /// The driver that it shall end on.

@@ -36,6 +36,8 @@ pub fn release(asked: &Config, inventory: &Inventory, claimed: &dyn Fn(Address) 
                 device: about,
                 along: about.filter(|along| *along != address).and(Some(address)),
                 is_virtual: device.is_some_and(Device::is_virtual),
+                physical: None,
+                named_by_ids: None,
                 driver: device.and_then(Device::driver).map(ToOwned::to_owned),
                 target: String::new(),
                 decision,

@@ -2,9 +2,9 @@
 //! A report of a plan and of how it was executed.
 
 use crate::config::Config;
-use crate::execute::{Execution, StepResult};
+use crate::execute::{Execution, StepError, StepResult};
 use crate::inventory::Inventory;
-use crate::plan::{Decision, Op, Plan, PlannedDevice, same_name};
+use crate::plan::{Decision, Op, Plan, PlannedDevice, is_vfio_driver, same_name};
 use crate::problem::{Code, Problem, Severity};
 
 use super::{ClaimState, ClaimedDevice, Ended, Report, ReportedStep, Stage};
@@ -26,10 +26,15 @@ pub fn assemble(
     }
     let mut problems = plan.problems.clone();
     problems.extend(execution.map(|execution| unmet_requests(config, plan, execution)).unwrap_or_default());
-    for claim in claims.iter().filter(|claim| claim.state == ClaimState::Failed) {
+    for claim in &claims {
+        let code = match claim.state {
+            ClaimState::Failed => Code::Failed,
+            ClaimState::Taken => Code::Taken,
+            _ => continue,
+        };
         problems.push(Problem {
             severity: Severity::Error,
-            code: Code::Failed,
+            code,
             source: Some(claim.source.clone()),
             device: claim.device,
             message: claim.reason.clone().unwrap_or_default(),
@@ -59,7 +64,7 @@ fn unmet_requests(config: &Config, plan: &Plan, execution: &Execution) -> Vec<Pr
             let StepResult::Failed(error) = &done.result else { continue };
             let (code, hint) = match &done.step.op {
                 Op::ResetMethod { .. } => (Code::Reset, ""),
-                Op::Rebar(..) => (Code::Rebar, " (above 4G decoding in the firmware setup makes room)"),
+                Op::Rebar { .. } => (Code::Rebar, rebar_hint(error)),
                 _ => continue,
             };
             let value = done.step.op.value().replace(' ', "+");
@@ -68,6 +73,18 @@ fn unmet_requests(config: &Config, plan: &Plan, execution: &Execution) -> Vec<Pr
         }
     }
     problems
+}
+
+/// What helps where a BAR could not be resized (drivers/pci/pci-sysfs.c, `__resource_resize_store`).
+fn rebar_hint(error: &StepError) -> &'static str {
+    // ENOTSUPP is the kernel's own (include/linux/errno.h).
+    const ENOTSUPP: i32 = 524;
+    match error.errno() {
+        Some(ENOTSUPP) => " (the firmware forbids the kernel to move BARs: set the size in the firmware setup)",
+        Some(nix::libc::EBUSY) => " (a driver or virtual functions use the device)",
+        Some(nix::libc::ENOSPC) => " (above 4G decoding in the firmware setup makes room)",
+        _ => "",
+    }
 }
 
 /// The steps of a plan as they ended, or as they are planned where nothing was done.
@@ -126,6 +143,12 @@ pub fn claims(config: &Config, plan: &Plan, execution: Option<&Execution>) -> Ve
                 claim.state = ClaimState::Refused;
                 claim.guard = refusal.guard;
                 claim.reason = Some(refusal.reason.clone());
+                if let Some(driver) = claim.driver.as_ref().filter(|driver| is_vfio_driver(driver)) {
+                    if refusal.code != Code::Iommu {
+                        claim.state = ClaimState::Taken;
+                        claim.reason = Some(format!("{}; {}", refusal.reason, taken(driver, planned)));
+                    }
+                }
             }
             Decision::Take if result.is_some() => {
                 // One that is on its driver already has not lost it: only the override was missing.
@@ -138,6 +161,14 @@ pub fn claims(config: &Config, plan: &Plan, execution: Option<&Execution>) -> Ve
         claims.push(claim);
     }
     claims
+}
+
+/// That a refused device is on a VFIO driver, and by what.
+fn taken(driver: &str, planned: &PlannedDevice) -> String {
+    match &planned.named_by_ids {
+        Some(origin) => format!("it is on {driver} all the same, by the ids= of {origin}"),
+        None => format!("it is on {driver} all the same"),
+    }
 }
 
 /// A claimed device of which only the plan's input is known.

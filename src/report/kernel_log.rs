@@ -23,7 +23,7 @@ pub enum Level {
 /// What a report says in the kernel log. `asked`: the state that the run was for.
 pub fn lines(report: &Report, asked: ClaimState) -> Vec<(Level, String)> {
     let mut lines = Vec::new();
-    if report.claims.is_empty() {
+    if report.claims.is_empty() && report.steps.is_empty() {
         return lines;
     }
     for claim in &report.claims {

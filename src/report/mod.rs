@@ -215,6 +215,8 @@ pub enum ClaimState {
     Missing,
     /// It was claimed, and is on another driver now.
     Drifted,
+    /// It was refused, and is on a VFIO driver all the same.
+    Taken,
     /// It was given back to the host.
     Released,
 }
@@ -226,6 +228,7 @@ readable_words!(ClaimState {
     Failed: "failed",
     Missing: "missing",
     Drifted: "drifted",
+    Taken: "taken",
     Released: "released",
 });
 

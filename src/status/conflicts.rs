@@ -2,7 +2,7 @@
 //! Conflicts of the configuration with what else on the machine says who gets a device: modprobe.d and the kernel command
 //! line.
 
-use crate::config::{Claim, Config, Origin, words};
+use crate::config::{Config, Origin, words};
 use crate::inventory::{Device, Inventory};
 use crate::pci::{Address, ModaliasPattern};
 use crate::plan::{self, Plan, is_vfio_driver};
@@ -21,8 +21,6 @@ fn is_ours(module: &str) -> bool {
 pub struct OtherConfiguration {
     /// The lines of modprobe.d, as words, with their places.
     pub modprobe: Vec<(Origin, Vec<String>)>,
-    /// The IDs that vfio-pci itself was given, as claims.
-    pub vfio_pci_ids: Vec<Claim>,
     /// modules.alias of the running kernel, where [`needs_aliases`] asks for it.
     pub aliases: Vec<u8>,
 }
@@ -104,13 +102,13 @@ pub fn conflicts(other: &OtherConfiguration, config: &Config, inventory: &Invent
             _ => {}
         }
     }
-    taken_by_id(other, config, inventory, plan, &mut found);
+    taken_by_id(config, inventory, plan, &mut found);
     without_driver(other, inventory, plan, &kept, &mut found);
     found.0
 }
 
 /// The devices that vfio-pci's own `ids=` takes, and that nothing in the configuration names.
-fn taken_by_id(other: &OtherConfiguration, config: &Config, inventory: &Inventory, plan: &Plan, found: &mut Conflicts) {
+fn taken_by_id(config: &Config, inventory: &Inventory, plan: &Plan, found: &mut Conflicts) {
     let written = |claim: usize| config.claims.get(claim).is_some_and(|claim| !claim.adopted);
     // Where nothing else is written, the list is the configuration.
     if config.off || config.settings.adopt_ids && config.claims.iter().all(|claim| claim.adopted) {
@@ -121,9 +119,12 @@ fn taken_by_id(other: &OtherConfiguration, config: &Config, inventory: &Inventor
         let slot = Some(device.address.slot());
         plan.devices.iter().any(|planned| planned.device.map(Address::slot) == slot && written(planned.claim))
     };
-    for given in &other.vfio_pci_ids {
+    for given in &config.vfio_pci_ids {
         for device in plan::selected(given, inventory).into_iter().filter(|device| !named(device)) {
-            let why = format!("vfio-pci takes {} by it, which no claim names", device.address);
+            let why = format!(
+                "it names {}, which no claim does: vfio-pci takes it where something else than a claim loads vfio-pci",
+                device.address
+            );
             found.add(&given.origin, "ids=", &given.selector.to_string(), &why);
         }
     }

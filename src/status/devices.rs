@@ -2,11 +2,11 @@
 //! The devices that are shown, with what no claim asks for: names, abilities, and who has them open.
 
 use crate::config::Config;
-use crate::inventory::{Detail, Device, Features, Holder, ResizableBar};
+use crate::inventory::{Detail, Device, Features, Holder, Inventory, ResizableBar};
 use crate::json::{self, Json, fields};
 use crate::pci::names::Names;
 use crate::pci::{Address, Identity};
-use crate::plan::Plan;
+use crate::plan::{Plan, has_hot_reset};
 use crate::problem::{Code, Problem};
 
 /// A device.
@@ -24,6 +24,8 @@ pub struct DeviceStatus {
     pub detail: Detail,
     /// What it can do.
     pub features: Features,
+    /// VFIO resets it together with the rest of its slot.
+    pub hot_reset: bool,
     /// The processes that have it open; none where that takes root to know.
     pub open_by: Option<Vec<Process>>,
 }
@@ -31,11 +33,11 @@ pub struct DeviceStatus {
 /// The names of its fields in documents.
 const FIELDS: &str = "address vendor device subsystem_vendor subsystem_device class class_name name subsystem_name driver \
     driver_override iommu_group numa_node boot_vga reset_methods resets power_state d3cold_allowed resizable_bars \
-    sriov_numvfs sriov_totalvfs physfn open_by ";
+    sriov_numvfs sriov_totalvfs physfn open_by hot_reset ";
 
 impl Json for DeviceStatus {
     fn json(&self, out: &mut String) {
-        let Self { address, identity, name, subsystem_name, detail, features, open_by } = self;
+        let Self { address, identity, name, subsystem_name, detail, features, hot_reset, open_by } = self;
         let hex = |number: u16| format!("{number:04x}");
         let bars: Vec<Bar> = features.bars.iter().map(Bar::of).collect();
         json::object(
@@ -65,6 +67,7 @@ impl Json for DeviceStatus {
                 &features.virtual_functions.map(|(_, most)| most),
                 &features.physical,
                 open_by,
+                hot_reset,
             ],
         );
     }
@@ -120,8 +123,22 @@ impl DeviceStatus {
             subsystem_name: Some(names.subsystem.clone()).filter(|name| !name.is_empty()),
             detail: device.detail.clone().unwrap_or_default(),
             features,
+            hot_reset: false,
             open_by: open_by.map(|holders| holders.into_iter().map(process).collect()),
         }
+    }
+}
+
+/// Finds out which claimed devices VFIO resets together with everything else on their bus.
+pub fn add_hot_resets(inventory: &Inventory, plan: &Plan, devices: &mut [DeviceStatus]) {
+    let claimed = |address: Address| {
+        plan.devices.iter().any(|planned| planned.device == Some(address) && planned.decision.holds())
+    };
+    for status in devices.iter_mut().filter(|status| claimed(status.address)) {
+        let parents = inventory.functions.iter().find(|function| function.address == status.address);
+        let parents = parents.map(|function| function.parents.as_slice()).unwrap_or_default();
+        let device = inventory.device(status.address);
+        status.hot_reset = device.is_some_and(|device| has_hot_reset(inventory, device, parents, &claimed));
     }
 }
 
@@ -134,6 +151,10 @@ pub fn without_reset(config: &Config, plan: &Plan, devices: &[DeviceStatus]) -> 
             continue;
         };
         let name = device.address;
+        // A guest with the whole card resets it whole.
+        if device.hot_reset {
+            continue;
+        }
         let message = match (device.features.resets, device.detail.reset_methods.as_slice()) {
             (Some(false), _) => format!(
                 "{name} has no reset: it does not come back after its guest stops, until this machine is restarted"

@@ -41,7 +41,7 @@ pub fn headline(status: &Status, off: bool) -> String {
     let states =
         [ClaimState::Pending, ClaimState::Refused, ClaimState::Failed, ClaimState::Missing, ClaimState::Drifted];
     let ways = states.map(|state| (status.count(state), state.name()));
-    for (number, what) in ways.into_iter().chain([(blocked, "kept from guests by the group")]) {
+    for (number, what) in ways.into_iter().chain([(blocked, "kept from guests")]) {
         if number > 0 {
             let _ = write!(text, "{before}{number} {what}");
             before = ", ";
@@ -73,11 +73,12 @@ pub fn headline(status: &Status, off: bool) -> String {
 }
 
 /// Whether something keeps a claimed device from every guest: a host driver in its group, memory that the firmware reserves,
-/// or that it is in no group.
+/// that it is in no group, or that it does not answer.
 pub fn is_blocked(status: &Status, claim: &ClaimedDevice) -> bool {
     let device = status.devices.iter().find(|device| Some(device.address) == claim.device);
     let group = device.and_then(|device| device.detail.group);
-    let reserved = |problem: &Problem| problem.code == Code::Rmrr && problem.device == claim.device;
+    let reserved =
+        |problem: &Problem| matches!(problem.code, Code::Rmrr | Code::NoAnswer) && problem.device == claim.device;
     status.groups.iter().any(|known| Some(known.id) == group && !known.viable)
         || (group.is_none() && status.iommu.is_enabled())
         || status.problems.iter().any(reserved)

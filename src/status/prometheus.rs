@@ -17,6 +17,7 @@ pub(super) const STATES: &[ClaimState] = &[
     ClaimState::Failed,
     ClaimState::Missing,
     ClaimState::Drifted,
+    ClaimState::Taken,
 ];
 
 /// A document of gauges.

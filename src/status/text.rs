@@ -17,6 +17,7 @@ const COLOURS: &[(ClaimState, u8)] = &[
     (ClaimState::Failed, 31),
     (ClaimState::Missing, 31),
     (ClaimState::Drifted, 31),
+    (ClaimState::Taken, 31),
 ];
 
 /// The whole text. `met`: everything is as configured.
@@ -154,6 +155,7 @@ fn facts(device: &DeviceStatus) -> Vec<String> {
         facts.push(format!("{state}{never}"));
     }
     match (device.features.resets, device.detail.reset_methods.as_slice()) {
+        (_, []) if device.hot_reset => facts.push("reset: with its whole slot".to_owned()),
         (Some(false), []) => facts.push("no reset".to_owned()),
         (Some(true), []) => facts.push("reset".to_owned()),
         (None, []) => {}

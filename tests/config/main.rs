@@ -253,6 +253,7 @@ fn the_tables_say_what_the_parser_takes() {
             all: true,
             with: Some(With::Group),
             driver: Driver::Auto,
+            power_on: true,
             save_rom: true,
             reset: vec!["flr", "bus"],
             rebar: vec![Rebar { bar: 1, exponent: 13 }],
@@ -263,7 +264,7 @@ fn the_tables_say_what_the_parser_takes() {
     let printed = claim.to_string();
     assert_eq!(
         printed,
-        "claim 10de:1e04 id=10de:1e04 match=all with=group driver=auto rom=save reset=flr+bus rebar=1:8G allow=in-use+rmrr"
+        "claim 10de:1e04 id=10de:1e04 match=all with=group driver=auto rom=save reset=flr+bus rebar=1:8G power=on allow=in-use+rmrr"
     );
     let names: Vec<_> = printed.split(' ').filter_map(|word| word.split_once('=')).map(|(name, _)| name).collect();
     assert_eq!(names, OPTIONS.iter().map(|word| word.name).collect::<Vec<_>>(), "an option that is not printed");
