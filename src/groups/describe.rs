@@ -2,7 +2,7 @@
 //! Puts together what is told about each group.
 
 use super::acs::Acs;
-use super::order::{self, Pair};
+use super::multimap::{self, Entry};
 use super::report::{Blocker, FunctionAcs, Group, Isolated};
 use super::topology::Topology;
 use super::{Host, explain, verdict};
@@ -11,8 +11,8 @@ use crate::pci::Address;
 /// The groups that /sys has, by number.
 pub(super) fn groups(topology: &Topology<'_>, host: &Host<'_>) -> Vec<Group> {
     let computed = topology.nodes.iter().enumerate();
-    let computed = computed.filter_map(|(index, node)| Some((order::number(node.group?), index)));
-    let computed = order::sort(computed.collect());
+    let computed = computed.filter_map(|(index, node)| Some((multimap::key(node.group?), index)));
+    let computed = multimap::sorted(computed.collect());
     let slots = explain::isolated_slots(topology);
     let mut groups: Vec<Group> = Vec::new();
     for members in topology.sys.chunk_by(|one, other| one.0 == other.0) {
@@ -28,7 +28,7 @@ pub(super) fn groups(topology: &Topology<'_>, host: &Host<'_>) -> Vec<Group> {
 }
 
 /// One group of /sys. `computed`: the recomputed groups of all functions.
-fn group(topology: &Topology<'_>, host: &Host<'_>, computed: &[Pair], slots: &[Address], members: &[Pair]) -> Group {
+fn group(topology: &Topology<'_>, host: &Host<'_>, computed: &[Entry], slots: &[Address], members: &[Entry]) -> Group {
     let (mut blockers, mut acs) = (Vec::new(), Vec::new());
     // The recomputed groups of the members, and everything that is in one of them.
     let (mut parts, mut together) = (Vec::new(), Vec::new());
@@ -41,14 +41,14 @@ fn group(topology: &Topology<'_>, host: &Host<'_>, computed: &[Pair], slots: &[A
         if let Ok(Some(Acs { implemented, enabled })) = Acs::read(node.config(), false) {
             acs.push(FunctionAcs { device, implemented, enabled });
         }
-        parts.push((order::number(node.group.unwrap_or_default()), 0));
+        parts.push((multimap::key(node.group.unwrap_or_default()), 0));
         together.push((0, *index));
     }
-    let parts = order::sort(parts);
+    let parts = multimap::sorted(parts);
     for (part, _) in &parts {
-        together.extend(order::with(computed, *part).iter().map(|(_, index)| (0, *index)));
+        together.extend(multimap::equal_range(computed, *part).iter().map(|(_, index)| (0, *index)));
     }
-    let together = order::sort(together);
+    let together = multimap::sorted(together);
     // The members come from one recomputed group, or from several; there may be more in those.
     let larger = together.len() > members.len();
     let isolated = match verdict::verdict(topology, members) {
@@ -72,7 +72,7 @@ fn group(topology: &Topology<'_>, host: &Host<'_>, computed: &[Pair], slots: &[A
     };
     if larger || parts.len() > 1 {
         for (part, _) in &parts {
-            group.recomputed.push(topology.addresses(order::with(computed, *part)));
+            group.recomputed.push(topology.addresses(multimap::equal_range(computed, *part)));
         }
     }
     explain::explain(topology, &together, slots, &mut group);

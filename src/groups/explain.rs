@@ -7,12 +7,11 @@ use crate::pci::Address;
 
 use super::acs::Controls;
 use super::isolation::{Isolation, Lack, Why};
-use super::order::{self, Pair};
-use super::port::Port;
+use super::multimap::{self, Entry};
+use super::port_type::PortType;
 use super::regroup::share_an_id;
 use super::report::{Group, Reason};
 use super::topology::{Node, Topology};
-use super::verdict::inside;
 
 /// The parameter that switches controls on; the kernel takes it once, its parts apart by `;`.
 pub(super) const CONFIG_ACS: &str = "pci=config_acs=";
@@ -36,12 +35,12 @@ pub(super) fn isolated_slots(topology: &Topology<'_>) -> Vec<Address> {
 }
 
 /// Adds to `group` why these functions (sorted) are together; nothing for a function that is alone.
-pub(super) fn explain(topology: &Topology<'_>, members: &[Pair], slots: &[Address], group: &mut Group) {
+pub(super) fn explain(topology: &Topology<'_>, members: &[Entry], slots: &[Address], group: &mut Group) {
     if members.len() < 2 {
         return;
     }
-    let mut settings: Vec<Pair> = Vec::new();
-    let pairs = order::sort(reasons(topology, members));
+    let mut settings: Vec<Entry> = Vec::new();
+    let pairs = multimap::sorted(reasons(topology, members));
     for devices in pairs.chunk_by(|one, other| one.0 == other.0) {
         let Some((number, first)) = devices.first().copied() else { continue };
         let kind = number.wrapping_shr(48);
@@ -54,7 +53,7 @@ pub(super) fn explain(topology: &Topology<'_>, members: &[Pair], slots: &[Addres
         if kind == BRIDGE {
             settings.push((0, subject));
             // Behind a conventional bus the card itself is the reason: no slot helps.
-            if group.isolated_slots.is_empty() && !topology.at(subject).port.shares_an_id() {
+            if group.isolated_slots.is_empty() && !topology.at(subject).port.merges_requester_ids() {
                 group.isolated_slots = slots.to_vec();
             }
         } else if kind == SLOT {
@@ -62,7 +61,7 @@ pub(super) fn explain(topology: &Topology<'_>, members: &[Pair], slots: &[Addres
         }
         group.explanation.push(reason(topology, kind, subject, lack, devices));
     }
-    for (_, index) in order::sort(settings) {
+    for (_, index) in multimap::sorted(settings) {
         let Some(lack) = lack(topology.at(index)).filter(|lack| !lack.settable.is_empty()) else { continue };
         let parameter = group.parameter.get_or_insert_default();
         parameter.push_str(if parameter.is_empty() { CONFIG_ACS } else { ";" });
@@ -72,11 +71,11 @@ pub(super) fn explain(topology: &Topology<'_>, members: &[Pair], slots: &[Addres
 
 /// The members that share the group for one reason or other, each with a number: the kind of the reason, its place in the
 /// order, and the index of the function that it is about.
-fn reasons(topology: &Topology<'_>, members: &[Pair]) -> Vec<Pair> {
+fn reasons(topology: &Topology<'_>, members: &[Entry]) -> Vec<Entry> {
     let mut pairs = Vec::new();
     let mut add = |kind: u64, place: usize, subject: usize, device: usize| {
-        let place = order::number(place.min(0xffff)).wrapping_shl(32);
-        pairs.push((kind.wrapping_shl(48) | place | order::number(subject), device));
+        let place = multimap::key(place.min(0xffff)).wrapping_shl(32);
+        pairs.push((kind.wrapping_shl(48) | place | multimap::key(subject), device));
     };
     for (_, index) in members {
         let (index, node) = (*index, topology.at(*index));
@@ -90,12 +89,12 @@ fn reasons(topology: &Topology<'_>, members: &[Pair]) -> Vec<Pair> {
         while let Some(hop) = above {
             let bridge = topology.at(hop);
             // A conventional bus below another one is no reason of its own.
-            let is_reason = if bridge.port == Port::Conventional {
+            let is_reason = if bridge.port == PortType::Conventional {
                 !bridge.on_shared_bus
             } else {
-                bridge.port.shares_an_id() || lack(bridge).is_some()
+                bridge.port.merges_requester_ids() || lack(bridge).is_some()
             };
-            if is_reason && inside(members, hop) {
+            if is_reason && multimap::contains(members, hop) {
                 add(BRIDGE, bridge.function.parents.len(), hop, index);
             }
             above = bridge.parent;
@@ -105,7 +104,7 @@ fn reasons(topology: &Topology<'_>, members: &[Pair]) -> Vec<Pair> {
         }
         if node.alias.is_some() {
             for other in topology.bus(index) {
-                if share_an_id(topology, index, other) && inside(members, other) {
+                if share_an_id(topology, index, other) && multimap::contains(members, other) {
                     add(ALIAS, 0, index, other);
                 }
             }
@@ -123,7 +122,7 @@ fn lack(node: &Node<'_>) -> Option<Lack> {
 }
 
 /// One reason: `subject` is what it is about, `devices` what shares the group because of it.
-fn reason(topology: &Topology<'_>, kind: u64, subject: usize, lack: Option<Lack>, devices: &[Pair]) -> Reason {
+fn reason(topology: &Topology<'_>, kind: u64, subject: usize, lack: Option<Lack>, devices: &[Entry]) -> Reason {
     let node = topology.at(subject);
     let address = node.function.address;
     let (missing, off) = lack.map_or((Controls(0), Controls(0)), |lack| (lack.missing(), lack.off));
@@ -133,7 +132,7 @@ fn reason(topology: &Topology<'_>, kind: u64, subject: usize, lack: Option<Lack>
         return Reason { bridge: None, missing, off, devices: Vec::new(), text };
     }
     // Of what is below a bridge, the bridges are told only if there is nothing else.
-    let ends: Vec<Pair> = devices.iter().filter(|pair| !topology.at(pair.1).is_bridge()).copied().collect();
+    let ends: Vec<Entry> = devices.iter().filter(|pair| !topology.at(pair.1).is_bridge()).copied().collect();
     let devices = topology.addresses(if kind == BRIDGE && !ends.is_empty() { &ends } else { devices });
     let slot = kind == SLOT;
     let _ = match kind {
@@ -144,9 +143,9 @@ fn reason(topology: &Topology<'_>, kind: u64, subject: usize, lack: Option<Lack>
     text.push_str(match (lack.map(|lack| lack.why), node.port) {
         _ if kind == CONTROLLER => "lends its requester ID to the domain behind it",
         _ if kind == ALIAS => "uses the requester ID of a neighbour",
-        (_, Port::Conventional) if slot => "being conventional PCI",
-        (_, Port::Conventional) => "leads to a conventional bus, which its devices share",
-        (_, Port::ToConventional | Port::FromConventional) => "lends its requester ID to everything behind it",
+        (_, PortType::Conventional) if slot => "being conventional PCI",
+        (_, PortType::Conventional) => "leads to a conventional bus, which its devices share",
+        (_, PortType::PcieToPciBridge | PortType::PciToPcieBridge) => "lends its requester ID to everything behind it",
         (Some(Why::Off), _) => {
             if slot {
                 "with ACS, but "

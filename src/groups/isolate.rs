@@ -7,7 +7,7 @@ use crate::pci::capability::Unreadable;
 
 use super::acs::{Acs, Controls};
 use super::isolation::{Isolation, Lack, Why};
-use super::port::Port;
+use super::port_type::PortType;
 use super::quirks::{self, AcsKind, AcsQuirk, Traits};
 use super::topology::{Node, Topology};
 
@@ -30,7 +30,7 @@ pub(super) fn isolate(topology: &mut Topology<'_>, amd_iommu: bool) {
 
 fn judge(topology: &Topology<'_>, node: &Node<'_>, amd_iommu: bool) -> Result<Isolation, Unreadable> {
     let (port, multifunction) = (node.port, node.multifunction);
-    if port == Port::Unread {
+    if port == PortType::Unreadable {
         return Err(Unreadable);
     }
     let on_root_bus = node.parent.is_none() && !node.orphan;
@@ -41,11 +41,13 @@ fn judge(topology: &Topology<'_>, node: &Node<'_>, amd_iommu: bool) -> Result<Is
         }
     }
     match port {
-        Port::Conventional => Ok(Lack::absent(Why::Conventional)),
-        Port::FromConventional | Port::ToConventional => Ok(Lack::absent(Why::ConventionalBridge)),
-        Port::EventCollector => Ok(Lack::absent(Why::NoCapability)),
-        Port::Downstream | Port::Root => by_capability(node, false),
-        Port::Endpoint | Port::Upstream | Port::IntegratedEndpoint if multifunction => by_capability(node, false),
+        PortType::Conventional => Ok(Lack::absent(Why::Conventional)),
+        PortType::PciToPcieBridge | PortType::PcieToPciBridge => Ok(Lack::absent(Why::ConventionalBridge)),
+        PortType::RcEventCollector => Ok(Lack::absent(Why::NoCapability)),
+        PortType::Downstream | PortType::Root => by_capability(node, false),
+        PortType::Endpoint | PortType::Upstream | PortType::RcIntegratedEndpoint if multifunction => {
+            by_capability(node, false)
+        }
         _ => Ok(Isolation::NotNeeded),
     }
 }

@@ -5,7 +5,7 @@
 //! Facts from drivers/pci/quirks.c (`pci_dev_acs_enabled`, the DMA alias fixups) as released in the kernel named with each
 //! row, in the kernel's order: the first row that applies decides.
 
-use super::port::Port;
+use super::port_type::PortType;
 
 /// Why a function counts as isolated, or not, without an ACS capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +196,7 @@ const ACS: &[AcsQuirk] = &[
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Traits {
     /// What it is.
-    pub(super) port: Port,
+    pub(super) port: PortType,
     /// Whether it is one of several functions.
     pub(super) multifunction: bool,
     /// Whether it sits on a root bus.
@@ -207,16 +207,16 @@ pub(super) struct Traits {
 
 /// The row that decides about this device, if any does.
 pub(super) fn acs_quirk(vendor: u16, device: u16, traits: Traits) -> Option<&'static AcsQuirk> {
-    let is = |port: Port| traits.port == port;
+    let is = |port: PortType| traits.port == port;
     ACS.iter().find(|row| {
         row.vendor == vendor
             && (row.devices.0..=row.devices.1).contains(&device)
             && match row.kind {
                 SouthBridge => traits.multifunction && traits.on_root_bus && traits.amd_iommu,
                 AnyPort | Endpoint | Never => true,
-                RootPort | IntelPch | IntelWide => is(Port::Root),
-                RootOrDownstreamPort | NeverPort => is(Port::Root) || is(Port::Downstream),
-                IntelIntegrated => is(Port::IntegratedEndpoint),
+                RootPort | IntelPch | IntelWide => is(PortType::Root),
+                RootOrDownstreamPort | NeverPort => is(PortType::Root) || is(PortType::Downstream),
+                IntelIntegrated => is(PortType::RcIntegratedEndpoint),
             }
     })
 }
@@ -298,17 +298,18 @@ pub(super) fn ends_aliasing(vendor: u16, device: u16) -> bool {
 mod tests {
     use super::*;
 
-    const PLAIN: Traits = Traits { port: Port::Conventional, multifunction: true, on_root_bus: true, amd_iommu: false };
+    const PLAIN: Traits =
+        Traits { port: PortType::Conventional, multifunction: true, on_root_bus: true, amd_iommu: false };
 
     #[test]
     fn rows_apply_to_their_kind_of_function_only() {
         let kind = |vendor, device, traits| acs_quirk(vendor, device, traits).map(|row| row.kind);
-        let root_port = Traits { port: Port::Root, ..PLAIN };
+        let root_port = Traits { port: PortType::Root, ..PLAIN };
         assert_eq!(kind(0x8086, 0x8c10, root_port), Some(IntelPch));
         assert_eq!(kind(0x8086, 0x8c10, PLAIN), None);
         assert_eq!(kind(0x8086, 0xa110, root_port), Some(IntelWide));
         assert_eq!(kind(0x8086, 0x1521, PLAIN), Some(Endpoint));
-        let integrated = Traits { port: Port::IntegratedEndpoint, ..PLAIN };
+        let integrated = Traits { port: PortType::RcIntegratedEndpoint, ..PLAIN };
         assert_eq!(kind(0x8086, 0x4c8a, integrated), Some(IntelIntegrated));
         assert_eq!(kind(0x1022, 0x780f, PLAIN), None);
         assert_eq!(kind(0x1022, 0x780f, Traits { amd_iommu: true, ..PLAIN }), Some(SouthBridge));

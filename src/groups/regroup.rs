@@ -2,9 +2,9 @@
 //! The kernel's grouping, recomputed: `pci_device_group` (drivers/iommu/iommu.c, the same in Linux 6.1, 6.12) with
 //! `pci_for_each_dma_alias` (drivers/pci/search.c), function after function in the order of discovery.
 
-use super::port::Port;
+use super::port_type::PortType;
 use super::topology::Topology;
-use super::{order, quirks};
+use super::{multimap, quirks};
 
 /// Something on the way was not readable.
 struct Unknown;
@@ -22,7 +22,7 @@ pub(super) fn regroup(topology: &mut Topology<'_>) {
         let existing = existing_group(topology, index).unwrap_or_else(|Unknown| {
             node.unknown = true;
             // Where /sys has it.
-            let members = order::with(&topology.sys, u64::from(sys));
+            let members = multimap::equal_range(&topology.sys, u64::from(sys));
             members.iter().find_map(|(_, member)| topology.at(*member).group)
         });
         node.group = existing.or(Some(next));
@@ -48,10 +48,10 @@ fn existing_group(topology: &Topology<'_>, index: usize) -> Found {
         if quirks::ends_aliasing(node.function.vendor, node.function.device) {
             break;
         }
-        if node.port == Port::Unread {
+        if node.port == PortType::Unreadable {
             return Err(Unknown);
         }
-        if node.port.shares_an_id() {
+        if node.port.merges_requester_ids() {
             top = hop;
             if let found @ Some(_) = node.group {
                 return Ok(found);

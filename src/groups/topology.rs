@@ -8,8 +8,8 @@ use crate::pci::{Address, Class};
 
 use super::Function;
 use super::isolation::Isolation;
-use super::order::{self, Pair};
-use super::port::{Port, corrected};
+use super::multimap::{self, Entry};
+use super::port_type::PortType;
 use super::quirks::{self, Alias};
 
 /// One function with what its place in the machine says about it. Numbers are indices into [`Topology::nodes`].
@@ -27,7 +27,7 @@ pub(super) struct Node<'a> {
     /// The function of another domain whose requester ID this one uses (Intel VMD).
     pub(super) stands_for: Option<usize>,
     /// What it is.
-    pub(super) port: Port,
+    pub(super) port: PortType,
     /// The port leads to a slot for a card.
     pub(super) has_slot: bool,
     /// Something is below it.
@@ -56,7 +56,7 @@ impl<'a> Node<'a> {
             parent: None,
             orphan: false,
             stands_for: None,
-            port: Port::Unread,
+            port: PortType::Unreadable,
             has_slot: false,
             carries: false,
             on_shared_bus: false,
@@ -82,11 +82,11 @@ impl<'a> Node<'a> {
     /// The kind of thing it is, for people.
     pub(super) fn kind(&self) -> &'static str {
         match self.port {
-            Port::Root => "root port",
-            Port::Upstream => "switch upstream port",
-            Port::Downstream => "switch downstream port",
-            Port::ToConventional => "PCIe-to-PCI bridge",
-            Port::FromConventional => "PCI-to-PCIe bridge",
+            PortType::Root => "root port",
+            PortType::Upstream => "switch upstream port",
+            PortType::Downstream => "switch downstream port",
+            PortType::PcieToPciBridge => "PCIe-to-PCI bridge",
+            PortType::PciToPcieBridge => "PCI-to-PCIe bridge",
             _ => self.function.class.name(),
         }
     }
@@ -111,10 +111,10 @@ pub(super) struct Topology<'a> {
     /// The functions.
     pub(super) nodes: Vec<Node<'a>>,
     /// Number of /sys's group and index of each function that has one, sorted.
-    pub(super) sys: Vec<Pair>,
+    pub(super) sys: Vec<Entry>,
     /// Depth and index of each function: every bridge before what is below it, an order in which the kernel may have found
     /// them.
-    pub(super) discovery: Vec<Pair>,
+    pub(super) discovery: Vec<Entry>,
 }
 
 impl<'a> Topology<'a> {
@@ -123,14 +123,14 @@ impl<'a> Topology<'a> {
     pub(super) fn new(functions: &'a [Function]) -> Self {
         let keyed = functions.iter().enumerate().map(|(index, function)| (key(function.address), index));
         let mut topology = Self { nodes: Vec::with_capacity(functions.len()), sys: Vec::new(), discovery: Vec::new() };
-        for (key, index) in order::sort(keyed.collect()) {
+        for (key, index) in multimap::sorted(keyed.collect()) {
             let Some(function) = functions.get(index) else { continue };
             if topology.nodes.last().is_some_and(|last| last.key == key) {
                 continue;
             }
             let index = topology.nodes.len();
             topology.nodes.push(Node::new(function, key));
-            topology.discovery.push((order::number(function.parents.len()), index));
+            topology.discovery.push((multimap::key(function.parents.len()), index));
             if let Some(group) = function.sys_group {
                 topology.sys.push((u64::from(group), index));
             }
@@ -170,7 +170,7 @@ impl<'a> Topology<'a> {
     }
 
     /// The addresses of these functions.
-    pub(super) fn addresses(&self, members: &[Pair]) -> Vec<Address> {
+    pub(super) fn addresses(&self, members: &[Entry]) -> Vec<Address> {
         members.iter().map(|(_, index)| self.address(*index)).collect()
     }
 
@@ -210,25 +210,26 @@ impl<'a> Topology<'a> {
                 node.parent = above(*parent);
                 let bridge = node.parent.map(|parent| self.at(parent));
                 node.orphan = bridge.is_none_or(|bridge| bridge.orphan);
-                node.on_shared_bus = bridge.is_some_and(|bridge| bridge.on_shared_bus || bridge.port.shares_an_id());
+                node.on_shared_bus =
+                    bridge.is_some_and(|bridge| bridge.on_shared_bus || bridge.port.merges_requester_ids());
             }
         }
     }
 
     fn classify(&self, node: &mut Node<'a>) {
-        let above = node.parent.map_or(Port::Conventional, |parent| self.at(parent).port);
+        let above = node.parent.map_or(PortType::Conventional, |parent| self.at(parent).port);
         let config = node.config();
         let flags = express_flags(config);
         node.port = match flags {
-            Ok(Some(flags)) => corrected(Port::from_flags(flags), above),
-            Ok(None) => Port::Conventional,
-            Err(Unreadable) => Port::Unread,
+            Ok(Some(flags)) => PortType::from_pcie_flags(flags).corrected_below(above),
+            Ok(None) => PortType::Conventional,
+            Err(Unreadable) => PortType::Unreadable,
         };
-        node.has_slot = node.port.points_down() && matches!(flags, Ok(Some(flags)) if flags & 0x100 != 0);
+        node.has_slot = node.port.is_root_or_downstream() && matches!(flags, Ok(Some(flags)) if flags & 0x100 != 0);
         let Function { address, vendor, device, .. } = *node.function;
         // A virtual function answers with no IDs; the kernel knows them from its parent.
         let is_virtual = config.u16(0) == Ok(0xffff) && vendor != 0xffff;
-        let beyond_first = address.function > 0 || (above.points_down() && address.device > 0);
+        let beyond_first = address.function > 0 || (above.is_root_or_downstream() && address.device > 0);
         node.multifunction = !is_virtual && (config.is_multifunction() == Ok(true) || beyond_first);
         node.alias = quirks::alias(vendor, device, node.function.subsystem());
     }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::pci::Address;
 
 use super::isolation::Isolation;
-use super::order::{self, Pair};
+use super::multimap::{self, Entry};
 use super::{Examination, topology::Node};
 
 const WIDTH: usize = 80;
@@ -21,9 +21,9 @@ impl Examination<'_> {
     /// of its marks.
     pub fn tree(&self, only: &[Address]) -> String {
         // Numbered from 1, so that 0 stands for the root.
-        let below = |index: usize| order::number(index).saturating_add(1);
+        let below = |index: usize| multimap::key(index).saturating_add(1);
         let above = |node: &Node<'_>| node.parent.or(node.stands_for).map_or(0, below);
-        let mut children: Vec<Pair> = Vec::new();
+        let mut children: Vec<Entry> = Vec::new();
         let wanted = self.groups.iter().filter(|group| !only.is_empty() && group.is_wanted(only));
         for group in wanted {
             for device in &group.devices {
@@ -40,18 +40,18 @@ impl Examination<'_> {
             let nodes = self.topology.nodes.iter().enumerate();
             children = nodes.map(|(index, node)| (above(node), index)).collect();
         }
-        let children = order::sort(children);
+        let children = multimap::sorted(children);
         // The column of the group numbers, which all begin alike.
         let most = self.groups.last().map_or(0, |group| group.id);
         let room = WIDTH.saturating_sub(most.to_string().len().saturating_add(6).max(8)).saturating_sub(1);
         let mut out = String::new();
         // What is still to be drawn, the next last.
-        let mut stack: Vec<Pair> = Vec::new();
+        let mut stack: Vec<Entry> = Vec::new();
         let (mut parent, mut level, mut lines) = (0, 0, 0);
         loop {
             // The level is the lowest byte of the number; above it, a bit for each level tells whether its line goes on.
             let onward = 256_u64.wrapping_shl(level);
-            for (at, (_, index)) in order::with(&children, parent).iter().rev().enumerate() {
+            for (at, (_, index)) in multimap::equal_range(&children, parent).iter().rev().enumerate() {
                 let goes_on = if at == 0 { 0 } else { onward };
                 stack.push((lines & !onward | goes_on | u64::from(level), *index));
             }

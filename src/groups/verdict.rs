@@ -2,12 +2,12 @@
 //! Whether the split of a group from all others is real.
 
 use super::isolation::Isolation;
-use super::order::Pair;
+use super::multimap::{self, Entry};
 use super::report::Isolated;
 use super::topology::Topology;
 
 /// The verdict for the group of these members (sorted), if the kernel's grouping is the recomputed one.
-pub(super) fn verdict(topology: &Topology<'_>, members: &[Pair]) -> Isolated {
+pub(super) fn verdict(topology: &Topology<'_>, members: &[Entry]) -> Isolated {
     let mut evidence = Evidence(None);
     for (_, index) in members {
         if topology.at(*index).unknown {
@@ -20,11 +20,6 @@ pub(super) fn verdict(topology: &Topology<'_>, members: &[Pair]) -> Isolated {
         None if members.len() == 1 => Isolated::NotNeeded,
         None => Isolated::No,
     }
-}
-
-/// Whether a function is one of these members.
-pub(super) fn inside(members: &[Pair], index: usize) -> bool {
-    members.binary_search_by_key(&index, |pair| pair.1).is_ok()
 }
 
 /// What holds the outer edge of a group, as far as it was looked at: the weakest part decides.
@@ -44,10 +39,10 @@ impl Evidence {
         }
     }
 
-    fn look_at(&mut self, topology: &Topology<'_>, members: &[Pair], index: usize) {
+    fn look_at(&mut self, topology: &Topology<'_>, members: &[Entry], index: usize) {
         let node = topology.at(index);
         let lacks = matches!(node.isolation, Isolation::No(_));
-        let outside = |index: &usize| !inside(members, *index);
+        let outside = |index: &usize| !multimap::contains(members, *index);
         // Towards the root: the bridges that do not belong to the group.
         let mut above = node.parent;
         while let Some(hop) = above {
