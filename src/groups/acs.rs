@@ -93,7 +93,7 @@ impl Acs {
 
     /// The required controls that are implemented but off. A control that is not implemented counts as provided: the
     /// specification makes it optional only where the traffic it is about cannot happen.
-    pub fn off(self) -> Controls {
+    pub fn disabled(self) -> Controls {
         Controls::REQUIRED.and(self.implemented).without(self.enabled)
     }
 }
@@ -112,8 +112,8 @@ mod tests {
     }
 
     #[test]
-    fn only_implemented_controls_can_be_off() {
+    fn only_implemented_controls_can_be_disabled() {
         let acs = Acs { implemented: Controls(0x0c), enabled: Controls(0x04) };
-        assert_eq!(acs.off(), Controls(0x08));
+        assert_eq!(acs.disabled(), Controls(0x08));
     }
 }

@@ -6,12 +6,13 @@ use std::fmt::Write as _;
 use crate::pci::Address;
 
 use super::acs::Controls;
-use super::isolation::{Isolation, Lack, Why};
+use super::dma_alias;
+use super::function_isolation::{MissingAcs, MissingCause};
 use super::multimap::{self, Entry};
 use super::port_type::PortType;
-use super::regroup::share_an_id;
+
 use super::report::{Group, Reason};
-use super::topology::{Node, Topology};
+use super::topology::Topology;
 
 /// The parameter that switches controls on; the kernel takes it once, its parts apart by `;`.
 pub(super) const CONFIG_ACS: &str = "pci=config_acs=";
@@ -49,7 +50,7 @@ pub(super) fn explain(topology: &Topology<'_>, members: &[Entry], slots: &[Addre
             SLOT => first,
             _ => usize::try_from(number & 0xffff_ffff).unwrap_or(usize::MAX),
         };
-        let lack = if matches!(kind, BRIDGE | SLOT) { lack(topology.at(subject)) } else { None };
+        let missing = if matches!(kind, BRIDGE | SLOT) { topology.at(subject).isolation.missing_acs() } else { None };
         if kind == BRIDGE {
             settings.push((0, subject));
             // Behind a conventional bus the card itself is the reason: no slot helps.
@@ -59,13 +60,14 @@ pub(super) fn explain(topology: &Topology<'_>, members: &[Entry], slots: &[Addre
         } else if kind == SLOT {
             settings.extend(devices.iter().map(|(_, device)| (0, *device)));
         }
-        group.explanation.push(reason(topology, kind, subject, lack, devices));
+        group.explanation.push(reason(topology, kind, subject, missing, devices));
     }
     for (_, index) in multimap::sorted(settings) {
-        let Some(lack) = lack(topology.at(index)).filter(|lack| !lack.settable.is_empty()) else { continue };
+        let missing = topology.at(index).isolation.missing_acs();
+        let Some(missing) = missing.filter(|missing| !missing.settable.is_empty()) else { continue };
         let parameter = group.parameter.get_or_insert_default();
         parameter.push_str(if parameter.is_empty() { CONFIG_ACS } else { ";" });
-        let _ = write!(parameter, "{}@{}", lack.settable.switch_on(), topology.address(index));
+        let _ = write!(parameter, "{}@{}", missing.settable.switch_on(), topology.address(index));
     }
 }
 
@@ -92,19 +94,19 @@ fn reasons(topology: &Topology<'_>, members: &[Entry]) -> Vec<Entry> {
             let is_reason = if bridge.port == PortType::Conventional {
                 !bridge.on_shared_bus
             } else {
-                bridge.port.merges_requester_ids() || lack(bridge).is_some()
+                bridge.port.merges_requester_ids() || bridge.isolation.missing_acs().is_some()
             };
             if is_reason && multimap::contains(members, hop) {
                 add(BRIDGE, bridge.function.parents.len(), hop, index);
             }
             above = bridge.parent;
         }
-        if node.multifunction && !node.on_shared_bus && lack(node).is_some() {
+        if node.multifunction && !node.on_shared_bus && node.isolation.missing_acs().is_some() {
             add(SLOT, 0, topology.slot(index).start, index);
         }
         if node.alias.is_some() {
             for other in topology.bus(index) {
-                if share_an_id(topology, index, other) && multimap::contains(members, other) {
+                if dma_alias::are_dma_aliases(topology, index, other) && multimap::contains(members, other) {
                     add(ALIAS, 0, index, other);
                 }
             }
@@ -113,19 +115,18 @@ fn reasons(topology: &Topology<'_>, members: &[Entry]) -> Vec<Entry> {
     pairs
 }
 
-/// What a function lacks, if it does not isolate.
-fn lack(node: &Node<'_>) -> Option<Lack> {
-    match node.isolation {
-        Isolation::No(lack) => Some(lack),
-        _ => None,
-    }
-}
-
 /// One reason: `subject` is what it is about, `devices` what shares the group because of it.
-fn reason(topology: &Topology<'_>, kind: u64, subject: usize, lack: Option<Lack>, devices: &[Entry]) -> Reason {
+fn reason(
+    topology: &Topology<'_>,
+    kind: u64,
+    subject: usize,
+    missing_acs: Option<MissingAcs>,
+    devices: &[Entry],
+) -> Reason {
     let node = topology.at(subject);
     let address = node.function.address;
-    let (missing, off) = lack.map_or((Controls(0), Controls(0)), |lack| (lack.missing(), lack.off));
+    let (missing, off) =
+        missing_acs.map_or((Controls(0), Controls(0)), |missing| (missing.controls(), missing.disabled));
     let mut text = String::new();
     if kind == UNREAD {
         text.push_str("unknown (needs root): configuration space was not readable");
@@ -140,25 +141,27 @@ fn reason(topology: &Topology<'_>, kind: u64, subject: usize, lack: Option<Lack>
         SLOT => write!(text, "the functions of slot {} can reach each other, ", address.slot()),
         _ => write!(text, "{address} "),
     };
-    text.push_str(match (lack.map(|lack| lack.why), node.port) {
+    text.push_str(match (missing_acs.map(|missing| missing.cause), node.port) {
         _ if kind == CONTROLLER => "lends its requester ID to the domain behind it",
         _ if kind == ALIAS => "uses the requester ID of a neighbour",
         (_, PortType::Conventional) if slot => "being conventional PCI",
         (_, PortType::Conventional) => "leads to a conventional bus, which its devices share",
         (_, PortType::PcieToPciBridge | PortType::PciToPcieBridge) => "lends its requester ID to everything behind it",
-        (Some(Why::Off), _) => {
+        (Some(MissingCause::Disabled), _) => {
             if slot {
                 "with ACS, but "
             } else {
                 "has ACS, but "
             }
         }
-        (Some(Why::PchOff), _) => "has controls of its own that the firmware does not let the kernel switch on",
+        (Some(MissingCause::PchDisabled), _) => {
+            "has controls of its own that the firmware does not let the kernel switch on"
+        }
         _ if slot => "having no ACS capability",
-        (Some(Why::KnownBad), _) => "is known not to isolate (SV RR CR UF missing in hardware)",
+        (Some(MissingCause::Quirk), _) => "is known not to isolate (SV RR CR UF missing in hardware)",
         _ => "has no ACS capability (SV RR CR UF missing in hardware)",
     });
-    if !off.is_empty() && matches!(lack, Some(Lack { why: Why::Off, .. })) {
+    if !off.is_empty() && matches!(missing_acs, Some(MissingAcs { cause: MissingCause::Disabled, .. })) {
         let _ = write!(text, "{off} switched off");
     }
     text.push_str(if kind == BRIDGE { ": it shares a group with " } else { ": " });

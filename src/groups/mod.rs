@@ -5,13 +5,13 @@
 //! group whether its isolation is real and what made it as big as it is. Nothing here reads a machine.
 
 pub mod acs;
+mod acs_quirks;
 mod describe;
+mod dma_alias;
 mod explain;
-mod isolate;
-mod isolation;
+mod function_isolation;
 mod multimap;
 mod port_type;
-mod quirks;
 mod regroup;
 mod report;
 mod text;
@@ -101,7 +101,7 @@ pub struct Examination<'a> {
 /// Examines the groups of a machine: all its functions go in, in any order.
 pub fn examine<'a>(functions: &'a [Function], host: &Host<'_>) -> Examination<'a> {
     let mut topology = Topology::new(functions);
-    isolate::isolate(&mut topology, host.amd_iommu);
+    function_isolation::determine_isolation(&mut topology, host.amd_iommu);
     regroup::regroup(&mut topology);
     let groups = describe::groups(&topology, host);
     Examination { topology, kernel: host.kernel, groups }

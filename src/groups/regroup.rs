@@ -4,7 +4,7 @@
 
 use super::port_type::PortType;
 use super::topology::Topology;
-use super::{multimap, quirks};
+use super::{dma_alias, multimap};
 
 /// Something on the way was not readable.
 struct Unknown;
@@ -45,7 +45,7 @@ fn existing_group(topology: &Topology<'_>, index: usize) -> Found {
     let mut above = topology.at(top).parent;
     while let Some(hop) = above {
         let node = topology.at(hop);
-        if quirks::ends_aliasing(node.function.vendor, node.function.device) {
+        if dma_alias::is_translation_root(node.function.vendor, node.function.device) {
             break;
         }
         if node.port == PortType::Unreadable {
@@ -87,7 +87,7 @@ fn alias_group(topology: &Topology<'_>, index: usize, visited: &mut Visited) -> 
         return Ok(found);
     }
     for other in topology.bus(index) {
-        if share_an_id(topology, index, other) {
+        if dma_alias::are_dma_aliases(topology, index, other) {
             if let found @ Some(_) = alias_group(topology, other, visited)? {
                 return Ok(found);
             }
@@ -101,12 +101,12 @@ fn alias_group(topology: &Topology<'_>, index: usize, visited: &mut Visited) -> 
 
 /// The group of a function of the same slot that is kept apart from `index` by neither side.
 fn sibling_group(topology: &Topology<'_>, index: usize, visited: &mut Visited) -> Found {
-    let holds = |index: usize| topology.at(index).isolation.holds().ok_or(Unknown);
-    if !topology.at(index).multifunction || holds(index)? {
+    let acs_enabled = |index: usize| topology.at(index).isolation.acs_enabled().ok_or(Unknown);
+    if !topology.at(index).multifunction || acs_enabled(index)? {
         return Ok(None);
     }
     for other in topology.slot(index) {
-        if other != index && !holds(other)? {
+        if other != index && !acs_enabled(other)? {
             if let found @ Some(_) = alias_group(topology, other, visited)? {
                 return Ok(found);
             }
@@ -129,14 +129,4 @@ impl Visited {
         *byte |= bit;
         first
     }
-}
-
-/// Whether one of two different functions of a bus uses the other's requester ID.
-pub(super) fn share_an_id(topology: &Topology<'_>, one: usize, other: usize) -> bool {
-    let covers = |one: usize, other: usize| {
-        let (own, other) = (topology.address(one), topology.address(other));
-        let alias = topology.at(one).alias;
-        alias.is_some_and(|alias| alias.covers((own.device, own.function), (other.device, other.function)))
-    };
-    one != other && (covers(one, other) || covers(other, one))
 }

@@ -8,7 +8,7 @@ use crate::pci::Address;
 use super::Examination;
 use super::acs::Acs;
 use super::explain::{CONFIG_ACS, list};
-use super::isolation::Isolation;
+use super::function_isolation::Isolation;
 use super::report::{Group, Isolated};
 
 impl Examination<'_> {
@@ -99,7 +99,7 @@ impl Examination<'_> {
         }
         if let Isolation::Quirk(quirk) = node.isolation {
             let (major, minor) = quirk.kernel;
-            let _ = write!(out, "  isolates: {} (Linux {major}.{minor})", quirk.kind.name());
+            let _ = write!(out, "  isolates: {} (Linux {major}.{minor})", quirk.kind.description());
         }
         out.push('\n');
     }

@@ -7,10 +7,10 @@ use crate::pci::capability::{ConfigSpace, PCI_EXPRESS, Unreadable};
 use crate::pci::{Address, Class};
 
 use super::Function;
-use super::isolation::Isolation;
+use super::dma_alias::{self, DmaAlias};
+use super::function_isolation::Isolation;
 use super::multimap::{self, Entry};
 use super::port_type::PortType;
-use super::quirks::{self, Alias};
 
 /// One function with what its place in the machine says about it. Numbers are indices into [`Topology::nodes`].
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ pub(super) struct Node<'a> {
     /// One of several functions, in the kernel's sense: virtual functions never are.
     pub(super) multifunction: bool,
     /// Other requester IDs that it uses.
-    pub(super) alias: Option<Alias>,
+    pub(super) alias: Option<DmaAlias>,
     /// Whether and why it isolates.
     pub(super) isolation: Isolation,
     /// Whether everything from this function up to the root bus isolates; `None` when that cannot be known.
@@ -231,7 +231,7 @@ impl<'a> Topology<'a> {
         let is_virtual = config.u16(0) == Ok(0xffff) && vendor != 0xffff;
         let beyond_first = address.function > 0 || (above.is_root_or_downstream() && address.device > 0);
         node.multifunction = !is_virtual && (config.is_multifunction() == Ok(true) || beyond_first);
-        node.alias = quirks::alias(vendor, device, node.function.subsystem());
+        node.alias = dma_alias::find(vendor, device, node.function.subsystem());
     }
 }
 

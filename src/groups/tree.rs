@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::pci::Address;
 
-use super::isolation::Isolation;
+use super::function_isolation::Isolation;
 use super::multimap::{self, Entry};
 use super::{Examination, topology::Node};
 
@@ -69,7 +69,7 @@ impl Examination<'_> {
         let mark = match node.isolation {
             Isolation::Acs => '=',
             Isolation::Quirk(_) => '~',
-            Isolation::No(_) => '!',
+            Isolation::Missing(_) => '!',
             Isolation::NotNeeded => '.',
             Isolation::Unknown => '?',
         };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether the split of a group from all others is real.
 
-use super::isolation::Isolation;
+use super::function_isolation::Isolation;
 use super::multimap::{self, Entry};
 use super::report::Isolated;
 use super::topology::Topology;
@@ -35,13 +35,13 @@ impl Evidence {
             Isolation::Acs => self.note(Isolated::Acs),
             Isolation::Quirk(_) => self.note(Isolated::Quirk),
             Isolation::Unknown => self.note(Isolated::Unknown),
-            Isolation::NotNeeded | Isolation::No(_) => {}
+            Isolation::NotNeeded | Isolation::Missing(_) => {}
         }
     }
 
     fn look_at(&mut self, topology: &Topology<'_>, members: &[Entry], index: usize) {
         let node = topology.at(index);
-        let lacks = matches!(node.isolation, Isolation::No(_));
+        let lacks = matches!(node.isolation, Isolation::Missing(_));
         let outside = |index: &usize| !multimap::contains(members, *index);
         // Towards the root: the bridges that do not belong to the group.
         let mut above = node.parent;
