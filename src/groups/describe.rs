@@ -11,11 +11,11 @@ use crate::pci::Address;
 /// The groups that /sys has, by number.
 pub(super) fn groups(topology: &Topology<'_>, host: &Host<'_>) -> Vec<Group> {
     let computed = topology.nodes.iter().enumerate();
-    let computed = computed.filter_map(|(index, node)| Some((multimap::key(node.group?), index)));
+    let computed = computed.filter_map(|(index, node)| Some((multimap::key(node.recomputed_group?), index)));
     let computed = multimap::sorted(computed.collect());
     let slots = explain::isolated_slots(topology);
     let mut groups: Vec<Group> = Vec::new();
-    for members in topology.sys.chunk_by(|one, other| one.0 == other.0) {
+    for members in topology.by_sys_group.chunk_by(|one, other| one.0 == other.0) {
         groups.push(group(topology, host, &computed, &slots, members));
     }
     for (id, domain) in host.types {
@@ -33,7 +33,7 @@ fn group(topology: &Topology<'_>, host: &Host<'_>, computed: &[Entry], slots: &[
     // The recomputed groups of the members, and everything that is in one of them.
     let (mut parts, mut together) = (Vec::new(), Vec::new());
     for (_, index) in members {
-        let node = topology.at(*index);
+        let node = topology.node(*index);
         let device = node.function.address;
         if let Some(driver) = node.function.blocking_driver() {
             blockers.push(Blocker { device, driver: driver.to_owned() });
@@ -41,7 +41,7 @@ fn group(topology: &Topology<'_>, host: &Host<'_>, computed: &[Entry], slots: &[
         if let Ok(Some(Acs { implemented, enabled })) = Acs::read(node.config(), false) {
             acs.push(FunctionAcs { device, implemented, enabled });
         }
-        parts.push((multimap::key(node.group.unwrap_or_default()), 0));
+        parts.push((multimap::key(node.recomputed_group.unwrap_or_default()), 0));
         together.push((0, *index));
     }
     let parts = multimap::sorted(parts);

@@ -84,7 +84,7 @@ pub(super) fn is_translation_root(vendor: u16, device: u16) -> bool {
 pub(super) fn are_dma_aliases(topology: &Topology<'_>, one: usize, other: usize) -> bool {
     let covers = |one: usize, other: usize| {
         let (own, other) = (topology.address(one), topology.address(other));
-        let alias = topology.at(one).alias;
+        let alias = topology.node(one).alias;
         alias.is_some_and(|alias| alias.covers((own.device, own.function), (other.device, other.function)))
     };
     one != other && (covers(one, other) || covers(other, one))

@@ -31,7 +31,7 @@ const ALIAS: u64 = 4;
 
 /// The first ports with a slot whose way to the root isolates all along: enough to choose one.
 pub(super) fn isolated_slots(topology: &Topology<'_>) -> Vec<Address> {
-    let isolated = topology.nodes.iter().filter(|node| node.has_slot && node.path == Some(true));
+    let isolated = topology.nodes.iter().filter(|node| node.has_slot && node.acs_path_enabled == Some(true));
     isolated.map(|node| node.function.address).take(16).collect()
 }
 
@@ -50,11 +50,11 @@ pub(super) fn explain(topology: &Topology<'_>, members: &[Entry], slots: &[Addre
             SLOT => first,
             _ => usize::try_from(number & 0xffff_ffff).unwrap_or(usize::MAX),
         };
-        let missing = if matches!(kind, BRIDGE | SLOT) { topology.at(subject).isolation.missing_acs() } else { None };
+        let missing = if matches!(kind, BRIDGE | SLOT) { topology.node(subject).isolation.missing_acs() } else { None };
         if kind == BRIDGE {
             settings.push((0, subject));
             // Behind a conventional bus the card itself is the reason: no slot helps.
-            if group.isolated_slots.is_empty() && !topology.at(subject).port.merges_requester_ids() {
+            if group.isolated_slots.is_empty() && !topology.node(subject).port_type.merges_requester_ids() {
                 group.isolated_slots = slots.to_vec();
             }
         } else if kind == SLOT {
@@ -63,7 +63,7 @@ pub(super) fn explain(topology: &Topology<'_>, members: &[Entry], slots: &[Addre
         group.explanation.push(reason(topology, kind, subject, missing, devices));
     }
     for (_, index) in multimap::sorted(settings) {
-        let missing = topology.at(index).isolation.missing_acs();
+        let missing = topology.node(index).isolation.missing_acs();
         let Some(missing) = missing.filter(|missing| !missing.settable.is_empty()) else { continue };
         let parameter = group.parameter.get_or_insert_default();
         parameter.push_str(if parameter.is_empty() { CONFIG_ACS } else { ";" });
@@ -80,32 +80,32 @@ fn reasons(topology: &Topology<'_>, members: &[Entry]) -> Vec<Entry> {
         pairs.push((kind.wrapping_shl(48) | place | multimap::key(subject), device));
     };
     for (_, index) in members {
-        let (index, node) = (*index, topology.at(*index));
-        if node.unknown {
+        let (index, node) = (*index, topology.node(*index));
+        if node.group_from_sys {
             add(UNREAD, 0, 0, index);
         }
-        if let Some(controller) = node.stands_for {
+        if let Some(controller) = node.real_dma_device {
             add(CONTROLLER, 0, controller, index);
         }
         let mut above = node.parent;
         while let Some(hop) = above {
-            let bridge = topology.at(hop);
+            let bridge = topology.node(hop);
             // A conventional bus below another one is no reason of its own.
-            let is_reason = if bridge.port == PortType::Conventional {
-                !bridge.on_shared_bus
+            let is_reason = if bridge.port_type == PortType::Conventional {
+                !bridge.behind_conventional_bridge
             } else {
-                bridge.port.merges_requester_ids() || bridge.isolation.missing_acs().is_some()
+                bridge.port_type.merges_requester_ids() || bridge.isolation.missing_acs().is_some()
             };
             if is_reason && multimap::contains(members, hop) {
                 add(BRIDGE, bridge.function.parents.len(), hop, index);
             }
             above = bridge.parent;
         }
-        if node.multifunction && !node.on_shared_bus && node.isolation.missing_acs().is_some() {
-            add(SLOT, 0, topology.slot(index).start, index);
+        if node.multifunction && !node.behind_conventional_bridge && node.isolation.missing_acs().is_some() {
+            add(SLOT, 0, topology.same_slot(index).start, index);
         }
         if node.alias.is_some() {
-            for other in topology.bus(index) {
+            for other in topology.same_bus(index) {
                 if dma_alias::are_dma_aliases(topology, index, other) && multimap::contains(members, other) {
                     add(ALIAS, 0, index, other);
                 }
@@ -123,7 +123,7 @@ fn reason(
     missing_acs: Option<MissingAcs>,
     devices: &[Entry],
 ) -> Reason {
-    let node = topology.at(subject);
+    let node = topology.node(subject);
     let address = node.function.address;
     let (missing, off) =
         missing_acs.map_or((Controls(0), Controls(0)), |missing| (missing.controls(), missing.disabled));
@@ -133,15 +133,15 @@ fn reason(
         return Reason { bridge: None, missing, off, devices: Vec::new(), text };
     }
     // Of what is below a bridge, the bridges are told only if there is nothing else.
-    let ends: Vec<Entry> = devices.iter().filter(|pair| !topology.at(pair.1).is_bridge()).copied().collect();
+    let ends: Vec<Entry> = devices.iter().filter(|pair| !topology.node(pair.1).is_bridge()).copied().collect();
     let devices = topology.addresses(if kind == BRIDGE && !ends.is_empty() { &ends } else { devices });
     let slot = kind == SLOT;
     let _ = match kind {
-        BRIDGE => write!(text, "{} {address} ", node.kind()),
+        BRIDGE => write!(text, "{} {address} ", node.type_name()),
         SLOT => write!(text, "the functions of slot {} can reach each other, ", address.slot()),
         _ => write!(text, "{address} "),
     };
-    text.push_str(match (missing_acs.map(|missing| missing.cause), node.port) {
+    text.push_str(match (missing_acs.map(|missing| missing.cause), node.port_type) {
         _ if kind == CONTROLLER => "lends its requester ID to the domain behind it",
         _ if kind == ALIAS => "uses the requester ID of a neighbour",
         (_, PortType::Conventional) if slot => "being conventional PCI",

@@ -86,26 +86,28 @@ pub(super) enum MissingCause {
 /// Determines for each function whether it isolates, and whether everything above it does too. `amd_iommu`: the machine has
 /// an IVRS table.
 pub(super) fn determine_isolation(topology: &mut Topology<'_>, amd_iommu: bool) {
-    for at in 0..topology.discovery.len() {
-        let index = topology.discovery.get(at).map_or(0, |entry| entry.1);
-        let mut node = *topology.at(index);
+    for at in 0..topology.discovery_order.len() {
+        let index = topology.discovery_order.get(at).map_or(0, |entry| entry.1);
+        let mut node = *topology.node(index);
         node.isolation = isolation(topology, &node, amd_iommu).unwrap_or(Isolation::Unknown);
-        let above = node.parent.map_or(if node.orphan { None } else { Some(true) }, |parent| topology.at(parent).path);
-        node.path = match (node.isolation.acs_enabled(), above) {
+        let above = node.parent.map_or(if node.ancestor_missing { None } else { Some(true) }, |parent| {
+            topology.node(parent).acs_path_enabled
+        });
+        node.acs_path_enabled = match (node.isolation.acs_enabled(), above) {
             (Some(false), _) | (_, Some(false)) => Some(false),
             (Some(true), Some(true)) => Some(true),
             _ => None,
         };
-        topology.set(index, node);
+        topology.set_node(index, node);
     }
 }
 
 fn isolation(topology: &Topology<'_>, node: &Node<'_>, amd_iommu: bool) -> Result<Isolation, Unreadable> {
-    let (port, multifunction) = (node.port, node.multifunction);
+    let (port, multifunction) = (node.port_type, node.multifunction);
     if port == PortType::Unreadable {
         return Err(Unreadable);
     }
-    let on_root_bus = node.parent.is_none() && !node.orphan;
+    let on_root_bus = node.parent.is_none() && !node.ancestor_missing;
     let conditions = QuirkConditions { port, multifunction, on_root_bus, amd_iommu };
     if let Some(quirk) = acs_quirks::find(node.function.vendor, node.function.device, conditions) {
         if let Some(isolation) = isolation_by_quirk(topology, node, quirk)? {
@@ -167,8 +169,8 @@ fn pch_acs_enabled(topology: &Topology<'_>, node: &Node<'_>) -> Result<bool, Unr
     const MPC: usize = 0xd8;
     const LPC_RCBA: usize = 0xf0;
     let lpc = Address { device: 0x1f, function: 0, ..node.function.address };
-    let accessible = match topology.find(lpc) {
-        Some(lpc) => topology.at(lpc).config().u32(LPC_RCBA)? & 1 != 0,
+    let accessible = match topology.index_of(lpc) {
+        Some(lpc) => topology.node(lpc).config().u32(LPC_RCBA)? & 1 != 0,
         // Hidden by the firmware; the kernel reads it nevertheless.
         None => true,
     };

@@ -15,58 +15,58 @@ type Found = Result<Option<usize>, Unknown>;
 /// Recomputes the groups of all functions that /sys has in one.
 pub(super) fn regroup(topology: &mut Topology<'_>) {
     let mut next: usize = 0;
-    for at in 0..topology.discovery.len() {
-        let index = topology.discovery.get(at).map_or(0, |pair| pair.1);
-        let mut node = *topology.at(index);
+    for at in 0..topology.discovery_order.len() {
+        let index = topology.discovery_order.get(at).map_or(0, |pair| pair.1);
+        let mut node = *topology.node(index);
         let Some(sys) = node.function.sys_group else { continue };
         let existing = existing_group(topology, index).unwrap_or_else(|Unknown| {
-            node.unknown = true;
+            node.group_from_sys = true;
             // Where /sys has it.
-            let members = multimap::equal_range(&topology.sys, u64::from(sys));
-            members.iter().find_map(|(_, member)| topology.at(*member).group)
+            let members = multimap::equal_range(&topology.by_sys_group, u64::from(sys));
+            members.iter().find_map(|(_, member)| topology.node(*member).recomputed_group)
         });
-        node.group = existing.or(Some(next));
+        node.recomputed_group = existing.or(Some(next));
         next = next.saturating_add(usize::from(existing.is_none()));
-        topology.set(index, node);
+        topology.set_node(index, node);
     }
 }
 
 /// The group that the kernel would put a new function into; `None` for a new group.
 fn existing_group(topology: &Topology<'_>, index: usize) -> Found {
-    let node = topology.at(index);
-    if node.orphan {
+    let node = topology.node(index);
+    if node.ancestor_missing {
         return Err(Unknown);
     }
-    let mut top = node.stands_for.unwrap_or(index);
-    if let found @ Some(_) = topology.at(top).group {
+    let mut top = node.real_dma_device.unwrap_or(index);
+    if let found @ Some(_) = topology.node(top).recomputed_group {
         return Ok(found);
     }
     // Upwards to the last bridge that lends its requester ID to what is below it.
-    let mut above = topology.at(top).parent;
+    let mut above = topology.node(top).parent;
     while let Some(hop) = above {
-        let node = topology.at(hop);
+        let node = topology.node(hop);
         if dma_alias::is_translation_root(node.function.vendor, node.function.device) {
             break;
         }
-        if node.port == PortType::Unreadable {
+        if node.port_type == PortType::Unreadable {
             return Err(Unknown);
         }
-        if node.port.merges_requester_ids() {
+        if node.port_type.merges_requester_ids() {
             top = hop;
-            if let found @ Some(_) = node.group {
+            if let found @ Some(_) = node.recomputed_group {
                 return Ok(found);
             }
         }
         above = node.parent;
     }
     // Further up to where the rest of the way isolates.
-    while let Some(hop) = topology.at(top).parent {
-        let node = topology.at(hop);
-        if node.path.ok_or(Unknown)? {
+    while let Some(hop) = topology.node(top).parent {
+        let node = topology.node(hop);
+        if node.acs_path_enabled.ok_or(Unknown)? {
             break;
         }
         top = hop;
-        if let found @ Some(_) = node.group {
+        if let found @ Some(_) = node.recomputed_group {
             return Ok(found);
         }
     }
@@ -83,10 +83,10 @@ fn alias_group(topology: &Topology<'_>, index: usize, visited: &mut Visited) -> 
     if !visited.enter(topology, index) {
         return Ok(None);
     }
-    if let found @ Some(_) = topology.at(index).group {
+    if let found @ Some(_) = topology.node(index).recomputed_group {
         return Ok(found);
     }
-    for other in topology.bus(index) {
+    for other in topology.same_bus(index) {
         if dma_alias::are_dma_aliases(topology, index, other) {
             if let found @ Some(_) = alias_group(topology, other, visited)? {
                 return Ok(found);
@@ -101,11 +101,11 @@ fn alias_group(topology: &Topology<'_>, index: usize, visited: &mut Visited) -> 
 
 /// The group of a function of the same slot that is kept apart from `index` by neither side.
 fn sibling_group(topology: &Topology<'_>, index: usize, visited: &mut Visited) -> Found {
-    let acs_enabled = |index: usize| topology.at(index).isolation.acs_enabled().ok_or(Unknown);
-    if !topology.at(index).multifunction || acs_enabled(index)? {
+    let acs_enabled = |index: usize| topology.node(index).isolation.acs_enabled().ok_or(Unknown);
+    if !topology.node(index).multifunction || acs_enabled(index)? {
         return Ok(None);
     }
-    for other in topology.slot(index) {
+    for other in topology.same_slot(index) {
         if other != index && !acs_enabled(other)? {
             if let found @ Some(_) = alias_group(topology, other, visited)? {
                 return Ok(found);

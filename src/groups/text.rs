@@ -63,7 +63,7 @@ impl Examination<'_> {
         let mut before = "  a card would be isolated below: ";
         for slot in &group.isolated_slots {
             let _ = write!(out, "{before}{slot}");
-            if self.topology.find(*slot).is_some_and(|slot| !self.topology.at(slot).carries) {
+            if self.topology.index_of(*slot).is_some_and(|slot| !self.topology.node(slot).has_children) {
                 out.push_str(" (empty)");
             }
             before = ", ";
@@ -83,10 +83,10 @@ impl Examination<'_> {
     }
 
     fn line(&self, out: &mut String, address: Address) {
-        let node = self.topology.at(self.topology.find(address).unwrap_or(usize::MAX));
+        let node = self.topology.node(self.topology.index_of(address).unwrap_or(usize::MAX));
         let function = node.function;
         let (vendor, device) = (function.vendor, function.device);
-        let _ = write!(out, "  {address}  {vendor:04x}:{device:04x}  {}", node.kind());
+        let _ = write!(out, "  {address}  {vendor:04x}:{device:04x}  {}", node.type_name());
         if let Some(driver) = &function.driver {
             let _ = write!(out, "  {driver}");
         }

@@ -22,17 +22,17 @@ impl Examination<'_> {
     pub fn tree(&self, only: &[Address]) -> String {
         // Numbered from 1, so that 0 stands for the root.
         let below = |index: usize| multimap::key(index).saturating_add(1);
-        let above = |node: &Node<'_>| node.parent.or(node.stands_for).map_or(0, below);
+        let above = |node: &Node<'_>| node.parent.or(node.real_dma_device).map_or(0, below);
         let mut children: Vec<Entry> = Vec::new();
         let wanted = self.groups.iter().filter(|group| !only.is_empty() && group.is_wanted(only));
         for group in wanted {
             for device in &group.devices {
                 // Bridges may come often: sorting drops what is there already.
-                let mut next = self.topology.find(*device);
+                let mut next = self.topology.index_of(*device);
                 while let Some(index) = next {
-                    let node = self.topology.at(index);
+                    let node = self.topology.node(index);
                     children.push((above(node), index));
-                    next = node.parent.or(node.stands_for);
+                    next = node.parent.or(node.real_dma_device);
                 }
             }
         }
@@ -65,7 +65,7 @@ impl Examination<'_> {
     }
 
     fn branch(&self, out: &mut String, index: usize, number: u64, room: usize) {
-        let node = self.topology.at(index);
+        let node = self.topology.node(index);
         let mark = match node.isolation {
             Isolation::Acs => '=',
             Isolation::Quirk(_) => '~',
@@ -86,7 +86,7 @@ impl Examination<'_> {
         }
         let function = node.function;
         let _ = write!(line, "{mark} {} {:04x}:{:04x} ", function.address, function.vendor, function.device);
-        let _ = write!(line, "{} {}", node.kind(), function.driver.as_deref().unwrap_or(""));
+        let _ = write!(line, "{} {}", node.type_name(), function.driver.as_deref().unwrap_or(""));
         let _ = write!(out, "{line:<room$.room$} ");
         match function.sys_group {
             Some(group) => writeln!(out, "group {group}"),

@@ -10,7 +10,7 @@ use super::topology::Topology;
 pub(super) fn verdict(topology: &Topology<'_>, members: &[Entry]) -> Isolated {
     let mut evidence = Evidence(None);
     for (_, index) in members {
-        if topology.at(*index).unknown {
+        if topology.node(*index).group_from_sys {
             return Isolated::Unknown;
         }
         evidence.look_at(topology, members, *index);
@@ -40,29 +40,29 @@ impl Evidence {
     }
 
     fn look_at(&mut self, topology: &Topology<'_>, members: &[Entry], index: usize) {
-        let node = topology.at(index);
+        let node = topology.node(index);
         let lacks = matches!(node.isolation, Isolation::Missing(_));
         let outside = |index: &usize| !multimap::contains(members, *index);
         // Towards the root: the bridges that do not belong to the group.
         let mut above = node.parent;
         while let Some(hop) = above {
             if outside(&hop) {
-                self.add(topology.at(hop).isolation);
+                self.add(topology.node(hop).isolation);
             }
-            above = topology.at(hop).parent;
+            above = topology.node(hop).parent;
         }
         // A bridge that does not isolate may pass what it carries to its peers: on a root bus whatever the root complex
         // connects, below that the other functions of its bus. The kernel groups them apart all the same.
         if lacks
             && members.len() > 1
             && node.is_bridge()
-            && node.parent.is_none_or(|parent| outside(&parent) && topology.bus(index).any(|peer| outside(&peer)))
+            && node.parent.is_none_or(|parent| outside(&parent) && topology.same_bus(index).any(|peer| outside(&peer)))
         {
             self.note(Isolated::No);
         }
         // Sideways: functions of the same slot in other groups. Where this one keeps nothing apart, they have to.
-        for sibling in topology.slot(index).filter(outside) {
-            self.add(if lacks { topology.at(sibling).isolation } else { node.isolation });
+        for sibling in topology.same_slot(index).filter(outside) {
+            self.add(if lacks { topology.node(sibling).isolation } else { node.isolation });
         }
     }
 }
