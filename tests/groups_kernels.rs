@@ -466,7 +466,7 @@ fn judge(topology: &Topology, recorded: &[u8]) -> Outcome {
         outcome.shared = examination.groups.iter().filter(|group| group.devices.len() > 1).count();
         if examination.groups.is_empty() {
             outcome.failure = Some("the guest has no groups".to_owned());
-        } else if !examination.agrees() {
+        } else if !examination.matches_kernel() {
             outcome.failure = Some(format!("DIFFERENT\n{}{}", examination.text(&[]), examination.tree(&[])));
         }
         let settings: Vec<&str> = examination
@@ -498,7 +498,7 @@ fn judge(topology: &Topology, recorded: &[u8]) -> Outcome {
     for (name, change) in CONTROLS {
         inventory.functions.clone_from(&functions);
         inventory.functions.iter_mut().for_each(change);
-        if !inventory.examine().agrees() {
+        if !inventory.examine().matches_kernel() {
             outcome.noticed.push(name);
         }
     }

@@ -16,7 +16,7 @@ pub(super) fn run(machine: &dyn Machine, options: &arguments::Groups, output: &m
     inventory.read_config_spaces(machine, None);
     let examination = inventory.examine();
 
-    let shown: Vec<&Group> = examination.groups.iter().filter(|group| group.is_wanted(&options.address)).collect();
+    let shown: Vec<&Group> = examination.groups.iter().filter(|group| group.is_selected(&options.address)).collect();
     let lost: Vec<&Address> =
         options.address.iter().filter(|address| !shown.iter().any(|group| group.devices.contains(address))).collect();
     if options.json {

@@ -7,9 +7,10 @@ use crate::pci::Address;
 
 use super::Examination;
 use super::acs::Acs;
-use super::explain::{CONFIG_ACS, list};
 use super::function_isolation::Isolation;
-use super::report::{Group, Isolated};
+use super::group::{Group, Isolated};
+use super::reason_text::write_addresses;
+use super::reasons::CONFIG_ACS;
 
 impl Examination<'_> {
     /// The groups that hold one of `only` (all groups when it is empty), as text.
@@ -17,7 +18,7 @@ impl Examination<'_> {
         let mut out = String::new();
         // The kernel takes the parameter once: what is for several groups has to be in one.
         let (mut parameters, mut several) = (String::new(), false);
-        for group in self.groups.iter().filter(|group| group.is_wanted(only)) {
+        for group in self.groups.iter().filter(|group| group.is_selected(only)) {
             self.group_text(&mut out, group);
             if let Some(parameter) = &group.parameter {
                 several = !parameters.is_empty();
@@ -74,7 +75,7 @@ impl Examination<'_> {
         let mut before = "  /sys has this group, but what was read makes it: ";
         for part in &group.recomputed {
             out.push_str(before);
-            list(out, part, " ", 16);
+            write_addresses(out, part, " ", 16);
             before = " | ";
         }
         if !group.recomputed.is_empty() {

@@ -24,7 +24,7 @@ impl Examination<'_> {
         let below = |index: usize| multimap::key(index).saturating_add(1);
         let above = |node: &Node<'_>| node.parent.or(node.real_dma_device).map_or(0, below);
         let mut children: Vec<Entry> = Vec::new();
-        let wanted = self.groups.iter().filter(|group| !only.is_empty() && group.is_wanted(only));
+        let wanted = self.groups.iter().filter(|group| !only.is_empty() && group.is_selected(only));
         for group in wanted {
             for device in &group.devices {
                 // Bridges may come often: sorting drops what is there already.

@@ -75,7 +75,7 @@ impl Inventory {
                 acs_override: self.acs_override(),
                 amd_iommu: self.iommu.firmware == Some(Firmware::Ivrs),
                 kernel: self.kernel_version(),
-                types: &self.group_types,
+                group_types: &self.group_types,
             },
         )
     }
