@@ -25,7 +25,6 @@ use crate::pci::Address;
 
 pub use function::{Function, blocks};
 pub use group::{Blocker, FunctionAcs, Group, Isolated, Reason};
-pub use text::sentence;
 
 use topology::Topology;
 

@@ -120,8 +120,8 @@ pub(super) struct Topology<'a> {
 }
 
 impl<'a> Topology<'a> {
-    /// Indexes `functions`. A duplicate address is ignored. A parent that is not nearer to the root than its child is treated
-    /// as missing, so that no walk to the root can loop.
+    /// Indexes `functions`. A duplicate address is ignored. A parent that is not nearer to the root than its child is
+    /// treated as missing, so that no walk to the root can loop.
     pub(super) fn new(functions: &'a [Function]) -> Self {
         let keyed = functions.iter().enumerate().map(|(index, function)| (address_key(function.address), index));
         let mut topology =
@@ -206,7 +206,7 @@ impl<'a> Topology<'a> {
             self.index_of(address).filter(|index| self.node(*index).function.parents.len() < parents.len())
         };
         for parent in parents {
-            // The last ancestor in the same domain is the bridge above, the last in another one is the controller of the domain.
+            // The last one in the same domain is the bridge above, the last one in another domain is the controller of this one.
             if parent.domain != address.domain {
                 node.real_dma_device = above(*parent);
             } else if Some(parent) == parents.last() {

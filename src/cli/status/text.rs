@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 
-use crate::groups;
 use crate::plan::Plan;
 use crate::report::json::Claim;
 use crate::report::status::{Boot, DeviceEntry, Status};
@@ -192,7 +191,7 @@ fn groups(text: &mut String, status: &Status) {
                 line.push(')');
             }
         }
-        let _ = write!(line, ", {}", groups::sentence(group.isolated));
+        let _ = write!(line, ", {}", group.isolated.description());
         text.push_str(&layout::wrap(&line, "      "));
     }
 }
