@@ -118,9 +118,9 @@ fn groups_of_a_desktop() {
 group 3 (DMA-FQ): not viable, not isolated
   0000:00:02.0  1022:1453  root port
   0000:02:00.0  10de:1e04  VGA controller  nvme
-  on a host driver: 0000:02:00.0 nvme
+  bound to a host driver: 0000:02:00.0 nvme
   why: root port 0000:00:02.0 has no ACS capability (SV RR CR UF missing in hardware): it shares a group with 0000:02:00.0
-  a card would be isolated below: 0000:00:01.0
+  ports with an isolated slot: 0000:00:01.0
 ";
     assert_eq!(examination.text(&[address("02:00.0")]), expected);
     let json = vfio_early::json::to_string(&groups[0]);
@@ -141,7 +141,7 @@ fn tree_of_a_desktop() {
 | `-! 0000:01:00.1 10de:1e04 VGA controller snd_hda_intel               group 2
 `-! 0000:00:02.0 1022:1453 root port                                    group 3
   `-. 0000:02:00.0 10de:1e04 VGA controller nvme                        group 3
-= isolates by ACS  ~ known to isolate  ! does not isolate  . need not  ? unknown
+= isolates by ACS  ~ by quirk  ! does not isolate  . not needed  ? unknown
 ";
     assert_eq!(examine(&desktop(), &Host::default()).tree(&[]), expected);
 }
@@ -160,7 +160,7 @@ fn disabled_controls_are_distinguished_from_missing_ones() {
     // The second port does not implement UF, which the kernel counts as enabled.
     assert_eq!(group.parameter.as_deref(), Some("pci=config_acs=xx111x1@0000:00:1c.0;xxx11x1@0000:00:1c.1"));
     let old = examine(&all, &Host { kernel: Some((6, 1)), ..Host::default() });
-    assert!(old.text(&[]).contains("(Linux 6.11 or newer; this is 6.1)"));
+    assert!(old.text(&[]).contains("(Linux 6.11 or newer; running 6.1)"));
     // With the controls enabled, the ports are in different groups.
     all[0] = multifunction(with_acs(port("00:1c.0", 1), ALL, ALL));
     all[2] = with_acs(port("00:1c.1", 3), 0x0d, 0x0d);
@@ -185,7 +185,9 @@ fn an_override_is_no_isolation() {
     assert_eq!(examination.groups[0].isolated, Isolated::NotNeeded);
     assert_eq!(groups(&all)[1].isolated, Isolated::No);
     assert!(
-        examination.text(&[]).contains("/sys has this group, but what was read makes it: 0000:01:00.0 0000:01:00.1\n")
+        examination
+            .text(&[])
+            .contains("kernel group differs; recomputed from configuration space: 0000:01:00.0 0000:01:00.1\n")
     );
 }
 
@@ -218,7 +220,11 @@ fn kernel_quirks_isolate() {
     let examination = examine(&all, &Host::default());
     assert!(examination.matches_kernel(), "{}", examination.text(&[]));
     assert_eq!(examination.groups[1].isolated, Isolated::Quirk);
-    assert!(examination.text(&[]).contains("isolates: Intel PCH root port with its own controls (Linux 6.12)"));
+    assert!(
+        examination
+            .text(&[])
+            .contains("isolates by kernel quirk: Intel PCH root port with chipset-specific controls (Linux 6.12)")
+    );
     // The firmware gives no access to the controls: everything below the port shares a group.
     lpc.config[0xf0] = 0;
     let all = machine(&pch, &lpc);

@@ -33,9 +33,9 @@ pub(super) fn run(machine: &dyn Machine, options: &arguments::Groups, output: &m
         output.warn(&no_group_message(&inventory, **address));
     }
     if inventory.devices.is_empty() {
-        output.warn("there are no PCI devices");
+        output.warn("no PCI devices");
     } else if examination.groups.is_empty() {
-        output.warn("no IOMMU groups: the IOMMU is off or absent (vfio-early status tells which)");
+        output.warn("no IOMMU groups: the IOMMU is off or absent (see vfio-early status)");
         return Ok(Exit::Unprotected);
     }
     let viable = options.address.is_empty() || selected.iter().all(|group| group.viable);
@@ -46,6 +46,6 @@ fn no_group_message(inventory: &Inventory, address: Address) -> String {
     if inventory.device(address).is_some() {
         format!("{address} is in no IOMMU group")
     } else {
-        format!("there is no device at {address}")
+        format!("no device at {address}")
     }
 }

@@ -36,12 +36,12 @@ impl QuirkKind {
     /// A few words for people.
     pub(super) fn description(self) -> &'static str {
         match self {
-            Self::AmdSouthbridge => "AMD south bridge",
-            Self::Endpoint => "functions verified not to talk to each other",
-            Self::Port | Self::RootPort | Self::RootOrDownstreamPort => "port that lets nothing through to others",
-            Self::IntelPch => "Intel PCH root port with its own controls",
-            Self::IntelSpt => "Intel PCH root port with wide ACS registers",
-            Self::IntelRcIntegratedEndpoint => "Intel integrated endpoint",
+            Self::AmdSouthbridge => "AMD southbridge",
+            Self::Endpoint => "functions without peer-to-peer transactions, confirmed by the vendor",
+            Self::Port | Self::RootPort | Self::RootOrDownstreamPort => "port without peer-to-peer forwarding",
+            Self::IntelPch => "Intel PCH root port with chipset-specific controls",
+            Self::IntelSpt => "Intel PCH root port with 32-bit ACS registers",
+            Self::IntelRcIntegratedEndpoint => "Intel root complex integrated endpoint",
             Self::NotIsolated | Self::PortNotIsolated => "known not to isolate",
         }
     }

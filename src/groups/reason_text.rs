@@ -21,42 +21,53 @@ pub(super) fn reason_text(
     missing_acs: Option<MissingAcs>,
     devices: &[Address],
 ) -> String {
-    if kind == ReasonKind::Unreadable {
-        return "unknown (needs root): configuration space was not readable".to_owned();
-    }
     let address = node.function.address;
     let mut text = String::new();
-    let slot = kind == ReasonKind::Slot;
     let _ = match kind {
+        ReasonKind::Unreadable => {
+            text.push_str("unknown (needs root): cannot read configuration space");
+            return text;
+        }
         ReasonKind::Bridge => write!(text, "{} {address} ", node.type_name()),
-        ReasonKind::Slot => write!(text, "the functions of slot {} can reach each other, ", address.slot()),
-        _ => write!(text, "{address} "),
+        ReasonKind::Slot => write!(text, "functions of slot {} can reach each other: ", address.slot()),
+        ReasonKind::RealDmaDevice | ReasonKind::DmaAlias => write!(text, "{address} "),
     };
-    text.push_str(match (missing_acs.map(|missing| missing.cause), node.port_type) {
-        _ if kind == ReasonKind::RealDmaDevice => "lends its requester ID to the domain behind it",
-        _ if kind == ReasonKind::DmaAlias => "uses the requester ID of a neighbour",
-        (_, PortType::Conventional) if slot => "being conventional PCI",
-        (_, PortType::Conventional) => "leads to a conventional bus, which its devices share",
-        (_, PortType::PcieToPciBridge | PortType::PciToPcieBridge) => "lends its requester ID to everything behind it",
-        (Some(MissingCause::Disabled), _) => {
-            if slot {
-                "with ACS, but "
-            } else {
-                "has ACS, but "
-            }
+    let cause = missing_acs.map(|missing| missing.cause);
+    text.push_str(match (kind, cause, node.port_type) {
+        (ReasonKind::RealDmaDevice, ..) => "uses its own requester ID for the devices of the PCI domain behind it",
+        (ReasonKind::DmaAlias, ..) => "uses the requester ID of another function",
+        (ReasonKind::Slot, _, PortType::Conventional) => "they are conventional PCI",
+        (_, _, PortType::Conventional) => "leads to a conventional PCI bus, which its devices share",
+        (ReasonKind::Slot, _, PortType::PcieToPciBridge | PortType::PciToPcieBridge) => {
+            "they include a bridge to conventional PCI"
         }
-        (Some(MissingCause::PchDisabled), _) => {
-            "has controls of its own that the firmware does not let the kernel switch on"
+        (_, _, PortType::PcieToPciBridge | PortType::PciToPcieBridge) => {
+            "uses one requester ID for all devices behind it"
         }
-        _ if slot => "having no ACS capability",
-        (Some(MissingCause::Quirk), _) => "is known not to isolate (SV RR CR UF missing in hardware)",
+        (ReasonKind::Slot, Some(MissingCause::Disabled), _) => "they have ACS, but with ",
+        (_, Some(MissingCause::Disabled), _) => "has ACS, but with ",
+        (ReasonKind::Slot, Some(MissingCause::PchDisabled), _) => {
+            "the firmware prevents the kernel from enabling their chipset-specific isolation controls"
+        }
+        (_, Some(MissingCause::PchDisabled), _) => {
+            "has chipset-specific isolation controls, but the firmware prevents the kernel from enabling them"
+        }
+        (ReasonKind::Slot, ..) => "they have no ACS capability",
+        (_, Some(MissingCause::Quirk), _) => "does not isolate, by a kernel quirk (SV RR CR UF missing in hardware)",
         _ => "has no ACS capability (SV RR CR UF missing in hardware)",
     });
     if let Some(MissingAcs { cause: MissingCause::Disabled, disabled, .. }) = missing_acs {
-        let _ = write!(text, "{disabled} switched off");
+        let _ = write!(text, "{disabled} disabled");
     }
-    text.push_str(if kind == ReasonKind::Bridge { ": it shares a group with " } else { ": " });
+    text.push_str(match kind {
+        ReasonKind::Bridge => ": it shares a group with ",
+        ReasonKind::Slot => " (",
+        _ => ": ",
+    });
     write_addresses(&mut text, devices, ", ", MAX_DEVICES);
+    if kind == ReasonKind::Slot {
+        text.push(')');
+    }
     text
 }
 

@@ -27,7 +27,7 @@ impl Examination<'_> {
             }
         }
         if several {
-            let _ = writeln!(out, "kernel parameter for all of these groups: {parameters}");
+            let _ = writeln!(out, "kernel parameter for all groups above: {parameters}");
         }
         out
     }
@@ -44,7 +44,7 @@ impl Examination<'_> {
         }
         // The line of a single device already has its driver.
         if !group.viable && group.devices.len() > 1 {
-            let mut separator = "  on a host driver: ";
+            let mut separator = "  bound to a host driver: ";
             for blocker in &group.blockers {
                 let _ = write!(out, "{separator}{} {}", blocker.device, blocker.driver);
                 separator = ", ";
@@ -57,11 +57,11 @@ impl Examination<'_> {
         if let Some(parameter) = &group.parameter {
             out.push_str("  kernel parameter (Linux 6.11 or newer");
             if let Some((major, minor)) = self.kernel.filter(|kernel| *kernel < (6, 11)) {
-                let _ = write!(out, "; this is {major}.{minor}");
+                let _ = write!(out, "; running {major}.{minor}");
             }
             let _ = writeln!(out, "): {parameter}");
         }
-        let mut separator = "  a card would be isolated below: ";
+        let mut separator = "  ports with an isolated slot: ";
         for slot in &group.isolated_slots {
             let _ = write!(out, "{separator}{slot}");
             if self.topology.index_of(*slot).is_some_and(|slot| !self.topology.node(slot).has_children) {
@@ -72,7 +72,7 @@ impl Examination<'_> {
         if !group.isolated_slots.is_empty() {
             out.push('\n');
         }
-        let mut separator = "  /sys has this group, but what was read makes it: ";
+        let mut separator = "  kernel group differs; recomputed from configuration space: ";
         for part in &group.recomputed {
             out.push_str(separator);
             write_addresses(out, part, " ", 16);
@@ -100,7 +100,7 @@ impl Examination<'_> {
         }
         if let Isolation::Quirk(quirk) = node.isolation {
             let (major, minor) = quirk.kernel;
-            let _ = write!(out, "  isolates: {} (Linux {major}.{minor})", quirk.kind.description());
+            let _ = write!(out, "  isolates by kernel quirk: {} (Linux {major}.{minor})", quirk.kind.description());
         }
         out.push('\n');
     }
@@ -111,9 +111,9 @@ impl Isolated {
     pub fn description(self) -> &'static str {
         match self {
             Self::Acs => "isolated by ACS",
-            Self::Quirk => "isolated, as the kernel knows of this device",
-            Self::Override => "NOT isolated: pcie_acs_override only pretends",
-            Self::NotNeeded => "alone, no isolation needed",
+            Self::Quirk => "isolated by a kernel quirk",
+            Self::Override => "NOT isolated: separated only by pcie_acs_override, which does not change the hardware",
+            Self::NotNeeded => "single device, no isolation needed",
             Self::No => "not isolated",
             Self::Unknown => "isolation unknown (needs root)",
         }

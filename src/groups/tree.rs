@@ -15,7 +15,7 @@ const COLUMNS: usize = 80;
 const MAX_INDENT: u64 = 10;
 
 /// What the marks mean, printed below the tree.
-const LEGEND: &str = "= isolates by ACS  ~ known to isolate  ! does not isolate  . need not  ? unknown\n";
+const LEGEND: &str = "= isolates by ACS  ~ by quirk  ! does not isolate  . not needed  ? unknown\n";
 
 impl Examination<'_> {
     /// The tree of the groups that have one of `addresses` as a member and of the bridges above, or of all functions if
