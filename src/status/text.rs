@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 
-use crate::groups;
 use crate::layout;
 use crate::report::{ClaimState, ClaimedDevice, SavedRom, Stage};
 
@@ -199,7 +198,7 @@ fn groups(text: &mut String, status: &Status) {
                 line.push(')');
             }
         }
-        let _ = write!(line, ", {}", groups::sentence(group.isolated));
+        let _ = write!(line, ", {}", group.isolated.description());
         text.push_str(&layout::wrap(&line, "      "));
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is told about each group: the `groups` array of the JSON documents.
+//! What is known of each group: the `groups` array of the JSON documents.
 
 use crate::json::{Json, fields, words};
 use crate::pci::Address;
@@ -21,21 +21,21 @@ pub struct Group {
     pub r#type: Option<String>,
     /// Its members.
     pub devices: Vec<Address>,
-    /// Whether the kernel would let a guest have it.
+    /// Whether the kernel would let VFIO assign it to a guest.
     pub viable: bool,
     /// The members that keep it from being viable.
     pub blockers: Vec<Blocker>,
-    /// What backs the split from other groups.
+    /// What isolates it from all other groups.
     pub isolated: Isolated,
     /// Why it is as big as it is.
     pub explanation: Vec<Reason>,
-    /// Where the recomputed grouping differs from the kernel's: the recomputed groups of its members. Empty otherwise.
+    /// The recomputed groups of its members, if they differ from this group; empty otherwise.
     pub recomputed: Vec<Vec<Address>>,
-    /// The kernel parameter that switches on every control that is merely off.
+    /// The kernel parameter that enables all required controls that are implemented but disabled.
     pub parameter: Option<String>,
-    /// The ports of this machine with a slot in which a card would be isolated; for groups that need one.
+    /// The ports of this machine with a slot that isolates a card, if a bridge of this group does not isolate.
     pub isolated_slots: Vec<Address>,
-    /// The ACS capabilities of its members, for those that have one.
+    /// The ACS capabilities of its members.
     pub acs: Vec<FunctionAcs>,
 }
 
@@ -53,7 +53,7 @@ fields!(Group {
     acs
 });
 
-/// A member whose host driver keeps the group from a guest.
+/// A member whose driver makes the group not viable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocker {
     /// The member.
@@ -64,20 +64,20 @@ pub struct Blocker {
 
 fields!(Blocker { device, driver });
 
-/// What backs the split of a group from all others, the weakest last.
+/// What isolates a group from all others, the weakest last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isolated {
-    /// One function on a root bus, alone in its slot: there is nothing to split.
+    /// Nothing needs to: the group is one function on a root bus, alone in its slot.
     NotNeeded,
-    /// ACS controls that are on.
+    /// Enabled ACS controls.
     Acs,
-    /// What the kernel knows of devices without an ACS capability.
+    /// A kernel quirk for a device.
     Quirk,
-    /// Nothing but `pcie_acs_override=`: the kernel only pretends.
+    /// Only `pcie_acs_override=`, which does not change the hardware.
     Override,
     /// Nothing.
     No,
-    /// Not known, because configuration space was not readable.
+    /// Unknown, because configuration space could not be read.
     Unknown,
 }
 
@@ -93,15 +93,15 @@ words!(Isolated {
 /// One reason for the size of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
-    /// The bridge or function that is the reason; `None` when something could not be read.
+    /// The bridge or function that is the reason; `None` if configuration space could not be read.
     pub bridge: Option<Address>,
-    /// The required controls that it lacks.
+    /// The required controls that it does not implement or that are disabled.
     pub missing: Controls,
-    /// Those of them that it has but that are switched off.
+    /// The required controls that it implements but that are disabled.
     pub off: Controls,
     /// The members that share the group because of it.
     pub devices: Vec<Address>,
-    /// All of that in a sentence.
+    /// The reason as a sentence.
     pub text: String,
 }
 
@@ -114,15 +114,15 @@ pub struct FunctionAcs {
     pub device: Address,
     /// The controls that it implements.
     pub implemented: Controls,
-    /// The controls that are on.
+    /// The controls that are enabled.
     pub enabled: Controls,
 }
 
 fields!(FunctionAcs { device, implemented, enabled });
 
 impl Group {
-    /// Whether it holds one of these devices, or nobody named any.
-    pub fn is_wanted(&self, only: &[Address]) -> bool {
-        only.is_empty() || self.devices.iter().any(|device| only.contains(device))
+    /// Whether it has one of these devices as a member, or `addresses` is empty.
+    pub fn is_selected(&self, addresses: &[Address]) -> bool {
+        addresses.is_empty() || self.devices.iter().any(|device| addresses.contains(device))
     }
 }
