@@ -189,7 +189,7 @@ fn config() -> impl Strategy<Value = Config> {
                 claims.push(claim);
             }
         }
-        Config { off: false, claims, settings, vfio_pci_ids: Vec::new() }
+        Config { off: false, claims, settings, vfio_pci_ids: Vec::new(), denylist_disabled: false }
     })
 }
 

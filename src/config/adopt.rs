@@ -21,6 +21,20 @@ pub(super) fn adopt(config: &mut Config) {
     }
 }
 
+/// Whether `disable_denylist` is among vfio-pci's options. The last one counts, as for every parameter.
+pub(super) fn denylist_disabled(machine: &dyn Machine, line: &[u8]) -> bool {
+    let mut all: Vec<Option<String>> = Vec::new();
+    modprobe::lines(machine, &mut Problems::default(), &mut |_, mut words| {
+        let mut is = |name: &str| words.next().is_some_and(|(word, _)| word == name);
+        if is("options") && is("vfio_pci") {
+            all.extend(words.filter(|(name, _)| name == "disable_denylist").map(|(_, value)| value));
+        }
+    });
+    all.extend(words(line).filter(|(name, _)| name == "vfio_pci.disable_denylist").map(|(_, value)| value));
+    // kernel/params.c, param_set_bool; no value means yes.
+    all.pop().is_some_and(|value| value.is_none_or(|value| matches!(value.as_str(), "1" | "y" | "Y" | "on")))
+}
+
 /// The IDs that vfio-pci was given, as claims: by the list of /etc/modprobe.d and its like, or by that of the kernel command
 /// line. What cannot be made out is only worth a warning.
 pub(super) fn given(machine: &dyn Machine, line: &[u8], warnings: &mut Problems) -> Vec<Claim> {

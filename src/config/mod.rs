@@ -126,6 +126,7 @@ pub fn load(machine: &dyn Machine, sources: Sources) -> Result<Loaded, Vec<Confi
     // What vfio-pci cannot make out is worth a warning only where it would count here.
     let mut ignored = Problems::default();
     loaded.config.vfio_pci_ids = adopt::given(machine, &line, if adopts { &mut warnings } else { &mut ignored });
+    loaded.config.denylist_disabled = adopt::denylist_disabled(machine, &line);
     if adopts {
         adopt::adopt(&mut loaded.config);
     }

@@ -19,6 +19,8 @@ pub struct Config {
     pub settings: Settings,
     /// The IDs that vfio-pci itself was given, as claims, whether they are adopted or not.
     pub vfio_pci_ids: Vec<Claim>,
+    /// vfio-pci is told, as it loads, to bind devices of its deny list too.
+    pub denylist_disabled: bool,
 }
 
 /// A wish to have devices on a VFIO driver.

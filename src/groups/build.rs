@@ -42,7 +42,7 @@ fn build_group(
     for (_, index) in members {
         let node = topology.node(*index);
         let device = node.function.address;
-        if let Some(driver) = node.function.blocking_driver() {
+        if let Some(driver) = node.function.blocking_driver(host.kernel) {
             blockers.push(Blocker { device, driver: driver.to_owned() });
         }
         if let Ok(Some(Acs { implemented, enabled })) = Acs::read(node.config(), false) {

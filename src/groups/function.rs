@@ -33,10 +33,10 @@ impl Function {
         header.map_or(self.class.is_pci_bridge(), |header| header == 1 || header == 2)
     }
 
-    /// Its driver, if that makes the group not viable.
-    pub fn blocking_driver(&self) -> Option<&str> {
+    /// Its driver, if that makes the group not viable on this kernel.
+    pub fn blocking_driver(&self, kernel: Option<(u32, u32)>) -> Option<&str> {
         let driver = self.driver.as_deref()?;
-        blocks(driver, self.is_bridge()).then_some(driver)
+        blocks(driver, self.is_bridge(), kernel).then_some(driver)
     }
 
     /// The subsystem vendor and device ID; zero if the header has none.
@@ -47,7 +47,9 @@ impl Function {
 }
 
 /// Whether a function with this driver makes its group not viable: any driver does, except VFIO's, pci-stub and pcieport
-/// (those with `driver_managed_dma` in the kernel's sources), unless the function is a PCI bridge.
-pub fn blocks(driver: &str, is_pci_bridge: bool) -> bool {
-    !is_pci_bridge && !matches!(driver, "pci-stub" | "pcieport") && !is_vfio_driver(driver)
+/// (those with `driver_managed_dma` in the kernel's sources). Before Linux 5.19, a driver of a PCI bridge never did
+/// (drivers/vfio/vfio.c, `vfio_dev_driver_allowed`); since then shpchp and others do.
+pub fn blocks(driver: &str, is_pci_bridge: bool, kernel: Option<(u32, u32)>) -> bool {
+    let exempt = is_pci_bridge && kernel.is_some_and(|version| version < (5, 19));
+    !exempt && !matches!(driver, "pci-stub" | "pcieport") && !is_vfio_driver(driver)
 }

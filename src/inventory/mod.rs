@@ -65,6 +65,8 @@ pub struct Inventory {
     pub guests: Vec<(Address, Address, Holder)>,
     /// The physical functions whose virtual functions are claimed, when they were asked for.
     pub physical_functions: Vec<PhysicalFunction>,
+    /// vfio-pci, where it is loaded, binds devices of its deny list too.
+    pub denylist_disabled: Option<bool>,
     /// The PCI drivers that are registered now.
     pub drivers: Vec<String>,
     /// What is known of the IOMMU.
@@ -117,6 +119,9 @@ impl Inventory {
             devices,
             guests: Vec::new(),
             physical_functions: Vec::new(),
+            denylist_disabled: machine::text(machine, "/sys/module/vfio_pci/parameters/disable_denylist")
+                .ok()
+                .map(|text| text == "Y"),
             drivers: machine.list("/sys/bus/pci/drivers").unwrap_or_default(),
             iommu: IommuFacts::read(machine),
             groups: Vec::new(),

@@ -5,7 +5,8 @@ use crate::config::{Config, ConfigError};
 use crate::inventory::Inventory;
 use crate::machine::{Error, Machine};
 use crate::pci::Address;
-use crate::plan::{self, Op, Plan};
+use crate::plan::{self, Decision, Op, Plan};
+use crate::problem::Code;
 
 /// The inventory that a configuration needs.
 pub(super) fn take_inventory(machine: &dyn Machine, config: &Config) -> Result<Inventory, Error> {
@@ -54,8 +55,12 @@ pub(super) fn plan_around_guests(
     plan: &dyn Fn(&Inventory) -> Result<Plan, Vec<ConfigError>>,
 ) -> Result<Plan, Vec<ConfigError>> {
     let first = plan(inventory)?;
-    let detached: Vec<Address> =
-        first.steps.iter().filter(|step| matches!(step.op, Op::Detach(_))).filter_map(|step| step.device).collect();
-    inventory.find_guests(machine, &detached);
+    let detached = first.steps.iter().filter(|step| matches!(step.op, Op::Detach(_))).filter_map(|step| step.device);
+    // A guest that has a virtual function is the better reason to refuse its physical one.
+    let refused = first.devices.iter().filter(
+        |planned| matches!(&planned.decision, Decision::Refuse(refusal) if refusal.code == Code::VirtualFunctions),
+    );
+    let devices: Vec<Address> = detached.chain(refused.filter_map(|planned| planned.device)).collect();
+    inventory.find_guests(machine, &devices);
     if inventory.guests.is_empty() { Ok(first) } else { plan(inventory) }
 }

@@ -4,7 +4,7 @@
 use crate::config::{Claim, Config, Framebuffer, Guard, IommuPolicy, Selector};
 use crate::groups::{self, Isolated};
 use crate::inventory::{Detail, Device, Inventory};
-use crate::pci::Address;
+use crate::pci::{Address, Slot};
 
 use super::{Decision, InterruptRemapping, Iommu, Plan, PlannedDevice, Refusal, reset_and_rebar, vfio};
 use crate::problem::{Code, Problem};
@@ -19,7 +19,11 @@ pub(super) fn apply(config: &Config, inventory: &Inventory, devices: &mut [Plann
     let mut refused: Vec<Address> = Vec::new();
     let whole = devices.iter().filter(|planned| planned.decision == Decision::Take);
     let taken: Vec<Address> = whole.filter_map(|planned| planned.device).collect();
-    for planned in devices.iter_mut() {
+    // The boot display is judged last: where all displays are claimed, it is the one that the host keeps.
+    let boot: Vec<Slot> = displays_of_boot(inventory).map(|device| device.address.slot()).collect();
+    let of_boot = |planned: &PlannedDevice| planned.device.is_some_and(|device| boot.contains(&device.slot()));
+    let (last, first): (Vec<_>, Vec<_>) = devices.iter_mut().partition(|planned| of_boot(planned));
+    for planned in first.into_iter().chain(last) {
         let Some(address) = planned.device else { continue };
         let (Some(device), Some(claim)) = (inventory.device(address), config.claims.get(planned.claim)) else {
             continue;
@@ -34,7 +38,7 @@ pub(super) fn apply(config: &Config, inventory: &Inventory, devices: &mut [Plann
                     .or_else(|| in_guest(inventory, device))
                     .or_else(|| unknown_driver(device))
                     .or_else(|| no_group(config, device, enabled))
-                    .or_else(|| vfio::refusal(device, &planned.target)),
+                    .or_else(|| vfio::refusal(config, inventory, device, &planned.target)),
             };
             if let Some(refusal) = refusal {
                 planned.decision = Decision::Refuse(refusal);
@@ -54,9 +58,15 @@ fn host_displays(inventory: &Inventory, devices: &[PlannedDevice]) -> Vec<Addres
     let of_host = displays.filter(|device| {
         let done =
             devices.iter().any(|planned| planned.device == Some(device.address) && planned.decision == Decision::Done);
-        !done && !device.is_virtual() && device.driver().is_none_or(|driver| groups::blocks(driver, false))
+        !done && !device.is_virtual() && device.driver().is_none_or(|driver| groups::blocks(driver, false, None))
     });
     of_host.map(|device| device.address).collect()
+}
+
+/// The displays that the firmware used.
+fn displays_of_boot(inventory: &Inventory) -> impl Iterator<Item = &Device> {
+    let is_boot = |device: &&Device| device.detail.as_ref().is_some_and(|detail| detail.boot_vga == Some(true));
+    inventory.devices.iter().filter(is_boot)
 }
 
 /// The first guard that stands before a function and is not lifted, and why.
@@ -244,7 +254,7 @@ fn neighbours(inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
             let class = device.identity.class;
             let blocks = match device.driver() {
                 // The kernel asks no more than that, whatever else the device is: an ISA bridge may have a driver too.
-                Some(driver) => groups::blocks(driver, class.is_pci_bridge()),
+                Some(driver) => groups::blocks(driver, class.is_pci_bridge(), inventory.kernel_version()),
                 // What is no bridge may get one later.
                 None => !class.is_bridge(),
             };

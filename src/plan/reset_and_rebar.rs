@@ -15,6 +15,9 @@ use crate::problem::{Code, Problem, Severity};
 /// along has methods of its own; it is left as it is unless it lists all that are asked for.
 pub(super) fn reset(inventory: &Inventory, options: &Options, planned: &PlannedDevice, device: &Device) -> Option<Op> {
     let detail = device.detail.as_ref()?;
+    if detail.reset_methods == options.reset {
+        return None;
+    }
     let mut methods: Vec<&str> = options.reset.clone();
     if planned.along.is_some() && !lists_all(options, detail) {
         return None;
@@ -129,7 +132,7 @@ pub(super) fn problems(
             report(Severity::Error, Code::Rebar, format!("rebar={rebar} of {address}: {why}"));
         }
     });
-    if planned.along.is_some() || options.reset.is_empty() {
+    if planned.along.is_some() || detail.reset_methods == options.reset {
         return;
     }
     let (asked, listed) = (options.reset.join("+"), detail.reset_methods.join("+"));

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What VFIO's drivers refuse to bind, so that the host's driver is not taken away for nothing.
 
-use crate::inventory::Device;
+use crate::config::Config;
+use crate::inventory::{Device, Inventory};
 use crate::problem::Code;
 
 use super::{Refusal, same_name};
 
 /// Why the driver of a claim would refuse a function (drivers/vfio/pci, Linux 6.1, 6.12 and 7.2 alike).
-pub(super) fn refusal(device: &Device, target: &str) -> Option<Refusal> {
+pub(super) fn refusal(config: &Config, inventory: &Inventory, device: &Device, target: &str) -> Option<Refusal> {
     let (name, identity) = (device.name(), &device.identity);
     let detail = device.detail.as_ref()?;
     if detail.driver.as_deref().is_some_and(|driver| same_name(driver, target)) {
         return None;
     }
-    if same_name(target, "vfio-pci") && is_denied(identity.vendor, identity.device) {
+    let lifted = inventory.denylist_disabled.unwrap_or(config.denylist_disabled);
+    if !lifted && same_name(target, "vfio-pci") && is_denied(identity.vendor, identity.device) {
         return Some(Refusal::new(
             Code::Denied,
             format!(
@@ -22,13 +24,15 @@ pub(super) fn refusal(device: &Device, target: &str) -> Option<Refusal> {
             ),
         ));
     }
-    if detail.virtual_functions > 0 {
+    let known = inventory.devices.iter().filter(|other| other.physical == Some(device.address)).count();
+    let virtual_functions = detail.virtual_functions.max(known);
+    if virtual_functions > 0 {
         return Some(Refusal::new(
             Code::VirtualFunctions,
             format!(
-                "{name} has {} virtual functions, and VFIO refuses a physical function with virtual functions: write 0 to \
+                "{name} has {virtual_functions} virtual functions, and VFIO refuses a physical function with virtual functions: write 0 to \
                  its sriov_numvfs first, or claim the virtual functions with vf:{} instead",
-                detail.virtual_functions, device.address
+                device.address
             ),
         ));
     }

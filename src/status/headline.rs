@@ -33,7 +33,7 @@ pub fn headline(status: &Status, off: bool) -> String {
         |claim: &ClaimedDevice| claim.state == ClaimState::Claimed && obstacle.is_empty() && !is_blocked(status, claim);
     let mut text = match (claimed().filter(|claim| is_ready(claim)).count(), all) {
         (1, 1) => "the claimed device is ready for a guest".to_owned(),
-        (0, _) => "no claimed device is ready for a guest".to_owned(),
+        (0, _) => "no guest can use a claimed device".to_owned(),
         (ready, _) if ready == all => format!("all {all} claimed devices are ready for a guest"),
         (ready, _) => format!("{ready} of {all} claimed devices are ready for a guest"),
     };
