@@ -12,4 +12,5 @@ pub mod pci;
 pub mod plan;
 pub mod report;
 pub mod rom;
+pub mod severity;
 pub mod snapshot;

@@ -51,7 +51,7 @@ fn saved(machine: &dyn Machine, device: &Device) -> Option<json::SavedRom> {
     Some(json::SavedRom {
         path: Some(path),
         size: u64::try_from(content.len()).unwrap_or(0),
-        verdict: Some(judgement.verdict.word().to_owned()),
+        verdict: Some(judgement.verdict.name().to_owned()),
         problem: doubt(&judgement).map(|doubt| doubt.message),
     })
 }

@@ -9,7 +9,8 @@ use crate::inventory::{self, Holders, PCI};
 use crate::machine::{self, Error, Machine};
 use crate::pci::{Address, ExpectedId, parse_modalias};
 use crate::plan::is_vfio_driver;
-use crate::rom::{self, Judgement, Severity};
+use crate::rom::{self, Judgement};
+use crate::severity::Severity;
 
 use super::step;
 
@@ -111,7 +112,7 @@ pub fn dump(machine: &dyn Machine, address: Address) -> Result<Dump, Trouble> {
 pub fn doubt(judgement: &Judgement) -> Option<Trouble> {
     let errors = || judgement.problems.iter().filter(|problem| problem.severity == Severity::Error);
     let worst = errors().find(|problem| !problem.repairable).or_else(|| errors().next())?;
-    let message = format!("the option ROM is {}: {} ({})", judgement.verdict.word(), worst.message, worst.remedy);
+    let message = format!("the option ROM is {}: {} ({})", judgement.verdict.name(), worst.message, worst.remedy);
     Some(Trouble::new("rom-doubtful", message))
 }
 

@@ -17,6 +17,7 @@ use crate::inventory::Inventory;
 use crate::pci::Address;
 
 pub use crate::pci::{is_vfio_driver, same_name};
+pub use crate::severity::Severity;
 pub use bind::{bind, join};
 pub use driver::{variant_driver, variant_modules};
 pub use iommu::{IommuVerdict, State};
@@ -42,25 +43,6 @@ pub struct Plan {
     pub problems: Vec<Problem>,
     /// What becomes of a slot that cannot be claimed.
     pub on_failure: OnFailure,
-}
-
-/// How bad a problem is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Something asked for does not hold.
-    Error,
-    /// It holds, but.
-    Warning,
-}
-
-impl Severity {
-    /// The name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-        }
-    }
 }
 
 /// Something that people should know.

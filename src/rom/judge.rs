@@ -7,9 +7,10 @@ use std::fmt::Write as _;
 use super::bytes::{part, up_to};
 use super::efi::machine_name;
 use super::image::{Checksum, EFI, Image, LEGACY};
-use super::problem::{Problem, Problems, Severity};
+use super::problem::{Problem, Problems};
 use super::{Rom, atom};
 use crate::pci::{Class, ExpectedId};
+use crate::severity::Severity;
 
 /// The verdict on a ROM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,17 +24,6 @@ pub enum Verdict {
 }
 
 words!(Verdict { Valid: "valid", Repairable: "repairable", Invalid: "invalid" });
-
-impl Verdict {
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Valid => "valid",
-            Self::Repairable => "repairable",
-            Self::Invalid => "invalid",
-        }
-    }
-}
 
 /// The answer to one question.
 #[derive(Clone, Debug, PartialEq, Eq)]

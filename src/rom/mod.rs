@@ -37,7 +37,7 @@ pub use image::{Checksum, EFI, Image, LEGACY, Pcir, code_type_name};
 pub use judge::{Answer, Judgement, Verdict, judge};
 pub use nvidia::Npde;
 pub use pe::Pe;
-pub use problem::{Problem, Severity};
+pub use problem::Problem;
 pub use repair::{Change, Repaired, repair};
 pub use strings::Version;
 pub use vbt::Vbt;

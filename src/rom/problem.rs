@@ -1,31 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is wrong with a ROM, in a form that people and programs can both use.
 
-use crate::json::{fields, words};
-
-/// How much a problem matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// The ROM cannot be used as it is.
-    Error,
-    /// It can be used, but somebody will be surprised.
-    Warning,
-    /// Worth knowing, and normal.
-    Note,
-}
-
-words!(Severity { Error: "error", Warning: "warning", Note: "note" });
-
-impl Severity {
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-            Self::Note => "note",
-        }
-    }
-}
+use crate::json::fields;
+use crate::severity::Severity;
 
 /// One problem of a ROM.
 #[derive(Clone, Debug, PartialEq, Eq)]

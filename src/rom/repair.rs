@@ -8,6 +8,7 @@ use super::image::{Checksum, Image, LEGACY};
 use super::judge::{Verdict, checksum_place, judge};
 use super::{Rom, parse};
 use crate::pci::ExpectedId;
+use crate::severity::Severity;
 
 /// One change. The offsets are those of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub fn repair(rom: &[u8], device: Option<&ExpectedId>) -> Result<Repaired, NotRe
         Verdict::Repairable => {}
         Verdict::Invalid => {
             let worst =
-                judgement.problems.iter().find(|problem| !problem.repairable && problem.severity.word() == "error");
+                judgement.problems.iter().find(|problem| !problem.repairable && problem.severity == Severity::Error);
             let why = worst.map_or_else(String::new, |worst| format!(": {:#x}: {}", worst.offset, worst.message));
             return Err(NotRepairable(format!("cannot be repaired{why}")));
         }
@@ -81,7 +82,7 @@ pub fn repair(rom: &[u8], device: Option<&ExpectedId>) -> Result<Repaired, NotRe
 fn check(before: &Rom, bytes: &[u8], device: Option<&ExpectedId>) -> Result<(), NotRepairable> {
     let after = parse(bytes);
     let judgement = judge(&after, device);
-    if let Some(left) = judgement.problems.iter().find(|problem| problem.severity.word() == "error") {
+    if let Some(left) = judgement.problems.iter().find(|problem| problem.severity == Severity::Error) {
         return Err(NotRepairable(format!("cannot be repaired: {}, and that is not all", left.message)));
     }
     let what = |image: &Image| (image.pcir.code_type, image.length, image.pcir.vendor, image.in_pci_chain);

@@ -65,7 +65,7 @@ pub fn repaired(name: &str, result: &Repaired) -> String {
 
 /// The first lines: the answers to what people ask.
 fn headline(name: &str, rom: &Rom, judgement: &Judgement) -> String {
-    let mut out = format!("{name}: {}, {} bytes, {} image(s)\n", judgement.verdict.word(), rom.size, rom.images.len());
+    let mut out = format!("{name}: {}, {} bytes, {} image(s)\n", judgement.verdict.name(), rom.size, rom.images.len());
     let mut line = |who: &str, answer: &Answer| {
         let word = if answer.answer == "after-repair" { "after `rom repair`" } else { answer.answer };
         let _ = writeln!(out, "{who}: {word}: {}", answer.text);
@@ -80,7 +80,7 @@ fn headline(name: &str, rom: &Rom, judgement: &Judgement) -> String {
 
 fn problems(out: &mut String, problems: &[Problem]) {
     for problem in problems {
-        let _ = write!(out, "{} at {:#x}: {}", problem.severity.word(), problem.offset, problem.message);
+        let _ = write!(out, "{} at {:#x}: {}", problem.severity.name(), problem.offset, problem.message);
         if !problem.remedy.is_empty() {
             let _ = write!(out, " ({})", problem.remedy);
         }

@@ -73,7 +73,7 @@ fn every_described_rom_ends_as_its_verdict_says() {
     for (name, description) in super::descriptions() {
         let rom = build(&description);
         scratch.write("in.rom", &rom);
-        let verdict = vfio_early::rom::judge(&vfio_early::rom::parse(&rom), None).verdict.word();
+        let verdict = vfio_early::rom::judge(&vfio_early::rom::parse(&rom), None).verdict.name();
         let (show, verify, repaired) = match verdict {
             "valid" => (0, 0, 0),
             "repairable" => (0, 1, 0),

@@ -134,7 +134,7 @@ fn from_a_drawer() {
     for (name, rom) in roms(directory.to_str().unwrap(), "some ROMs there") {
         let parsed = parse(&rom);
         let judgement = judge(&parsed, None);
-        aloud(&format!("{name}: {}, {} images", judgement.verdict.word(), parsed.images.len()));
+        aloud(&format!("{name}: {}, {} images", judgement.verdict.name(), parsed.images.len()));
         if let Ok(repaired) = repair(&rom, None) {
             assert_eq!(judge(&parse(&repaired.bytes), None).verdict, Verdict::Valid, "{name}");
         }
