@@ -99,7 +99,7 @@ pub(super) fn carry_through(machine: &dyn Machine, run: &About<'_>, plan: Plan) 
     let outcome = if dry_run { None } else { Some(execute::execute(machine, &plan)) };
 
     let mut report = describe(config, inventory, &plan, outcome.as_ref(), stage);
-    saved_roms::tell(machine, config, inventory, &plan, outcome.as_ref(), &mut report);
+    saved_roms::add_to_report(machine, config, inventory, &plan, outcome.as_ref(), &mut report);
     report.duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(0);
     let denied = outcome.as_ref().is_some_and(|outcome| outcome.denied);
     let mut exit = exit_of(&plan, &report, denied);

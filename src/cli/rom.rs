@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `vfio-early rom`: reads, explains, checks, takes apart and repairs option ROMs.
+//! `vfio-early rom`: reads, shows, verifies, extracts from and repairs option ROMs.
 
-use crate::execute::option_rom::{self, MOST, Trouble};
+use crate::execute::option_rom::{self, MAX_ROM_SIZE, RomError};
 use crate::machine::Machine;
 use crate::pci::{Address, ExpectedId};
-use crate::rom::{self, Judgement, Rom, Verdict, What, show};
+use crate::rom::{self, ExtractTarget, JudgedRom, Verdict};
 
 use super::arguments::{self, RomCommand};
 use super::output::Output;
@@ -15,44 +15,48 @@ pub(super) fn run(room: &Room, options: &arguments::Rom, output: &mut Output) ->
     match &options.command {
         RomCommand::Dump(options) => dump(room, options, output),
         RomCommand::Show(options) => {
-            let input = Input::open(room, &options.rom, output)?;
-            let (parsed, judgement) = input.judge(None);
-            let text = if options.json { String::new() } else { show::show(&options.rom, &parsed, &judgement) };
-            tell(&text, &parsed, &judgement, output);
-            Ok(if judgement.verdict == Verdict::Invalid { Exit::NotHeld } else { Exit::Ok })
+            let judged = Input::read(room, &options.rom, None, output)?.judged;
+            if options.json {
+                print_json(&judged, output);
+            } else {
+                output.result(&layout::flow(&rom::text::show(&options.rom, &judged)));
+            }
+            Ok(if judged.verdict == Verdict::Invalid { Exit::NotHeld } else { Exit::Ok })
         }
         RomCommand::Verify(options) => {
             let device = match (options.device, options.id) {
                 (Some(_), Some(_)) => return Err(usage("give --device or --id, not both")),
-                (Some(address), None) => {
-                    Some(option_rom::identify(room.machine(), address).map_err(|why| trouble(address, &why))?)
-                }
+                (Some(address), None) => Some(
+                    option_rom::device_id(room.machine(), address).map_err(|error| device_error(address, &error))?,
+                ),
                 (None, id) => id,
             };
-            let input = Input::open(room, &options.rom, output)?;
-            let (parsed, judgement) = input.judge(device);
-            let text = if options.json { String::new() } else { show::verify(&options.rom, &parsed, &judgement) };
-            tell(&text, &parsed, &judgement, output);
-            Ok(if judgement.verdict == Verdict::Valid { Exit::Ok } else { Exit::NotHeld })
+            let judged = Input::read(room, &options.rom, device, output)?.judged;
+            if options.json {
+                print_json(&judged, output);
+            } else {
+                output.result(&layout::flow(&rom::text::verify(&options.rom, &judged)));
+            }
+            Ok(if judged.verdict == Verdict::Valid { Exit::Ok } else { Exit::NotHeld })
         }
         RomCommand::Extract(options) => {
-            let what = match (options.image, options.efi) {
-                (Some(number), false) if !options.raw => What::Image(number),
-                (None, true) => What::Efi { raw: options.raw },
+            let target = match (options.image, options.efi) {
+                (Some(number), false) if !options.raw => ExtractTarget::Image(number),
+                (None, true) => ExtractTarget::EfiDriver { decompress: options.raw },
                 _ => return Err(usage("give either --image N or --efi; --raw goes with --efi")),
             };
-            let bytes = room.machine().read(&options.file, MOST)?;
-            let extracted = rom::extract(&bytes, what).map_err(|why| not_held(&options.file, &why.to_string()))?;
+            let bytes = room.machine().read(&options.file, MAX_ROM_SIZE)?;
+            let extracted = rom::extract(&bytes, target).map_err(|why| not_held(&options.file, &why.to_string()))?;
             create(room.machine(), &options.output, &extracted.bytes, options.force, Some(&options.file))?;
-            output.result(&format!("{}: {}", options.output, extracted.what));
+            output.result(&format!("{}: {}", options.output, extracted.description));
             Ok(Exit::Ok)
         }
         RomCommand::Repair(options) => {
-            let bytes = room.machine().read(&options.file, MOST)?;
+            let bytes = room.machine().read(&options.file, MAX_ROM_SIZE)?;
             let repaired =
                 rom::repair(&bytes, options.id.as_ref()).map_err(|why| not_held(&options.file, &why.to_string()))?;
             create(room.machine(), &options.output, &repaired.bytes, options.force, Some(&options.file))?;
-            output.result(&layout::flow(&show::repaired(&options.file, &repaired)));
+            output.result(&layout::flow(&rom::text::repaired(&options.file, &repaired)));
             Ok(Exit::Ok)
         }
     }
@@ -64,61 +68,52 @@ fn dump(room: &Room, options: &arguments::Dump, output: &mut Output) -> Result<E
         return Err(usage("a ROM is no text: name a file with -o, or send standard output elsewhere"));
     }
     let name = options.address.to_string();
-    let input = Input::open(room, &name, output)?;
-    let (parsed, judgement) = input.judge(None);
+    let input = Input::read(room, &name, None, output)?;
     match &options.output {
         Some(file) => {
             create(room.machine(), file, &input.bytes, options.force, None)?;
-            output.result(&layout::flow(&show::verify(file, &parsed, &judgement)));
+            output.result(&layout::flow(&rom::text::verify(file, &input.judged)));
         }
         None => output.raw(&input.bytes),
     }
-    Ok(if judgement.verdict == Verdict::Invalid { Exit::NotHeld } else { Exit::Ok })
+    Ok(if input.judged.verdict == Verdict::Invalid { Exit::NotHeld } else { Exit::Ok })
 }
 
-/// A ROM that is looked at.
+/// A ROM from a file or from a device.
 struct Input {
     bytes: Vec<u8>,
-    /// The device that it was read from.
-    device: Option<ExpectedId>,
+    judged: JudgedRom,
 }
 
 impl Input {
-    /// Reads a file, or the ROM of the device at an address. A file that is called like an address is `./ADDRESS`.
-    fn open(room: &Room, name: &str, output: &Output) -> Result<Self, Failure> {
+    /// Reads a file, or the ROM of the device at an address, and judges it for `expected`, or else for that device. A file
+    /// whose name is an address is `./ADDRESS`.
+    fn read(room: &Room, name: &str, expected: Option<ExpectedId>, output: &Output) -> Result<Self, Failure> {
         let Ok(address) = name.parse::<Address>() else {
-            return Ok(Self { bytes: room.machine().read(name, MOST)?, device: None });
+            let bytes = room.machine().read(name, MAX_ROM_SIZE)?;
+            let judged = rom::judge(rom::parse(&bytes), expected.as_ref());
+            return Ok(Self { bytes, judged });
         };
-        // Two that read one ROM at a time would switch it off under each other's hands.
+        // Of two processes that read one ROM at a time, the first to finish would disable it for the other.
         let lock = match room {
             Room::Host(host) => host.begin(carry::LOCK, carry::LOCK_WAIT),
             Room::Recorded(_) => None,
         };
-        let dump = option_rom::dump(room.machine(), address).map_err(|why| trouble(address, &why))?;
+        let dump =
+            option_rom::dump(room.machine(), address, expected).map_err(|error| device_error(address, &error))?;
         drop(lock);
-        for note in dump.notes.iter().filter(|note| note.code != "rom-doubtful") {
-            output.warn(&format!("{address}: {}", note.message));
+        for warning in &dump.warnings {
+            output.warn(&format!("{address}: {}", warning.message));
         }
-        Ok(Self { bytes: dump.bytes, device: Some(dump.id) })
-    }
-
-    fn judge(&self, device: Option<ExpectedId>) -> (Rom, Judgement) {
-        let parsed = rom::parse(&self.bytes);
-        let judgement = rom::judge(&parsed, device.or(self.device).as_ref());
-        (parsed, judgement)
+        Ok(Self { bytes: dump.bytes, judged: dump.judged })
     }
 }
 
-/// Prints the text, or the document where there is none.
-fn tell(text: &str, rom: &Rom, judgement: &Judgement, output: &mut Output) {
-    if text.is_empty() {
-        output.result(&crate::json::to_string(&show::json(rom, judgement)));
-    } else {
-        output.result(&layout::flow(text));
-    }
+fn print_json(judged: &JudgedRom, output: &mut Output) {
+    output.result(&crate::json::to_string(&rom::json::document(judged)));
 }
 
-/// Puts a file in place.
+/// Creates a file, whole or not at all.
 pub(super) fn create(
     machine: &dyn Machine,
     path: &str,
@@ -127,7 +122,7 @@ pub(super) fn create(
     input: Option<&str>,
 ) -> Result<(), Failure> {
     machine.create(path, content, force, input).map_err(|error| match error.source.kind() {
-        // A plain file that is there, and not one that must stay.
+        // A plain file that may be replaced.
         std::io::ErrorKind::AlreadyExists if !force && error.source.raw_os_error().is_some() => {
             usage(&format!("{error}; --force replaces a file"))
         }
@@ -144,8 +139,8 @@ fn not_held(name: &str, why: &str) -> Failure {
     Failure::Said(Exit::NotHeld, format!("{name}: {why}"))
 }
 
-/// Why nothing came of a device.
-fn trouble(address: Address, trouble: &Trouble) -> Failure {
-    let exit = if trouble.denied || trouble.hangs { Exit::System } else { Exit::NotHeld };
-    Failure::Said(exit, format!("{address}: {}", trouble.message))
+/// Why the ROM of a device could not be read.
+fn device_error(address: Address, error: &RomError) -> Failure {
+    let exit = if error.denied || error.hangs { Exit::System } else { Exit::NotHeld };
+    Failure::Said(exit, format!("{address}: {}", error.message))
 }

@@ -54,8 +54,8 @@ pub struct Outcome {
     pub steps: Vec<Done>,
     /// How each entry of the plan ended, in the plan's order.
     pub endings: Vec<Ending>,
-    /// What people should know of the option ROMs that were to be saved.
-    pub roms: Vec<(Address, option_rom::Trouble)>,
+    /// The option ROMs that were saved, and why others were not.
+    pub roms: Vec<(Address, Result<option_rom::SavedRom, option_rom::RomError>)>,
     /// A write failed because the rights for it are missing.
     pub denied: bool,
 }
@@ -71,7 +71,7 @@ struct Run<'a> {
     stuck: Vec<Address>,
     hung: usize,
     denied: bool,
-    roms: Vec<(Address, option_rom::Trouble)>,
+    roms: Vec<(Address, Result<option_rom::SavedRom, option_rom::RomError>)>,
 }
 
 /// Carries out a plan.
@@ -127,20 +127,13 @@ impl Run<'_> {
     /// Saves an option ROM. A claim never fails for that, and after a device that hangs no other is asked: it helps, and
     /// the boot waits.
     fn save_rom(&mut self, address: Address, path: &str) -> StepResult {
-        if self.roms.iter().any(|(_, trouble)| trouble.hangs) {
+        if self.roms.iter().any(|(_, saved)| saved.as_ref().is_err_and(|error| error.hangs)) {
             return StepResult::Skipped;
         }
-        match option_rom::save(self.machine, address, path) {
-            Ok(notes) => {
-                self.roms.extend(notes.into_iter().map(|note| (address, note)));
-                StepResult::Ok
-            }
-            Err(trouble) => {
-                let why = trouble.message.clone();
-                self.roms.push((address, trouble));
-                StepResult::Failed(why)
-            }
-        }
+        let saved = option_rom::save(self.machine, address, path);
+        let result = saved.as_ref().map_or_else(|error| StepResult::Failed(error.message.clone()), |_| StepResult::Ok);
+        self.roms.push((address, saved));
+        result
     }
 
     /// Takes a step, and records it as it ends.
