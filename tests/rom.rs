@@ -180,7 +180,7 @@ fn a_signature_never_breaks_silently() {
     let pcir = rom[0x1c..0x38].to_vec();
     rom[0x300..0x31c].copy_from_slice(&pcir);
     let repaired = repair(&rom, None).unwrap();
-    assert_eq!(repaired.broken_signatures, ["the Authenticode signature of image 0 no longer holds"]);
+    assert_eq!(repaired.broken_signatures, ["the Authenticode signature of image 0 is no longer valid"]);
     assert!(text::repaired("x", &repaired).contains("warning: the Authenticode signature"));
     // A checksum in a vendor's own image.
     let repaired = repair(&described("amd-swapped-bad-checksum"), None).unwrap();
@@ -203,7 +203,7 @@ fn extracts_images_and_drivers() {
         "there is no image 6; the last one is 5"
     );
     let cut = extract(&described("truncated"), ExtractTarget::Image(1)).unwrap_err().to_string();
-    assert_eq!(cut, "image 1 is not whole: it should end at 0x3000");
+    assert_eq!(cut, "image 1 is incomplete: it should end at 0x3000");
     assert_eq!(
         extract(&[0xff; 4096], ExtractTarget::Image(0)).unwrap_err().to_string().split(':').next(),
         Some("nothing but FF")

@@ -43,7 +43,7 @@ pub(super) fn run(room: &Room, options: &arguments::Rom, output: &mut Output) ->
             let target = match (options.image, options.efi) {
                 (Some(number), false) if !options.raw => ExtractTarget::Image(number),
                 (None, true) => ExtractTarget::EfiDriver { decompress: options.raw },
-                _ => return Err(usage("give either --image N or --efi; --raw goes with --efi")),
+                _ => return Err(usage("give either --image N or --efi; --raw requires --efi")),
             };
             let bytes = room.machine().read(&options.file, MAX_ROM_SIZE)?;
             let extracted = rom::extract(&bytes, target).map_err(|why| not_held(&options.file, &why.to_string()))?;
@@ -65,7 +65,7 @@ pub(super) fn run(room: &Room, options: &arguments::Rom, output: &mut Output) ->
 /// Reads the ROM of a device into a file, or to standard output.
 fn dump(room: &Room, options: &arguments::Dump, output: &mut Output) -> Result<Exit, Failure> {
     if options.output.is_none() && output.is_terminal() {
-        return Err(usage("a ROM is no text: name a file with -o, or send standard output elsewhere"));
+        return Err(usage("not writing a ROM to a terminal: use -o FILE or redirect standard output"));
     }
     let name = options.address.to_string();
     let input = Input::read(room, &name, None, output)?;
@@ -124,7 +124,7 @@ pub(super) fn create(
     machine.create(path, content, force, input).map_err(|error| match error.source.kind() {
         // A plain file that may be replaced.
         std::io::ErrorKind::AlreadyExists if !force && error.source.raw_os_error().is_some() => {
-            usage(&format!("{error}; --force replaces a file"))
+            usage(&format!("{error}; --force replaces it"))
         }
         std::io::ErrorKind::AlreadyExists => usage(&error.to_string()),
         _ => error.into(),

@@ -84,7 +84,7 @@ impl RomError {
 /// The ID of a device.
 pub fn device_id(machine: &dyn Machine, address: Address) -> Result<ExpectedId, RomError> {
     let modalias = machine.attribute(&format!("{PCI}/devices/{address}/modalias")).unwrap_or_default();
-    let identity = parse_modalias(&modalias).ok_or_else(|| RomError::new("no-device", "there is no such device"))?;
+    let identity = parse_modalias(&modalias).ok_or_else(|| RomError::new("no-device", "no such device"))?;
     Ok(ExpectedId { vendor: identity.vendor, device: identity.device, subsystem: None })
 }
 
@@ -96,7 +96,8 @@ pub fn dump(machine: &dyn Machine, address: Address, expected: Option<ExpectedId
     let holders =
         vfio.and_then(|driver| Holders::read(machine).of_device(machine, address, driver)).unwrap_or_default();
     if let Some(who) = holders.first() {
-        let message = format!("{who} has the device open, and reading its ROM would disturb it: stop the guest first");
+        let message =
+            format!("{who} has the device open: reading its ROM would disturb the guest; stop the guest first");
         return Err(RomError::new("rom-in-guest", message));
     }
     let bar = RomBar::read(machine, address);
@@ -110,7 +111,7 @@ pub fn dump(machine: &dyn Machine, address: Address, expected: Option<ExpectedId
         }
         Err(error) => {
             let Some(bytes) = rom_from_vfct(machine, address, &id) else { return Err(error) };
-            let message = format!("this is the copy in the firmware's VFCT table: {}", error.message);
+            let message = format!("using the copy in the firmware's VFCT table: {}", error.message);
             warnings.push(RomWarning::new("rom-from-firmware", message));
             bytes
         }
@@ -122,7 +123,7 @@ pub fn dump(machine: &dyn Machine, address: Address, expected: Option<ExpectedId
                 return Err(RomError::new("rom-blank", format!("{}: {}", problem.message, problem.remedy)));
             }
             "truncated" if bytes.len() == bar.size && warnings.iter().all(|warning| warning.code != "rom-window") => {
-                let message = format!("the ROM is longer than the {} bytes that its BAR shows of it", bar.size);
+                let message = format!("the ROM is longer than the {} bytes that its BAR shows", bar.size);
                 warnings.push(RomWarning::new("rom-window", message));
             }
             _ => {}
@@ -139,9 +140,8 @@ pub(super) fn save(machine: &dyn Machine, address: Address, path: &str) -> Resul
     Ok(SavedRom { path: path.to_owned(), judged, warnings })
 }
 
-const SHADOW: &str = "this is the boot display: the kernel shows the copy in memory that the firmware left at 0xc0000 \
-    (128 KiB at most) and that may have changed since, not the card's own ROM; make another card the boot display to \
-    read that";
+const SHADOW: &str = "this is the boot display: the kernel shows the firmware's copy at 0xc0000 (at most 128 KiB, \
+    possibly changed since), not the card's own ROM; to read that, make another card the boot display";
 
 /// The ROM BAR, from the seventh line of `resource` (include/linux/ioport.h).
 struct RomBar {
@@ -178,8 +178,8 @@ impl RomAccess<'_> {
     fn read(&mut self, driver: Option<&str>, bar: &RomBar) -> Result<Vec<u8>, RomError> {
         let names = self.machine.list(&self.path("")).unwrap_or_default();
         if names.iter().all(|name| name != "rom") {
-            let message = "it has no option ROM of its own (no ROM BAR): normal for graphics inside a processor and for \
-                most functions that are no display";
+            let message = "the device has no option ROM (no ROM BAR): normal for integrated graphics and for most functions \
+                that are not displays";
             return Err(RomError::new("no-rom", message));
         }
         let asleep = self.wake().err();
@@ -190,7 +190,7 @@ impl RomAccess<'_> {
             let _ = self.change("enable", "1", "0");
         }
         if self.hangs {
-            return Err(RomError { hangs: true, ..RomError::new("rom-unreadable", "the device does not answer") });
+            return Err(RomError { hangs: true, ..RomError::new("rom-unreadable", "the device does not respond") });
         }
         let path = self.path("rom");
         let fail = |error: &Error| RomError::from_error("rom-unreadable", error);
@@ -204,7 +204,7 @@ impl RomAccess<'_> {
         match read {
             Ok(bytes) if !bytes.is_empty() => Ok(bytes),
             Err(error) if number(&error) == Some(nix::libc::EINVAL) => {
-                Err(RomError::new("rom-unreadable", "its ROM is switched off, and cannot be switched on here"))
+                Err(RomError::new("rom-unreadable", "the ROM is disabled and cannot be enabled here"))
             }
             Err(error) if number(&error) != Some(nix::libc::EIO) => {
                 self.hangs |= error.is_timeout();
@@ -263,7 +263,7 @@ impl RomAccess<'_> {
             if let (Err(error), true) = (result, sure) {
                 left = Some(RomWarning::new(
                     "rom-left-open",
-                    format!("{error}: it is not as it was before the ROM was read"),
+                    format!("cannot restore the state from before the ROM was read: {error}"),
                 ));
             }
         }
@@ -273,16 +273,16 @@ impl RomAccess<'_> {
 
 /// Why the kernel found nothing that looks like a ROM.
 fn why_unreadable(driver: Option<&str>, bar: &RomBar, asleep: Option<&Error>) -> String {
-    const NOTHING: &str = "the kernel finds no option ROM there (the kernel log tells what it saw)";
+    const NOTHING: &str = "the kernel finds no option ROM (see the kernel log)";
     match (bar.shadow, asleep, driver) {
         (true, ..) => format!("{NOTHING}: {SHADOW}"),
-        (_, Some(error), _) => format!("{NOTHING}: it could not be woken: {error}"),
+        (_, Some(error), _) => format!("{NOTHING}: the device could not be woken: {error}"),
         (_, _, Some(driver)) => {
-            format!("{NOTHING}: {driver} has it and may have switched its memory off; read it at boot, with rom=save")
+            format!(
+                "{NOTHING}: {driver} is bound and may have disabled the device's memory; save the ROM at boot with rom=save"
+            )
         }
-        _ => format!(
-            "{NOTHING}: the card has none, or does not answer since it was reset; switch the machine off and on"
-        ),
+        _ => format!("{NOTHING}: the card has none, or has not responded since a reset; power the machine off and on"),
     }
 }
 

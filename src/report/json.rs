@@ -156,7 +156,7 @@ impl SavedRom {
         let problem = self.problem.as_deref();
         match (&self.path, &self.verdict) {
             (Some(path), Some(verdict)) => format!("option ROM in {path}: {} bytes, {verdict}", self.size),
-            _ => format!("option ROM not saved: {}", problem.unwrap_or("nobody tried")),
+            _ => format!("option ROM not saved: {}", problem.unwrap_or("not attempted")),
         }
     }
 }

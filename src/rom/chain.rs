@@ -23,7 +23,7 @@ enum ChainEnd {
     Last,
     /// There is no image where the one before says that one follows.
     NoImage(ImageError),
-    /// The last image found has length zero: it would follow itself for ever.
+    /// The last image found has length zero: it would follow itself.
     Zero,
     /// The last image found is cut off by the end of the file.
     Truncated,
@@ -63,7 +63,7 @@ fn check_overlap(images: &[Image], image: &Image, problems: &mut Problems) {
     let inside =
         |other: &&Image| other.offset < image.offset && image.offset < other.offset.saturating_add(other.length);
     if let Some(other) = images.iter().find(inside) {
-        let message = format!("the PCI chain has an image here, in the middle of the one at {:#x}", other.offset);
+        let message = format!("the PCI chain has an image inside the image at {:#x}", other.offset);
         problems.error("overlap", image.offset, message, DUMP_AGAIN);
     }
 }
@@ -112,7 +112,7 @@ fn image_after_gap(rom: &[u8], at: usize, rules: Rules) -> Option<usize> {
     (whole && image::parse(rom, next, rules).is_ok()).then_some(next)
 }
 
-const DUMP_AGAIN: &str = "dump the ROM again; a part of it is missing or damaged";
+const DUMP_AGAIN: &str = "dump the ROM again: a part of it is missing or damaged";
 
 /// Reports what is wrong with the chain as every firmware reads it.
 fn check_pci_chain(rom: &[u8], pci: &Traversal, problems: &mut Problems) {
@@ -124,7 +124,7 @@ fn check_pci_chain(rom: &[u8], pci: &Traversal, problems: &mut Problems) {
                 "gap",
                 expected,
                 format!("{length} empty bytes between two images"),
-                "`rom repair` drops them",
+                "`rom repair` removes them",
             );
         }
         expected = image.offset.saturating_add(image.length);
@@ -133,13 +133,13 @@ fn check_pci_chain(rom: &[u8], pci: &Traversal, problems: &mut Problems) {
     match &pci.reason {
         ChainEnd::Last => {}
         ChainEnd::Zero => {
-            let message = format!("the image at {:#x} has length 0 and would follow itself for ever", last.offset);
+            let message = format!("the image at {:#x} has length 0, so the chain does not end", last.offset);
             problems.error("length", last.pcir.offset.saturating_add(0x10), message, DUMP_AGAIN);
         }
         ChainEnd::Truncated => {
             let end = last.offset.saturating_add(last.length);
             let message = format!(
-                "truncated: the image at {:#x} reaches to {end:#x}, the file ends at {:#x}",
+                "truncated: the image at {:#x} ends at {end:#x}, the file ends at {:#x}",
                 last.offset,
                 rom.len()
             );
@@ -150,22 +150,26 @@ fn check_pci_chain(rom: &[u8], pci: &Traversal, problems: &mut Problems) {
                 "too-many-images",
                 pci.end,
                 format!("more than {MAX_IMAGES} images"),
-                "this is no option ROM",
+                "this is not an option ROM",
             );
         }
         ChainEnd::NoImage(_) if is_blank(up_to(rom, pci.end, usize::MAX)) => {
-            let message = format!("the image at {:#x} says that another follows, and none does", last.offset);
+            let message = format!("the image at {:#x} is not marked as the last, but no other follows", last.offset);
             let remedy = "`rom repair` marks it as the last; if the card has more images, dump the ROM again";
             problems.repairable("no-last-image", last.pcir.offset.saturating_add(0x15), message, remedy);
         }
         ChainEnd::NoImage(_) if rom.get(pci.end..).is_some_and(|rest| rest.starts_with(b"VN")) => problems.warning(
             "nvidia-image",
             pci.end,
-            "the chain runs into NVIDIA's own image, the kernel says \"Invalid PCI ROM header signature\"".to_owned(),
+            "the chain continues with an NVIDIA-only image: the kernel logs \"Invalid PCI ROM header signature\""
+                .to_owned(),
             "harmless: the images before it are used",
         ),
         ChainEnd::NoImage(error) => {
-            let message = format!("the image at {:#x} says that another follows: {}", last.offset, error.message);
+            let message = format!(
+                "the image at {:#x} is not the last, but no valid image follows: {}",
+                last.offset, error.message
+            );
             problems.error(error.code, error.offset, message, DUMP_AGAIN);
         }
     }
@@ -183,8 +187,8 @@ fn check_nvidia_chain(nvidia: &mut Traversal, pci: &Traversal, problems: &mut Pr
         ChainEnd::NoImage(error) => problems.note(
             "nvidia-chain",
             error.offset,
-            "NVIDIA's own images that should follow are not in this file: normal for a dump through sysfs, and no guest \
-             needs them"
+            "the NVIDIA-only images that should follow are missing: normal for a dump through sysfs, and no guest needs \
+             them"
                 .to_owned(),
         ),
         ChainEnd::Zero | ChainEnd::Truncated | ChainEnd::TooMany => {
@@ -192,7 +196,7 @@ fn check_nvidia_chain(nvidia: &mut Traversal, pci: &Traversal, problems: &mut Pr
             problems.warning(
                 "nvidia-chain",
                 at,
-                format!("NVIDIA's own chain breaks at the image at {:#x}; no guest needs it", last.offset),
+                format!("NVIDIA's own chain is broken at the image at {:#x}; no guest needs it", last.offset),
                 "the images that the firmware finds are not affected",
             );
             if last.in_pci_chain {

@@ -15,7 +15,7 @@ pub(super) fn check_images(images: &[Image], rom: &[u8], problems: &mut Problems
         let pcir = image.pcir.offset;
         if image.in_pci_chain && !is_aligned(image) {
             let message = format!("the PCIR of the image at {at:#x} is not aligned to 4 bytes: OVMF stops here");
-            problems.warning("pcir-alignment", pcir, message, "use another version of the ROM under OVMF");
+            problems.warning("pcir-alignment", pcir, message, "use another version of the ROM for a guest with OVMF");
         }
         if image.pcir.code_type == LEGACY && image.signature == [0x55, 0xaa] {
             check_legacy_image(image, images, rom, problems);
@@ -25,13 +25,8 @@ pub(super) fn check_images(images: &[Image], rom: &[u8], problems: &mut Problems
             problems.note("unsigned", efi.stored.0, message);
         }
         if image.in_pci_chain && matches!(image.pcir.vendor, 0 | 0xffff) {
-            let message = format!("vendor {:04x} is no vendor", image.pcir.vendor);
-            problems.warning(
-                "vendor",
-                pcir.saturating_add(4),
-                message,
-                "the firmware may not give the ROM to the device",
-            );
+            let message = format!("{:04x} is not a valid vendor ID", image.pcir.vendor);
+            problems.warning("vendor", pcir.saturating_add(4), message, "the firmware may ignore the ROM");
         }
     }
 }
@@ -45,21 +40,23 @@ fn check_legacy_image(image: &Image, images: &[Image], rom: &[u8], problems: &mu
         problems.warning("declared-length", at.saturating_add(2), message, "a guest with OVMF does not need it");
     } else if part(rom, at, image.declared).is_none() {
         let end = at.saturating_add(image.declared);
-        let message = format!("truncated: the header of the image at {at:#x} claims bytes up to {end:#x}");
-        problems.error("truncated", rom.len(), message, "dump the ROM again; a part of it is missing");
+        let message = format!("truncated: the header of the image at {at:#x} says that it ends at {end:#x}");
+        problems.error("truncated", rom.len(), message, "dump the ROM again: a part of it is missing");
     } else if image.declared > image.pcir.image_length {
-        let message = format!("the header claims {} bytes, its PCIR has {}", image.declared, image.pcir.image_length);
-        problems.warning("declared-length", at.saturating_add(2), message, "firmwares take the larger one");
+        let message =
+            format!("the image header says {} bytes, the PCIR says {}", image.declared, image.pcir.image_length);
+        problems.warning("declared-length", at.saturating_add(2), message, "firmware uses the larger value");
     }
     if image.checksum == Checksum::Bad && !private {
-        let message = format!("wrong checksum of the legacy image at {at:#x}: a BIOS skips it");
+        let message = format!("the legacy image at {at:#x} has a wrong checksum: a BIOS skips it");
         problems.repairable("checksum", at, message, "`rom repair` corrects it");
         let alone = images.iter().all(|other| other.pcir.code_type == LEGACY);
         if alone && Class(image.pcir.class).is_display() {
             problems.warning(
                 "shadow",
                 at,
-                "this may be the copy in memory of a boot display, changed while it ran".to_owned(),
+                "this may be the copy of a boot display's ROM in memory, which changes while the display is used"
+                    .to_owned(),
                 "dump the ROM in the initramfs, or with another display as the boot display",
             );
         }

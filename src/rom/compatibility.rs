@@ -60,7 +60,7 @@ pub(super) fn with_ovmf(rom: &Rom, verdict: Verdict) -> Compatibility {
         let Some(efi) = image.efi.as_ref().filter(|efi| efi.loadable && image.end() <= rom.size) else { continue };
         if reachable().any(|other| other.offset == image.offset) {
             let signed =
-                if efi.pe.is_some_and(|pe| pe.signed) { "signed" } else { "unsigned, so not with Secure Boot" };
+                if efi.pe.is_some_and(|pe| pe.signed) { "signed" } else { "unsigned (Secure Boot rejects it)" };
             if !drivers.is_empty() {
                 drivers.push_str("; ");
             }
@@ -69,9 +69,9 @@ pub(super) fn with_ovmf(rom: &Rom, verdict: Verdict) -> Compatibility {
     }
     if drivers.is_empty() {
         let text = if rom.images.iter().any(|image| image.pcir.code_type == EFI) {
-            "its EFI image cannot be loaded"
+            "the EFI image cannot be loaded"
         } else {
-            "it has no EFI image"
+            "no EFI image"
         };
         return Compatibility::new(Usable::No, text.to_owned());
     }
@@ -85,7 +85,7 @@ fn is_found_as_it_is(rom: &Rom) -> bool {
 
 /// SeaBIOS: the first legacy image with the ID of the device itself, and a right checksum (src/optionroms.c).
 pub(super) fn with_seabios(rom: &Rom, device: Option<&ExpectedId>, verdict: Verdict) -> Compatibility {
-    let mut why = "it has no legacy image";
+    let mut why = "no legacy image";
     for (index, image) in rom.images.iter().enumerate() {
         if image.pcir.code_type != LEGACY || !image.in_pci_chain {
             continue;
@@ -93,14 +93,14 @@ pub(super) fn with_seabios(rom: &Rom, device: Option<&ExpectedId>, verdict: Verd
         let id = (image.pcir.vendor, image.pcir.device);
         if device.is_some_and(|device| id != (device.vendor, device.device)) {
             let listed = device.is_some_and(|device| image.is_for(device.vendor, device.device));
-            why = if listed { "it does not look at the device list" } else { "its legacy image is for another device" };
+            why = if listed { "SeaBIOS ignores the device list" } else { "the legacy image is for another device" };
             continue;
         }
         return match image.checksum {
             Checksum::Ok if is_found_as_it_is(rom) => Compatibility::new(Usable::Yes, format!("legacy image {index}")),
             Checksum::Ok => Compatibility::new(after_repair(verdict), format!("legacy image {index}")),
             Checksum::Bad => {
-                Compatibility::new(after_repair(verdict), format!("the checksum of legacy image {index} is wrong"))
+                Compatibility::new(after_repair(verdict), format!("legacy image {index} has a wrong checksum"))
             }
             Checksum::None => Compatibility::new(Usable::No, format!("legacy image {index} has no usable length")),
         };
@@ -112,7 +112,7 @@ pub(super) fn with_seabios(rom: &Rom, device: Option<&ExpectedId>, verdict: Verd
 pub(super) fn with_device(rom: &Rom, id: &ExpectedId, problems: &mut Problems) -> Compatibility {
     let wanted = format!("{:04x}:{:04x}", id.vendor, id.device);
     let Some(first) = rom.images.first() else {
-        return Compatibility::new(Usable::No, "there is no image".to_owned());
+        return Compatibility::new(Usable::No, "no image".to_owned());
     };
     if rom.images.iter().any(|image| image.is_for(id.vendor, id.device)) {
         return Compatibility::new(Usable::Yes, wanted);
@@ -120,9 +120,9 @@ pub(super) fn with_device(rom: &Rom, id: &ExpectedId, problems: &mut Problems) -
     let found = format!("{:04x}:{:04x}", first.pcir.vendor, first.pcir.device);
     let message = format!("the ROM is for {found}, the device is {wanted}");
     let at = first.pcir.offset.saturating_add(4);
-    let text = format!("it is for {found}, not for {wanted}");
+    let text = format!("it is for {found}, not {wanted}");
     if first.pcir.vendor == id.vendor {
-        let remedy = "if the cards are of the same kind, `rom repair --id` writes the new ID, as QEMU does";
+        let remedy = "if the cards are compatible, `rom repair --id` writes the new ID, as QEMU does";
         problems.repairable("wrong-device", at, message, remedy);
         return Compatibility::new(Usable::AfterRepair, text);
     }

@@ -2,7 +2,7 @@
 //! The compression of EFI option ROMs (UEFI Specification, "Compression Algorithm Specification"): LZ77 in blocks, each
 //! with three Huffman codes, most significant bit first.
 //!
-//! Our own because the one crate for it is deprecated by its authors, stands on `bitvec`, and has no limit on the work
+//! Not a dependency: the only crate for it is deprecated by its authors, needs `bitvec`, and does not limit the work
 //! that a hostile stream can cause: a block costs a few bits of input and the building of three tables. Here a
 //! [`Budget`] covers every ROM as a whole.
 
@@ -47,11 +47,11 @@ pub(super) enum DecompressError {
 impl std::fmt::Display for DecompressError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Header => f.write_str("its sizes do not fit the image"),
+            Self::Header => f.write_str("its sizes exceed the image"),
             Self::Ends => f.write_str("it ends too early"),
-            Self::Code(at) => write!(f, "no Huffman code at byte {at:#x} of it"),
-            Self::Copy(at) => write!(f, "a copy from before its start at byte {at:#x} of it"),
-            Self::TooMuch => f.write_str("it unpacks to more than any driver needs"),
+            Self::Code(at) => write!(f, "invalid Huffman code at byte {at:#x} of it"),
+            Self::Copy(at) => write!(f, "it copies from before its start at byte {at:#x} of it"),
+            Self::TooMuch => f.write_str("it decompresses to more than any driver needs"),
         }
     }
 }
@@ -80,7 +80,7 @@ pub(super) fn decompress(stream: &[u8], budget: &mut Budget) -> Result<Vec<u8>, 
 
 /// One block: its three codes, then its symbols.
 fn block(bits: &mut Bits<'_>, out: &mut Vec<u8>, size: usize) -> Result<(), DecompressError> {
-    // The counter of the reference is 16 bits wide and counts down before it is looked at: 0 is 65536.
+    // The counter of the reference is 16 bits wide and counts down before it is tested: 0 is 65536.
     let symbols = match bits.take(16)? {
         0 => 0x1_0000,
         count => count,

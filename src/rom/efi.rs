@@ -123,28 +123,28 @@ pub(super) fn parse(
         }
     } else {
         let what = if is_blank(head) { "nothing but FF or 00" } else { "no driver" };
-        problems.error("efi-payload", start, format!("{what} where the EFI header points"), DUMP_OR_ASK_VENDOR);
+        problems.error("efi-payload", start, format!("the EFI header points to {what}"), DUMP_OR_ASK_VENDOR);
     }
     efi.loadable = error.is_none() && efi.pe.is_some_and(|pe| pe.machine == efi.machine);
     Some(efi)
 }
 
 const DUMP_OR_ASK_VENDOR: &str =
-    "dump the ROM again while the card is awake and no driver has it, or get one from the vendor";
+    "dump the ROM again while the card is awake and has no driver, or get it from the vendor";
 
 /// The first check of edk2 that the header fails: offset in the image, and why.
 fn check_header(efi: &Efi, length: usize) -> Option<(usize, String)> {
     if !efi.signature_ok {
-        Some((4, "no EFI signature 0x0EF1".to_owned()))
+        Some((4, "the EFI signature 0x0EF1 is missing".to_owned()))
     } else if !matches!(efi.subsystem, 11 | 12) {
         Some((8, format!("subsystem {} is neither a boot service (11) nor a runtime driver (12)", efi.subsystem)))
     } else if efi.compression > 1 {
-        Some((12, format!("compression type {} does not exist", efi.compression)))
+        Some((12, format!("unknown compression type {}", efi.compression)))
     } else if efi.declared > length {
-        Some((2, format!("the EFI header claims {} bytes, the image has {length}", efi.declared)))
+        Some((2, format!("the EFI header says {} bytes, the image has {length}", efi.declared)))
     } else if efi.image_offset >= efi.declared {
         let (offset, declared) = (efi.image_offset, efi.declared);
-        Some((0x16, format!("the driver would start at {offset:#x} of an image of {declared:#x} bytes")))
+        Some((0x16, format!("the driver offset {offset:#x} is outside the image of {declared:#x} bytes")))
     } else {
         None
     }
@@ -162,7 +162,7 @@ fn parse_driver(efi: &mut Efi, driver: &[u8], problems: &mut Problems, versions:
         efi.stored.1 = pe.size;
     }
     if pe.size > driver.len() {
-        let message = format!("the driver has {} bytes, only {} of them are here", pe.size, driver.len());
+        let message = format!("the driver has {} bytes, but only {} are present", pe.size, driver.len());
         problems.error("efi-truncated", start, message, DUMP_OR_ASK_VENDOR);
         efi.pe = None;
     }

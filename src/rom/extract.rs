@@ -49,7 +49,7 @@ pub fn extract(rom: &[u8], target: ExtractTarget) -> Result<Extracted<'_>, Extra
     let no = |text: &str| Err(ExtractError(text.to_owned()));
     let images = &parsed.images;
     if images.is_empty() {
-        let why = parsed.problems.first().map_or("there is no image", |problem| &problem.message);
+        let why = parsed.problems.first().map_or("no image", |problem| &problem.message);
         return no(why);
     }
     match target {
@@ -66,7 +66,7 @@ pub fn extract(rom: &[u8], target: ExtractTarget) -> Result<Extracted<'_>, Extra
                     let description = format!("image {number}, bytes {:#x} to {end:#x}", image.offset);
                     Ok(Extracted { bytes: Cow::Borrowed(bytes), description })
                 }
-                _ => Err(ExtractError(format!("image {number} is not whole: it should end at {end:#x}"))),
+                _ => Err(ExtractError(format!("image {number} is incomplete: it should end at {end:#x}"))),
             }
         }
         ExtractTarget::EfiDriver { decompress } => match preferred_driver(images) {
@@ -86,7 +86,7 @@ fn preferred_driver(images: &[Image]) -> Option<(usize, &Image)> {
 }
 
 fn driver<'a>(rom: &'a [u8], number: usize, image: &Image, decompress: bool) -> Result<Extracted<'a>, ExtractError> {
-    let incomplete = || ExtractError(format!("the driver of image {number} is not whole"));
+    let incomplete = || ExtractError(format!("the driver of image {number} is incomplete"));
     let efi = image.efi.as_ref().ok_or_else(incomplete)?;
     let (at, length) = efi.stored;
     let stored = part(rom, at, length).ok_or_else(incomplete)?;

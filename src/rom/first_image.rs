@@ -25,18 +25,18 @@ fields!(Prefix { kind, length, version, directory });
 
 /// Finds the offset of the first image; reports why there is none, and a prefix before it.
 pub(super) fn find_first_image(rom: &[u8], prefix: &mut Option<Prefix>, problems: &mut Problems) -> Option<usize> {
-    const AWAKE: &str = "dump it again while the card is awake and no driver has it";
+    const AWAKE: &str = "dump the ROM again while the card is awake and has no driver";
     if rom.is_empty() {
         problems.error("empty", 0, "the file is empty".to_owned(), AWAKE);
         return None;
     }
     if is_filled_with(rom, 0xff) {
-        let message = "nothing but FF: the card was asleep or not decoding its ROM when this was read".to_owned();
+        let message = "nothing but FF: the card was asleep or its ROM was disabled when it was read".to_owned();
         problems.error("all-ff", 0, message, AWAKE);
         return None;
     }
     if is_filled_with(rom, 0) {
-        let message = "nothing but 00: this is not what the card has in its ROM".to_owned();
+        let message = "nothing but 00: this is not the content of the card's ROM".to_owned();
         problems.error("all-00", 0, message, AWAKE);
         return None;
     }
@@ -47,7 +47,7 @@ pub(super) fn find_first_image(rom: &[u8], prefix: &mut Option<Prefix>, problems
     match found {
         Some(length) => {
             let kind = if ifr.is_some() { "nvgi" } else { "unknown" };
-            let who = if ifr.is_some() { "NVIDIA's flash header" } else { "a header of an unknown kind" };
+            let who = if ifr.is_some() { "NVIDIA's flash header" } else { "an unknown header" };
             let (version, directory) = (ifr.map(|ifr| ifr.version), ifr.and_then(|ifr| ifr.directory));
             *prefix = Some(Prefix { kind, length, version, directory });
             let message = format!("{length} bytes before the first image: {who}");
@@ -55,16 +55,16 @@ pub(super) fn find_first_image(rom: &[u8], prefix: &mut Option<Prefix>, problems
                 "prefix",
                 0,
                 message,
-                "`rom repair` strips them; the flash tool wants them, a guest does not",
+                "`rom repair` removes them; flash tools need them, guests cannot use them",
             );
         }
         None if rom.starts_with(b"MZ") => problems.error(
             "driver",
             0,
-            "an EFI driver without the header of an option ROM".to_owned(),
-            "EfiRom of edk2 makes a ROM of it",
+            "an EFI driver without an option ROM header".to_owned(),
+            "EfiRom from edk2 makes an option ROM of it",
         ),
-        None => problems.error(first.code, first.offset, first.message, "this is no option ROM of a PCI device"),
+        None => problems.error(first.code, first.offset, first.message, "this is not the option ROM of a PCI device"),
     }
     found
 }

@@ -104,10 +104,10 @@ pub(super) fn parse(rom: &[u8], at: usize, rules: Rules) -> Result<Image, ImageE
     };
     if !known {
         let [a, b] = signature;
-        return no("signature", at, format!("no image: {a:02x} {b:02x} instead of 55 aa"));
+        return no("signature", at, format!("wrong image signature: {a:02x} {b:02x} instead of 55 aa"));
     }
     let Some(pointer) = u16_at(rom, at.saturating_add(0x18)) else {
-        return no("truncated", at, "the file ends inside the header of an image".to_owned());
+        return no("truncated", at, "the file ends inside an image header".to_owned());
     };
     let from = usize::from(pointer);
     let offset = at.saturating_add(from);
@@ -116,7 +116,7 @@ pub(super) fn parse(rom: &[u8], at: usize, rules: Rules) -> Result<Image, ImageE
         Some(name) if name == *b"PCIR" => "PCIR",
         Some(name) if name == *b"NPDS" && rules == Rules::Nvidia => "NPDS",
         Some(name) if name == *b"RGIS" && rules == Rules::Nvidia => "RGIS",
-        Some(_) if from != 0 => return no("pcir", offset, format!("no PCIR where the image at {at:#x} points")),
+        Some(_) if from != 0 => return no("pcir", offset, format!("the image at {at:#x} points to no PCIR")),
         Some(_) => {
             return no(
                 "pcir",

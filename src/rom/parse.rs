@@ -24,7 +24,7 @@ pub struct Rom {
 }
 
 impl Rom {
-    /// The number of bytes behind the last image.
+    /// The number of bytes after the last image.
     pub fn trailing(&self) -> usize {
         if self.images.is_empty() { 0 } else { self.size.saturating_sub(self.end) }
     }
@@ -55,7 +55,7 @@ pub fn parse(bytes: &[u8]) -> Rom {
     rom
 }
 
-/// Reports the bytes behind the last image.
+/// Reports the bytes after the last image.
 fn check_trailing(bytes: &[u8], rom: &Rom, problems: &mut Problems) {
     let length = rom.trailing();
     if length == 0 {
@@ -63,10 +63,10 @@ fn check_trailing(bytes: &[u8], rom: &Rom, problems: &mut Problems) {
     }
     let rest = up_to(bytes, rom.end, length);
     let (code, what) = match (is_filled_with(rest, 0xff), is_filled_with(rest, 0)) {
-        (true, _) => ("padding", "bytes FF of padding"),
-        (_, true) => ("padding", "bytes 00 of padding"),
-        _ => ("trailing", "bytes that belong to no image"),
+        (true, _) => ("padding", "bytes of FF padding"),
+        (_, true) => ("padding", "bytes of 00 padding"),
+        _ => ("trailing", "unknown bytes"),
     };
-    let message = format!("{length} {what} behind the last image");
-    problems.repairable(code, rom.end, message, "`rom repair` cuts them off");
+    let message = format!("{length} {what} after the last image");
+    problems.repairable(code, rom.end, message, "`rom repair` removes them");
 }

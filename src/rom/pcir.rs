@@ -106,6 +106,6 @@ pub(super) fn parse_device_list(pcir: &mut Pcir, image: &[u8], image_offset: usi
         pcir.device_list.push(id);
     }
     pcir.device_list.clear();
-    let message = format!("the device list of the PCIR at {:#x} does not end", pcir.offset);
-    problems.warning("device-list", image_offset.saturating_add(start), message, "the list is left out of account");
+    let message = format!("the device list of the PCIR at {:#x} has no end", pcir.offset);
+    problems.warning("device-list", image_offset.saturating_add(start), message, "the list is ignored");
 }

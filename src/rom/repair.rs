@@ -33,7 +33,7 @@ pub struct Repaired {
     pub bytes: Vec<u8>,
     /// What was changed; empty when the ROM was valid.
     pub changes: Vec<Change>,
-    /// The signatures that no longer hold, one line each.
+    /// The signatures that are no longer valid, one line each.
     pub broken_signatures: Vec<String>,
 }
 
@@ -84,7 +84,7 @@ fn check_result(before: &Rom, bytes: &[u8], device: Option<&ExpectedId>) -> Resu
     let after = judge(parse(bytes), device);
     let mut errors = after.rom.problems.iter().filter(|problem| problem.severity == Severity::Error);
     if let Some(left) = errors.next() {
-        return Err(RepairError(format!("cannot be repaired: {}, and that is not all", left.message)));
+        return Err(RepairError(format!("cannot be repaired completely: {}", left.message)));
     }
     let key = |image: &Image| (image.pcir.code_type, image.length, image.pcir.vendor, image.in_pci_chain);
     if before.images.iter().map(key).ne(after.rom.images.iter().map(key)) {
@@ -103,7 +103,7 @@ struct Repairer<'a> {
 }
 
 impl<'a> Repairer<'a> {
-    /// Copies the images, without what is before, between and behind them.
+    /// Copies the images, without what is before, between and after them.
     fn new(input: &'a [u8], rom: &Rom) -> Self {
         let mut repairer =
             Self { input, output: Vec::with_capacity(input.len()), kept: Vec::new(), changes: Vec::new() };
@@ -126,7 +126,7 @@ impl<'a> Repairer<'a> {
                 at = end;
             }
         }
-        repairer.remove(at, input.len(), "the bytes behind the last image");
+        repairer.remove(at, input.len(), "the bytes after the last image");
         repairer
     }
 
@@ -220,7 +220,7 @@ impl<'a> Repairer<'a> {
         let number = rom.images.iter().position(|other| other.offset == image.offset)?;
         let signed = image.efi.as_ref().filter(|efi| efi.pe.is_some_and(|pe| pe.signed));
         if signed.is_some_and(|efi| touched(efi.stored.0, efi.stored.1)) {
-            return Some(format!("the Authenticode signature of image {number} no longer holds"));
+            return Some(format!("the Authenticode signature of image {number} is no longer valid"));
         }
         // Both vendors sign the legacy image as a whole; only their own cards and flash tools check it.
         if image.pcir.code_type == LEGACY
@@ -228,7 +228,7 @@ impl<'a> Repairer<'a> {
             && touched(image.offset, image.length)
         {
             return Some(format!(
-                "the vendor's signature of image {number} no longer holds: give it to a guest, never flash it"
+                "the vendor's signature of image {number} is no longer valid: do not flash this ROM, use it for guests only"
             ));
         }
         None

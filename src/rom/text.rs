@@ -9,7 +9,7 @@ use super::pcir::code_type_name;
 use super::{Compatibility, JudgedRom, Pe, Repaired, RomProblem, Usable};
 use crate::pci::Class;
 
-/// The text of `rom show`. `name` is what the user called the ROM.
+/// The text of `rom show`. `name`: the file or the address, as the user wrote it.
 pub fn show(name: &str, judged: &JudgedRom) -> String {
     let rom = &judged.rom;
     let mut out = summary(name, judged);
@@ -40,7 +40,7 @@ pub fn verify(name: &str, judged: &JudgedRom) -> String {
     out
 }
 
-/// The text of `rom repair`: what was done to the ROM called `name`.
+/// The text of `rom repair`: the changes to the ROM called `name`.
 pub fn repaired(name: &str, result: &Repaired) -> String {
     let mut out = String::new();
     if result.changes.is_empty() {
@@ -63,7 +63,11 @@ pub fn repaired(name: &str, result: &Repaired) -> String {
 /// The first lines: the verdict, and who can use the ROM.
 fn summary(name: &str, judged: &JudgedRom) -> String {
     let (verdict, rom) = (judged.verdict.name(), &judged.rom);
-    let mut out = format!("{name}: {verdict}, {} bytes, {} image(s)\n", rom.size, rom.images.len());
+    let count = match rom.images.len() {
+        1 => "1 image".to_owned(),
+        count => format!("{count} images"),
+    };
+    let mut out = format!("{name}: {verdict}, {} bytes, {count}\n", rom.size);
     let mut line = |who: &str, usable: &Compatibility| {
         let word = match usable.answer {
             Usable::AfterRepair => "after `rom repair`",
@@ -99,7 +103,7 @@ fn image_lines(out: &mut String, number: usize, image: &Image) {
     );
     if image.signature != [0x55, 0xaa] {
         let [a, b] = image.signature;
-        let _ = writeln!(out, "  signature: {a:02x} {b:02x}, NVIDIA's own");
+        let _ = writeln!(out, "  signature: {a:02x} {b:02x} (NVIDIA)");
     }
     let class = Class(pcir.class);
     let _ =
@@ -128,7 +132,7 @@ fn image_lines(out: &mut String, number: usize, image: &Image) {
         );
     }
     if !image.in_pci_chain {
-        out.push_str("  found by NVIDIA's own programs only\n");
+        out.push_str("  found only by NVIDIA's own programs\n");
     }
     match image.checksum {
         Checksum::None => {}
@@ -148,10 +152,10 @@ fn image_lines(out: &mut String, number: usize, image: &Image) {
 fn revision_fields(out: &mut String, image: &Image) {
     let pcir = &image.pcir;
     if let Some(vital) = pcir.vital_data {
-        let _ = writeln!(out, "  vital product data: {vital:#x} from the PCIR");
+        let _ = writeln!(out, "  vital product data: at {vital:#x} of the PCIR");
     }
     if let Some(length) = pcir.run_time_length.filter(|&length| length != 0) {
-        let _ = writeln!(out, "  at run time: at most {length} bytes");
+        let _ = writeln!(out, "  run-time length: at most {length} bytes");
     }
     for (name, entry) in [("configuration utility", pcir.configuration_utility), ("DMTF CLP entry", pcir.dmtf_clp)] {
         if let Some(at) = entry.filter(|&at| at != 0) {

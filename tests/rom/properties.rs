@@ -151,14 +151,17 @@ fn codes_of_one_symbol() {
 #[test]
 fn bad_streams_name_the_place() {
     let error = |stream: Vec<u8>| unpack(&stream).unwrap_err().split_once("decompressed: ").unwrap().1.to_owned();
-    assert_eq!(error(stream(5, |bits| single(bits, 5, 256, 0))), "a copy from before its start at byte 0xe of it");
+    assert_eq!(error(stream(5, |bits| single(bits, 5, 256, 0))), "it copies from before its start at byte 0xe of it");
     assert_eq!(error(stream(5, |bits| bits.put(1, 16))), "it ends too early");
-    assert_eq!(error(stream(0, |bits| bits.put(1, 16))), "its sizes do not fit the image");
-    assert_eq!(error(stream(5, |bits| single(bits, 5, 511, 0))), "no Huffman code at byte 0xd of it");
-    assert_eq!(error(stream(500 << 20, |bits| single(bits, 0, 0x41, 0))), "it unpacks to more than any driver needs");
+    assert_eq!(error(stream(0, |bits| bits.put(1, 16))), "its sizes exceed the image");
+    assert_eq!(error(stream(5, |bits| single(bits, 5, 511, 0))), "invalid Huffman code at byte 0xd of it");
+    assert_eq!(
+        error(stream(500 << 20, |bits| single(bits, 0, 0x41, 0))),
+        "it decompresses to more than any driver needs"
+    );
     let mut long = stream(5, |bits| single(bits, 5, 0x41, 0));
     long[0..4].copy_from_slice(&u32::MAX.to_le_bytes());
-    assert_eq!(error(long), "its sizes do not fit the image");
+    assert_eq!(error(long), "its sizes exceed the image");
 }
 
 /// Files made to cost as much as possible for their 16 MiB.
