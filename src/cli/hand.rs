@@ -46,7 +46,7 @@ pub fn bind(
     dry_run: bool,
     began: Instant,
 ) -> Result<Claimed, Failure> {
-    let by_hand = config::by_hand(Origin::BIND, words)?;
+    let by_hand = config::claims_from_arguments(Origin::BIND, words)?;
     let addresses: Vec<Address> = by_hand.iter().filter_map(|claim| claim.selector.address()).collect();
     // "Nothing is touched" is about what is configured.
     let mut config = Config { off: false, ..config };
@@ -64,7 +64,7 @@ pub fn release(machine: &dyn Machine, words: &[String], dry_run: bool, began: In
     if let Some(word) = words.iter().find(|word| word.contains('=') && !word.starts_with("with=")) {
         return Err(Failure::Said(Exit::Usage, format!("release: {word}: expected with= or an address")));
     }
-    let config = Config { claims: config::by_hand("release", words)?, ..Config::default() };
+    let config = Config { claims: config::claims_from_arguments("release", words)?, ..Config::default() };
     let mut inventory = take_inventory(machine, &config)?;
     let before = report::load(machine);
     let claimed = |address: Address| {

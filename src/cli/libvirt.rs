@@ -82,7 +82,7 @@ pub(super) fn run(machine: &dyn Machine, addresses: &[Address], output: &mut Out
     let mut text =
         "<!-- Into the <domain>: in place of what has the same name there, and <devices> to those it has. -->\n"
             .to_owned();
-    processors(&mut text, inventory.iommu.processor == Processor::Amd, &inventory::of_node(machine, node), node);
+    processors(&mut text, inventory.iommu.processor == Processor::Amd, &inventory::cores_of_node(machine, node), node);
     if inventory.iommu.processor != Processor::Other {
         text.push_str(HYPERV);
     }

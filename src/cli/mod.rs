@@ -22,7 +22,7 @@ use std::ffi::OsString;
 
 use crate::config::ConfigError;
 use crate::machine::{
-    Error, Host, Machine, Recorded, STEP_READ, STEP_TAKE, STEP_WRITE, step_read, step_take, step_write,
+    Error, Host, Machine, Recorded, STEP_READ, STEP_READ_DEVICE, STEP_WRITE, step_read, step_read_device, step_write,
 };
 
 pub use carry::Claimed;
@@ -91,7 +91,9 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
             return step_write(root, &path.to_string_lossy(), &value.to_string_lossy());
         }
         [_, command, root, paths @ ..] if command == STEP_READ => return step_read(root, paths),
-        [_, command, root, path] if command == STEP_TAKE => return step_take(root, &path.to_string_lossy()),
+        [_, command, root, path] if command == STEP_READ_DEVICE => {
+            return step_read_device(root, &path.to_string_lossy());
+        }
         _ => {}
     }
     let mut output = Output::new(arguments.iter().any(|argument| argument == "--json"));

@@ -51,7 +51,7 @@ fn look(machine: &dyn Machine) {
         nodes.sort_unstable();
         nodes.dedup();
         for node in nodes {
-            inventory::of_node(machine, node);
+            inventory::cores_of_node(machine, node);
         }
     }
     if let Ok(loaded) = config::load(machine, Sources::AtBoot) {

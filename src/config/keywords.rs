@@ -3,7 +3,7 @@
 
 /// A name that takes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Word {
+pub struct Keyword {
     /// The name, as it stands in a file.
     pub name: &'static str,
     /// What may follow: words to be written as they are, in small letters and parted by `|`, and capitals for the rest.
@@ -13,42 +13,42 @@ pub struct Word {
 }
 
 /// The first word of a line.
-pub const DIRECTIVES: &[Word] = &[
-    Word { name: "claim", values: "SELECTOR [OPTION...]", help: "have devices on a VFIO driver" },
-    Word { name: "set", values: "NAME VALUE", help: "change a setting" },
+pub const DIRECTIVES: &[Keyword] = &[
+    Keyword { name: "claim", values: "SELECTOR [OPTION...]", help: "have devices on a VFIO driver" },
+    Keyword { name: "set", values: "NAME VALUE", help: "change a setting" },
 ];
 
 /// The options of a claim, written `NAME=VALUE`.
-pub const OPTIONS: &[Word] = &[
-    Word { name: "id", values: "VVVV:DDDD[:SSVV:SSDD]", help: "what must be found there; anything else is refused" },
-    Word { name: "match", values: "one|all", help: "whether an ID or a pattern may select several devices" },
-    Word { name: "with", values: "functions|group|none", help: "what is claimed along with a selected device" },
-    Word { name: "driver", values: "vfio-pci|auto|NAME", help: "the driver that the device shall end on" },
-    Word { name: "rom", values: "save|none", help: "whether the option ROM is saved before the device is touched" },
-    Word { name: "reset", values: "METHOD[+METHOD...]", help: "how the device is reset, in the order of the tries" },
-    Word { name: "rebar", values: "BAR:SIZE", help: "how large a BAR shall be; may be given for several" },
-    Word { name: "allow", values: "GUARD[+GUARD...]", help: "guards that are lifted for this claim" },
+pub const OPTIONS: &[Keyword] = &[
+    Keyword { name: "id", values: "VVVV:DDDD[:SSVV:SSDD]", help: "what must be found there; anything else is refused" },
+    Keyword { name: "match", values: "one|all", help: "whether an ID or a pattern may select several devices" },
+    Keyword { name: "with", values: "functions|group|none", help: "what is claimed along with a selected device" },
+    Keyword { name: "driver", values: "vfio-pci|auto|NAME", help: "the driver that the device shall end on" },
+    Keyword { name: "rom", values: "save|none", help: "whether the option ROM is saved before the device is touched" },
+    Keyword { name: "reset", values: "METHOD[+METHOD...]", help: "how the device is reset, in the order of the tries" },
+    Keyword { name: "rebar", values: "BAR:SIZE", help: "how large a BAR shall be; may be given for several" },
+    Keyword { name: "allow", values: "GUARD[+GUARD...]", help: "guards that are lifted for this claim" },
 ];
 
 /// What a kernel may call a way to reset a device (drivers/pci/pci.c, `pci_reset_fn_methods`).
 pub const RESET_METHODS: &[&str] = &["device_specific", "acpi", "flr", "af_flr", "pm", "bus", "cxl_bus"];
 
 /// The settings.
-pub const SETTINGS: &[Word] = &[
-    Word { name: "iommu", values: "required|optional", help: "whether anything is claimed without an IOMMU" },
-    Word { name: "on-failure", values: "restore|keep", help: "what becomes of a slot that could not be claimed" },
-    Word { name: "framebuffer", values: "keep|release", help: "what becomes of the firmware framebuffer" },
-    Word { name: "adopt-ids", values: "yes|no", help: "whether the IDs given to vfio-pci itself count as claims" },
-    Word { name: "step-timeout", values: "SECONDS", help: "how long one step may take, 1 to 300 seconds" },
+pub const SETTINGS: &[Keyword] = &[
+    Keyword { name: "iommu", values: "required|optional", help: "whether anything is claimed without an IOMMU" },
+    Keyword { name: "on-failure", values: "restore|keep", help: "what becomes of a slot that could not be claimed" },
+    Keyword { name: "framebuffer", values: "keep|release", help: "what becomes of the firmware framebuffer" },
+    Keyword { name: "adopt-ids", values: "yes|no", help: "whether the IDs given to vfio-pci itself count as claims" },
+    Keyword { name: "step-timeout", values: "SECONDS", help: "how long one step may take, 1 to 300 seconds" },
 ];
 
 /// The row of that name.
-pub(super) fn find(table: &'static [Word], name: &str) -> Option<&'static Word> {
+pub(super) fn find(table: &'static [Keyword], name: &str) -> Option<&'static Keyword> {
     table.iter().find(|word| word.name == name)
 }
 
 /// The names of a table.
-pub(super) fn names(table: &[Word]) -> Vec<&'static str> {
+pub(super) fn names(table: &[Keyword]) -> Vec<&'static str> {
     table.iter().map(|word| word.name).collect()
 }
 

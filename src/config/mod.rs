@@ -13,7 +13,7 @@ mod reader;
 mod selector;
 
 pub use cmdline::{Words, words};
-pub use keywords::{DIRECTIVES, OPTIONS, RESET_METHODS, SETTINGS, Word};
+pub use keywords::{DIRECTIVES, Keyword, OPTIONS, RESET_METHODS, SETTINGS};
 pub use model::{
     Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, Rebar, Settings, With,
 };
@@ -51,7 +51,7 @@ pub fn vfio_pci_ids(machine: &dyn Machine, command_line: &[u8]) -> Vec<Claim> {
 }
 
 /// Claims that are made by hand, at this place (`bind`): each word with a `=` is an option, every other one an address.
-pub fn by_hand(place: &str, words: &[String]) -> Result<Vec<Claim>, Vec<ConfigError>> {
+pub fn claims_from_arguments(place: &str, words: &[String]) -> Result<Vec<Claim>, Vec<ConfigError>> {
     let (options, addresses): (Vec<&str>, Vec<&str>) =
         words.iter().map(String::as_str).partition(|word| word.contains('='));
     let (mut reader, origin) = (Reader::default(), Origin::file(place));

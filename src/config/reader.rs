@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::pci::is_vfio_driver;
 
-use super::keywords::{DIRECTIVES, OPTIONS, RESET_METHODS, SETTINGS, Word, find, list, names, quote, unknown};
+use super::keywords::{DIRECTIVES, Keyword, OPTIONS, RESET_METHODS, SETTINGS, find, list, names, quote, unknown};
 use super::problems::Problems;
 use super::{
     Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, Rebar, Selector,
@@ -72,7 +72,7 @@ impl Reader {
         if self.problems.is_full() {
             return;
         }
-        let mut given: Vec<&Word> = Vec::new();
+        let mut given: Vec<&Keyword> = Vec::new();
         let mut options = Options::default();
         let parsed = selector.parse::<Selector>();
         if let Err(expected) = &parsed {
@@ -122,12 +122,12 @@ impl Reader {
 }
 
 /// The values of a row as `one or all`.
-fn choices(row: &Word) -> String {
+fn choices(row: &Keyword) -> String {
     list(&row.values.split('|').collect::<Vec<_>>())
 }
 
 /// Takes in `NAME=VALUE`.
-fn option(options: &mut Options, word: &str) -> Result<&'static Word, String> {
+fn option(options: &mut Options, word: &str) -> Result<&'static Keyword, String> {
     let Some((name, value)) = word.split_once('=') else {
         return Err(format!("{}: expected an option, NAME=VALUE with one of {}", quote(word), list(&names(OPTIONS))));
     };
@@ -209,7 +209,7 @@ fn rebar(value: &str) -> Option<Rebar> {
 }
 
 /// Takes in a setting's value; what was expected, if it is another.
-fn setting(settings: &mut Settings, row: &Word, value: &str) -> Result<(), String> {
+fn setting(settings: &mut Settings, row: &Keyword, value: &str) -> Result<(), String> {
     match (row.name, value) {
         ("iommu", "required") => settings.iommu = Iommu::Required,
         ("iommu", "optional") => settings.iommu = Iommu::Optional,

@@ -178,11 +178,11 @@ impl Work<'_> {
         let path = self.path("rom");
         let fail = |error: &Error| Trouble::with("rom-unreadable", error);
         let number = |error: &Error| error.source.raw_os_error();
-        let mut read = self.machine.take(&path, MOST);
+        let mut read = self.machine.read_device(&path, MOST);
         // What can be read as it is needs no switching: somebody left it on, or it is a record of a machine.
         if read.as_ref().is_err_and(|error| number(error) == Some(nix::libc::EINVAL)) {
             self.change("rom", "1\n", "0\n").map_err(|error| fail(&error))?;
-            read = self.machine.take(&path, MOST);
+            read = self.machine.read_device(&path, MOST);
         }
         match read {
             Ok(bytes) if !bytes.is_empty() => Ok(bytes),
@@ -229,7 +229,7 @@ impl Work<'_> {
     }
 
     fn write(&self, path: &str, value: &str) -> Result<(), Error> {
-        if self.hangs { self.machine.write_behind(path, value) } else { self.machine.write(path, value) }
+        if self.hangs { self.machine.queue_write(path, value) } else { self.machine.write(path, value) }
     }
 
     fn note(&mut self, result: &Result<(), Error>) {

@@ -15,7 +15,7 @@ const WAKING: Duration = Duration::from_secs(1);
 /// Does what the step says. `behind`: a step hangs on this device already, so that this one only queues.
 pub(super) fn perform(machine: &dyn Machine, step: &Step, behind: bool) -> Result<(), Error> {
     let write =
-        |path: &str, value: &str| if behind { machine.write_behind(path, value) } else { machine.write(path, value) };
+        |path: &str, value: &str| if behind { machine.queue_write(path, value) } else { machine.write(path, value) };
     let Some(address) = step.device else { return load(machine, step.op.value()) };
     let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
     match &step.op {

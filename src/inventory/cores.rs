@@ -7,7 +7,7 @@ const NODES: &str = "/sys/devices/system/node";
 const CPUS: &str = "/sys/devices/system/cpu";
 
 /// The cores of a NUMA node, or of the machine where there is none: the numbers of each core's threads.
-pub fn of_node(machine: &dyn Machine, node: Option<u16>) -> Vec<Vec<u16>> {
+pub fn cores_of_node(machine: &dyn Machine, node: Option<u16>) -> Vec<Vec<u16>> {
     let of_node = node.and_then(|node| machine::text(machine, &format!("{NODES}/node{node}/cpulist")).ok());
     let list = of_node.or_else(|| machine::text(machine, &format!("{CPUS}/online")).ok()).unwrap_or_default();
     let mut cores: Vec<Vec<u16>> = Vec::new();

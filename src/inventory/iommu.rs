@@ -61,7 +61,8 @@ impl IommuFacts {
 
     pub(super) fn read(machine: &dyn Machine) -> Self {
         let tables = machine.list("/sys/firmware/acpi/tables").unwrap_or_default();
-        let remapping = machine.head("/proc/interrupts", Self::INTERRUPTS).ok().and_then(|bytes| remapping(&bytes));
+        let remapping =
+            machine.read_prefix("/proc/interrupts", Self::INTERRUPTS).ok().and_then(|bytes| remapping(&bytes));
         let allowed = || machine::text(machine, "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts");
         let known = [Firmware::Dmar, Firmware::Ivrs, Firmware::Iort];
         Self {

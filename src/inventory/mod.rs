@@ -17,7 +17,7 @@ use crate::groups::Function;
 use crate::machine::{self, Error, Machine};
 use crate::pci::{Address, is_vfio_driver, parse_modalias};
 
-pub use cores::{cpus, of_node};
+pub use cores::{cores_of_node, cpus};
 pub(crate) use device::driver;
 pub use device::{Detail, Device};
 pub use features::{Features, ResizableBar};
@@ -102,14 +102,14 @@ impl Inventory {
             devices.push(Device { address, identity, chain, detail: None });
         }
         devices.sort_unstable_by_key(|device| device.address);
-        let mounts = in_use::mounts(&machine.head("/proc/self/mountinfo", in_use::MOST).unwrap_or_default());
+        let mounts = in_use::mounts(&machine.read_prefix("/proc/self/mountinfo", in_use::MOST).unwrap_or_default());
         Ok(Self {
             kernel: machine::text(machine, "/proc/sys/kernel/osrelease").unwrap_or_default(),
             uptime_ms: system::uptime_ms(machine),
             initramfs: system::is_initramfs(machine, &mounts),
             mounts,
             in_use: Vec::new(),
-            command_line: machine.head("/proc/cmdline", COMMAND_LINE).unwrap_or_default(),
+            command_line: machine.read_prefix("/proc/cmdline", COMMAND_LINE).unwrap_or_default(),
             devices,
             guests: Vec::new(),
             drivers: machine.list("/sys/bus/pci/drivers").unwrap_or_default(),

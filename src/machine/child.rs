@@ -30,8 +30,8 @@ pub const STEP_READ: &str = "step-read";
 /// Where the program finds itself.
 pub(super) const ITSELF: &str = "/proc/self/exe";
 
-/// The hidden command for reading one file that a device makes: `vfio-early step-take ROOT PATH`.
-pub const STEP_TAKE: &str = "step-take";
+/// The hidden command for reading one file that a device makes: `vfio-early step-read-device ROOT PATH`.
+pub const STEP_READ_DEVICE: &str = "step-read-device";
 
 /// How much of what a program says is kept.
 pub(super) const WORDS: usize = 1024 * 1024;
@@ -143,8 +143,8 @@ pub(super) fn write(root: &OsStr, path: &str, value: &str, limit: Duration) -> i
 }
 
 /// Reads at least `most` bytes of a file below `root` in a child process, or all of it, within `limit`.
-pub(super) fn take(root: &OsStr, path: &str, most: usize, limit: Duration) -> io::Result<Vec<u8>> {
-    let (ended, said) = itself(STEP_TAKE, root, &[path], limit, most)?;
+pub(super) fn read_device(root: &OsStr, path: &str, most: usize, limit: Duration) -> io::Result<Vec<u8>> {
+    let (ended, said) = itself(STEP_READ_DEVICE, root, &[path], limit, most)?;
     outcome(&ended, limit).map(|()| said)
 }
 
@@ -186,7 +186,7 @@ pub fn step_write(root: &OsStr, path: &str, value: &str) -> u8 {
 }
 
 /// What the child process does that reads one file: its bytes as they come.
-pub fn step_take(root: &OsStr, path: &str) -> u8 {
+pub fn step_read_device(root: &OsStr, path: &str) -> u8 {
     status(Host::open(root).and_then(|host| host.copy(path, &mut io::stdout().lock())))
 }
 

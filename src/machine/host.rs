@@ -293,18 +293,18 @@ impl Machine for Host {
     }
 
     fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
-        let content = self.head(path, limit.saturating_add(1))?;
+        let content = self.read_prefix(path, limit.saturating_add(1))?;
         if content.len() > limit { Err(Error::os(Operation::Read, path, Errno::EFBIG)) } else { Ok(content) }
     }
 
-    fn head(&self, path: &str, most: usize) -> Result<Vec<u8>> {
+    fn read_prefix(&self, path: &str, most: usize) -> Result<Vec<u8>> {
         log::debug!("read {path}");
         self.read_head(path, most).map_err(|error| Error::new(Operation::Read, path, error))
     }
 
-    fn take(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
+    fn read_device(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
         log::debug!("take {path}");
-        match child::take(&self.root, path, limit.saturating_add(1), self.limit) {
+        match child::read_device(&self.root, path, limit.saturating_add(1), self.limit) {
             // No /proc: better a look without a time limit than none.
             Err(_) if !Path::new(child::ITSELF).exists() => self.read(path, limit),
             Ok(content) if content.len() > limit => Err(Error::os(Operation::Read, path, Errno::EFBIG)),
@@ -338,7 +338,7 @@ impl Machine for Host {
         self.write_within(path, value, self.limit)
     }
 
-    fn write_behind(&self, path: &str, value: &str) -> Result<()> {
+    fn queue_write(&self, path: &str, value: &str) -> Result<()> {
         self.write_within(path, value, self.limit.min(MOMENT))
     }
 

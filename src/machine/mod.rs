@@ -15,7 +15,7 @@ mod tree;
 
 use std::time::Duration;
 
-pub use child::{STEP_READ, STEP_TAKE, STEP_WRITE, step_read, step_take, step_write};
+pub use child::{STEP_READ, STEP_READ_DEVICE, STEP_WRITE, step_read, step_read_device, step_write};
 pub use error::{Error, Operation};
 pub use format::print;
 pub use host::{Host, Lock};
@@ -36,10 +36,10 @@ pub trait Machine {
     fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>>;
 
     /// The first `most` bytes of a file that may be longer.
-    fn head(&self, path: &str, most: usize) -> Result<Vec<u8>>;
+    fn read_prefix(&self, path: &str, most: usize) -> Result<Vec<u8>>;
 
     /// The content of a file of at most `limit` bytes that a device makes while it is read, and so may hang.
-    fn take(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
+    fn read_device(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
         self.read(path, limit)
     }
 
@@ -54,7 +54,7 @@ pub trait Machine {
 
     /// Writes as [`Machine::write`] does, but waits for a moment only: for a device on which a write hangs already. The new
     /// write queues behind that one and takes effect when the kernel gets there.
-    fn write_behind(&self, path: &str, value: &str) -> Result<()> {
+    fn queue_write(&self, path: &str, value: &str) -> Result<()> {
         self.write(path, value)
     }
 

@@ -172,10 +172,10 @@ fn errno_of(name: &str) -> Option<Errno> {
 
 impl Machine for Recorded {
     fn attribute(&self, path: &str) -> Result<Vec<u8>> {
-        self.head(path, 4096)
+        self.read_prefix(path, 4096)
     }
 
-    fn head(&self, path: &str, most: usize) -> Result<Vec<u8>> {
+    fn read_prefix(&self, path: &str, most: usize) -> Result<Vec<u8>> {
         let content = self.tree.file(path).map_err(|errno| Error::os(Operation::Read, path, errno))?;
         Ok(content.get(..most).unwrap_or(content).to_vec())
     }

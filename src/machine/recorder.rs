@@ -117,8 +117,8 @@ impl Machine for Recorder<'_> {
         self.file(path, self.machine.read(path, limit))
     }
 
-    fn head(&self, path: &str, most: usize) -> Result<Vec<u8>> {
-        self.file(path, self.machine.head(path, most))
+    fn read_prefix(&self, path: &str, most: usize) -> Result<Vec<u8>> {
+        self.file(path, self.machine.read_prefix(path, most))
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>> {

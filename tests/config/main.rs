@@ -57,7 +57,7 @@ impl Machine for Files {
         let content = self.0.file(path).map_err(fail)?;
         if content.len() > limit { Err(fail(Errno::EFBIG)) } else { Ok(content.to_vec()) }
     }
-    fn head(&self, path: &str, most: usize) -> Passed<Vec<u8>> {
+    fn read_prefix(&self, path: &str, most: usize) -> Passed<Vec<u8>> {
         let content = self.0.file(path).map_err(|errno| Error::os(Operation::Read, path, errno))?;
         Ok(content.get(..most).unwrap_or(content).to_vec())
     }

@@ -237,7 +237,7 @@ impl SimulatedMachine {
 
 impl Machine for SimulatedMachine {
     fn attribute(&self, path: &str) -> Result<Vec<u8>> {
-        self.head(path, 4096)
+        self.read_prefix(path, 4096)
     }
 
     fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
@@ -247,7 +247,7 @@ impl Machine for SimulatedMachine {
         })
     }
 
-    fn head(&self, path: &str, most: usize) -> Result<Vec<u8>> {
+    fn read_prefix(&self, path: &str, most: usize) -> Result<Vec<u8>> {
         self.operate(Operation::Read, path, None, Patience::Endless, |state| {
             let mut content = state.show(path)?;
             content.truncate(most);
@@ -255,7 +255,7 @@ impl Machine for SimulatedMachine {
         })
     }
 
-    fn take(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
+    fn read_device(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
         self.operate(Operation::Read, path, None, Patience::Limit, |state| {
             let content = state.show(path)?;
             if content.len() > limit { Err(Errno::EFBIG.into()) } else { Ok(content) }
@@ -276,7 +276,7 @@ impl Machine for SimulatedMachine {
         self.operate(Operation::Write, path, Some(value), patience, |state| state.store(path, value))
     }
 
-    fn write_behind(&self, path: &str, value: &str) -> Result<()> {
+    fn queue_write(&self, path: &str, value: &str) -> Result<()> {
         self.operate(Operation::Write, path, Some(value), Patience::Moment, |state| state.store(path, value))
     }
 

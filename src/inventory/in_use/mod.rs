@@ -22,7 +22,7 @@ pub struct Use {
     /// The function, or a bridge above it.
     pub device: Address,
     /// By whom: `mounted at / (through vg0-root, nvme0n1p2)`.
-    pub how: String,
+    pub description: String,
 }
 
 /// Block devices as the kernel names them: `sda1`, `dm-0`, `nvme0n1`.
@@ -39,7 +39,7 @@ pub(super) fn read(machine: &dyn Machine, mounts: &[Mount]) -> Vec<Use> {
     let names = machine.list(BLOCK).unwrap_or_default();
     let mut search = Search { machine, names, seen: Vec::new(), before: 0, uses: Vec::new() };
     search.mounts(mounts);
-    let table = |path: &str| machine.head(path, MOST).unwrap_or_default();
+    let table = |path: &str| machine.read_prefix(path, MOST).unwrap_or_default();
     for path in swaps(&table("/proc/swaps")) {
         // A file lies in a file system that is mounted.
         if let Some(name) = search.named(&path) {
@@ -112,7 +112,7 @@ impl Search<'_> {
     fn pool(&mut self, what: &str, pool: &str) {
         for name in self.names.clone() {
             let number = self.text(&format!("{BLOCK}/{name}/dev")).unwrap_or_default();
-            let known = self.machine.head(&format!("/run/udev/data/b{number}"), MOST).unwrap_or_default();
+            let known = self.machine.read_prefix(&format!("/run/udev/data/b{number}"), MOST).unwrap_or_default();
             let known = String::from_utf8_lossy(&known);
             let has = |key: &str, value: &str| {
                 known.lines().any(|line| line.strip_prefix(key).is_some_and(|found| found == value))
@@ -215,16 +215,16 @@ impl Search<'_> {
 
     /// The functions on the way to a directory of sysfs, and the physical functions of virtual ones.
     fn functions(&mut self, what: &str, target: &str, way: &[String]) {
-        let how = format!("{what} (through {})", way.join(", "));
+        let description = format!("{what} (through {})", way.join(", "));
         // A mirror of two disks on one controller is one use of it.
         let same = format!("{what} (through {}", way.first().map_or("", String::as_str));
         let mut parts: Vec<String> = target.split('/').map(ToOwned::to_owned).collect();
         while let Some(part) = parts.pop() {
             let Ok(device) = part.parse::<Address>() else { continue };
-            if self.uses.iter().any(|known| known.device == device && known.how.starts_with(&same)) {
+            if self.uses.iter().any(|known| known.device == device && known.description.starts_with(&same)) {
                 continue;
             }
-            self.uses.push(Use { device, how: how.clone() });
+            self.uses.push(Use { device, description: description.clone() });
             parts.extend(machine::link_name(self.machine, &format!("{PCI}/devices/{device}/physfn")));
         }
     }
