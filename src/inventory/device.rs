@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One PCI function, as /sys/bus/pci/devices shows it (Documentation/ABI/testing/sysfs-bus-pci).
+//! PCI functions in /sys/bus/pci/devices (Documentation/ABI/testing/sysfs-bus-pci).
 
 use crate::machine::{self, Error, Machine};
 use crate::pci::{Address, Identity};
@@ -9,50 +9,50 @@ use super::{PCI, ResizableBar};
 /// A PCI function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// Where it is.
+    /// Its address.
     pub address: Address,
-    /// What it is.
+    /// Its IDs and class.
     pub identity: Identity,
-    /// The addresses from the root bus down to this function itself; empty where nobody asked.
+    /// The addresses from the root bus down to and including this function; empty if they were not read.
     pub chain: Vec<Address>,
-    /// More, where the device was looked at closer.
+    /// Details, if they were read.
     pub detail: Option<Detail>,
 }
 
-/// What a closer look shows.
+/// The details of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detail {
-    /// The driver that holds it.
+    /// The driver that it is bound to.
     pub driver: Option<String>,
-    /// Why nobody knows which driver holds it.
+    /// Why the driver could not be read.
     pub unknown: Option<String>,
-    /// `driver_override`, when it is set.
+    /// `driver_override`, if it is set.
     pub driver_override: Option<String>,
     /// Its IOMMU group.
     pub group: Option<u32>,
-    /// It is a virtual function (SR-IOV): a card of its own, wherever its address lies.
+    /// Whether it is a virtual function (SR-IOV). It counts as a card of its own, whatever slot its address is in.
     pub is_virtual: bool,
-    /// Whether the firmware showed its screen on this display; `None` on everything else.
+    /// Whether it is the firmware's boot display; `None` if the kernel does not tell.
     pub boot_vga: Option<bool>,
-    /// `D0` to `D3cold`, or what else the kernel calls it.
+    /// The power state: `D0` to `D3cold` or `unknown`.
     pub power_state: Option<String>,
-    /// `on` or `auto`: whether it may sleep while it is not used.
+    /// Runtime power management: `on` (never suspended) or `auto`.
     pub power_control: Option<String>,
-    /// The NUMA node that it is near to; `None` where there is but one.
+    /// Its NUMA node; `None` if the machine has no nodes.
     pub numa_node: Option<u16>,
-    /// The ways to reset it, in the order in which the kernel tries them.
+    /// The reset methods, in the order in which the kernel tries them.
     pub reset_methods: Vec<String>,
-    /// The BARs that can be resized, where somebody asked.
+    /// The resizable BARs, if they were read.
     pub bars: Vec<ResizableBar>,
 }
 
 impl Device {
-    /// The driver that holds it, as far as it was looked at.
+    /// The driver that it is bound to, if its details were read.
     pub fn driver(&self) -> Option<&str> {
         self.detail.as_ref()?.driver.as_deref()
     }
 
-    /// Whether it is a virtual function, as far as it was looked at.
+    /// Whether it is known to be a virtual function.
     pub fn is_virtual(&self) -> bool {
         self.detail.as_ref().is_some_and(|detail| detail.is_virtual)
     }
@@ -64,11 +64,11 @@ impl Device {
 }
 
 impl Detail {
-    /// Looks at a device; what cannot be read is left out. Its override is not read here: see [`overrides`].
+    /// Reads a device's details; what cannot be read stays empty. For `driver_override` see [`overrides`].
     pub(super) fn read(machine: &dyn Machine, address: Address) -> Self {
         let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
         let word = |name: &str| machine::text(machine, &path(name)).ok().filter(|text| !text.is_empty());
-        // Once more, because much hangs on it: unknown is not none.
+        // Retry once: a device with an unknown driver cannot be claimed.
         let (driver, unknown) = match driver(machine, address).or_else(|_| driver(machine, address)) {
             Ok(driver) => (driver, None),
             Err(error) => (None, Some(error.to_string())),
@@ -82,7 +82,7 @@ impl Detail {
             boot_vga: word("boot_vga").map(|text| text == "1"),
             power_state: word("power_state"),
             power_control: word("power/control"),
-            // -1: the machine has no nodes, or the firmware does not say.
+            // -1: the machine has no nodes, or the firmware does not tell the node.
             numa_node: word("numa_node").and_then(|text| text.parse().ok()),
             reset_methods: word("reset_method")
                 .map(|text| text.split_ascii_whitespace().map(ToOwned::to_owned).collect())
@@ -92,7 +92,7 @@ impl Detail {
     }
 }
 
-/// The driver that holds a device now; `None` when there is none, or no device. An error says nothing about it.
+/// The driver that a device is bound to; `None` if there is no driver or no device. After an error, the driver is unknown.
 pub(crate) fn driver(machine: &dyn Machine, address: Address) -> Result<Option<String>, Error> {
     match machine::link_name(machine, &format!("{PCI}/devices/{address}/driver")) {
         Ok(name) => Ok(Some(name)),
@@ -101,8 +101,8 @@ pub(crate) fn driver(machine: &dyn Machine, address: Address) -> Result<Option<S
     }
 }
 
-/// The overrides of these devices, `None` where there is none. Its reader takes the device's lock in many kernels
-/// (drivers/pci/pci-sysfs.c, `driver_override_show`), and a driver that hangs in its probe holds that.
+/// The `driver_override` of these devices, `None` if it is not set. Many kernels read it under the device lock
+/// (drivers/pci/pci-sysfs.c, `driver_override_show`), which a driver that hangs in its probe holds.
 pub(super) fn overrides(machine: &dyn Machine, addresses: &[Address]) -> Vec<Option<String>> {
     let paths: Vec<String> =
         addresses.iter().map(|address| format!("{PCI}/devices/{address}/driver_override")).collect();
@@ -114,7 +114,7 @@ pub(super) fn overrides(machine: &dyn Machine, addresses: &[Address]) -> Vec<Opt
     answers.collect()
 }
 
-/// The addresses on the way from the root bus down to a device, told by the place of its directory:
+/// The addresses from the root bus down to a device, from the path of its directory:
 /// `../../../devices/pci0000:00/0000:00:01.0/0000:01:00.0`.
 pub(super) fn chain(machine: &dyn Machine, address: Address) -> Vec<Address> {
     let target = machine.link(&format!("{PCI}/devices/{address}")).unwrap_or_default();

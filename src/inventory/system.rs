@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is not PCI: the clock, the root file system, the firmware's framebuffers.
+//! Facts about the system apart from PCI: uptime, root file system, firmware framebuffers.
 
 use crate::machine::Machine;
 
 use super::in_use::Mount;
 
-/// A framebuffer that the firmware left and that a driver holds; it lies in the memory of the boot display.
+/// A firmware framebuffer that is bound to a driver. It is in the memory of the boot display.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirmwareFramebuffer {
     /// The platform device, for example `simple-framebuffer.0`.
@@ -15,7 +15,7 @@ pub struct FirmwareFramebuffer {
 }
 
 impl FirmwareFramebuffer {
-    /// The platform drivers that draw on what the firmware left (drivers/firmware/sysfb*.c and their drivers).
+    /// The platform drivers for firmware framebuffers (the devices come from drivers/firmware/sysfb*.c).
     const DRIVERS: &'static [&'static str] =
         &["simple-framebuffer", "efi-framebuffer", "vesa-framebuffer", "efidrm", "vesadrm"];
 
@@ -30,24 +30,24 @@ impl FirmwareFramebuffer {
     }
 }
 
-/// Milliseconds since the kernel started; 0 where /proc does not say.
+/// Milliseconds since the kernel started; 0 if unknown.
 pub(super) fn uptime_ms(machine: &dyn Machine) -> u64 {
     let content = machine.attribute("/proc/uptime").unwrap_or_default();
     milliseconds(&String::from_utf8_lossy(&content)).unwrap_or(0)
 }
 
-/// The first number of `123.45 400.00`, whole, in milliseconds. The kernel always prints two decimals.
+/// The first number of `123.45 400.00` in milliseconds. The kernel always prints two decimals.
 fn milliseconds(uptime: &str) -> Option<u64> {
     let (seconds, hundredths) = uptime.split_ascii_whitespace().next()?.split_once('.')?;
     seconds.parse::<u64>().ok()?.checked_mul(1000)?.checked_add(hundredths.parse::<u64>().ok()?.checked_mul(10)?)
 }
 
-/// Whether the root is still the kernel's own: an image says so with a file (Documentation of systemd's initrd interface),
-/// or its root file system is the `rootfs` that the kernel unpacked it into.
+/// Whether the machine is still in the initramfs: the image contains /etc/initrd-release (systemd's initrd interface), or
+/// the root file system is `rootfs`, into which the kernel unpacks the image.
 pub(super) fn is_initramfs(machine: &dyn Machine, mounts: &[Mount]) -> bool {
-    // The last mount on a place is the one that is seen.
-    let root = || mounts.iter().rev().find(|mount| mount.point == "/");
-    machine.attribute("/etc/initrd-release").is_ok() || root().is_some_and(|mount| mount.kind == "rootfs")
+    // The last mount on a mount point hides the earlier ones.
+    let root = || mounts.iter().rev().find(|mount| mount.mount_point == "/");
+    machine.attribute("/etc/initrd-release").is_ok() || root().is_some_and(|mount| mount.fs_type == "rootfs")
 }
 
 #[cfg(test)]
