@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Parsers of tables in /proc. A malformed line is skipped and does not affect the others; invalid UTF-8 is replaced.
 
+use procfs_core::process::MountInfo;
+
 /// A mounted file system, from /proc/self/mountinfo (proc_pid_mountinfo(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
@@ -33,15 +35,15 @@ impl Mount {
 /// The mounted file systems, in the order of the table.
 pub(crate) fn mounts(table: &[u8]) -> Vec<Mount> {
     let mount = |line: &str| {
-        let (place, what) = line.split_once(" - ")?;
-        let (mut place, mut what) = (place.split(' ').skip(2), what.split(' '));
+        let info = MountInfo::from_line(line).ok()?;
         Some(Mount {
-            device_number: place.next()?.to_owned(),
-            mount_point: unescape(place.nth(1)?),
-            fs_type: what.next()?.to_owned(),
-            source: unescape(what.next()?),
+            device_number: info.majmin,
+            mount_point: unescape(info.mount_point.to_str()?),
+            fs_type: info.fs_type,
+            source: unescape(&info.mount_source.unwrap_or_default()),
         })
     };
+    // Line by line, because `MountInfos` fails for the whole table.
     String::from_utf8_lossy(table).lines().filter_map(mount).collect()
 }
 
@@ -113,6 +115,23 @@ mod tests {
         assert_eq!(found.len(), 3);
         assert_eq!((found[1].device_number.as_str(), found[1].source.as_str()), ("254:0", "/dev/mapper/vg0-root"));
         assert_eq!((found[2].mount_point.as_str(), found[2].fs_type.as_str()), ("/mnt/my disk", "btrfs"));
+    }
+
+    #[test]
+    fn a_malformed_line_does_not_affect_the_others() {
+        let good = "30 1 254:0 / /home rw,relatime shared:1 - ext4 /dev/sda1 rw\n";
+        for bad in [
+            b"x 1 0:1 / / rw - tmpfs tmpfs rw".as_slice(),
+            b"1 99999999999 0:1 / / rw - tmpfs tmpfs rw",
+            b"1 2 0:1 / / rw shared:x - tmpfs tmpfs rw",
+            b"1 2 0:1 / / rw shared:1",
+            b"1 2 0:1 / / rw - tmpfs",
+            b"",
+            b"\xff\xfe\0",
+        ] {
+            let found = mounts(&[good.as_bytes(), bad, b"\n", good.as_bytes()].concat());
+            assert_eq!(found.len(), 2, "{}", String::from_utf8_lossy(bad));
+        }
     }
 
     #[test]
