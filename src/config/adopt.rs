@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The IDs that vfio-pci itself was given, as claims.
-
+//! Claims from the IDs in vfio-pci's own option `ids=`.
 use std::fmt::Write;
 
 use super::keywords::quote;
@@ -9,21 +8,21 @@ use super::{Claim, Config, Options, Origin, Selector, With, modprobe, words};
 use crate::machine::Machine;
 use crate::pci::IdPattern;
 
-/// The space that vfio-pci has for its list, a NUL at its end included (drivers/vfio/pci/vfio_pci.c, `ids`).
+/// The size of vfio-pci's buffer for the list, including the terminating NUL (drivers/vfio/pci/vfio_pci.c, `ids`).
 const MAX_LIST: usize = 1024;
 
-/// Adds what vfio-pci's `ids=` selects to the configuration: the list of /etc/modprobe.d and its like, or that of the
-/// kernel command line. What cannot be made out is vfio-pci's own affair, and only worth a warning.
-pub(super) fn adopt(machine: &dyn Machine, line: &[u8], config: &mut Config, warnings: &mut Problems) {
-    for claim in given(machine, line, warnings) {
+/// Adds claims for vfio-pci's `ids=` to the configuration, from modprobe.d or the kernel command line. Invalid IDs are only
+/// a warning: they are vfio-pci's configuration.
+pub(super) fn add_claims(machine: &dyn Machine, command_line: &[u8], config: &mut Config, warnings: &mut Problems) {
+    for claim in vfio_pci_ids(machine, command_line, warnings) {
         if !config.claims.iter().any(|known| known.selector == claim.selector) {
             config.claims.push(claim);
         }
     }
 }
 
-/// The IDs that vfio-pci was given, as claims.
-pub(super) fn given(machine: &dyn Machine, line: &[u8], warnings: &mut Problems) -> Vec<Claim> {
+/// The IDs of vfio-pci's `ids=`, as claims.
+pub(super) fn vfio_pci_ids(machine: &dyn Machine, command_line: &[u8], warnings: &mut Problems) -> Vec<Claim> {
     let mut all: Vec<(Origin, String)> = Vec::new();
     modprobe::lines(machine, warnings, &mut |origin, mut words| {
         let mut is = |name: &str| words.next().is_some_and(|(word, _)| word == name);
@@ -32,9 +31,9 @@ pub(super) fn given(machine: &dyn Machine, line: &[u8], warnings: &mut Problems)
             all.extend(ids.map(|(_, ids)| (origin.clone(), ids.unwrap_or_default())));
         }
     });
-    let ids = words(line).filter(|(name, _)| name == "vfio_pci.ids");
+    let ids = words(command_line).filter(|(name, _)| name == "vfio_pci.ids");
     all.extend(ids.map(|(_, ids)| (Origin::command_line(), ids.unwrap_or_default())));
-    // modprobe hands over what all files say and then what the command line says, and the kernel keeps the last one.
+    // modprobe passes the options of all files and then those of the command line, and the kernel keeps the last one.
     for pair in all.windows(2) {
         if let [(before, _), (origin, _)] = pair {
             let message = format!("vfio-pci heeds only the last ids= (see {origin}), so this one is not claimed");
@@ -53,14 +52,14 @@ pub(super) fn given(machine: &dyn Machine, line: &[u8], warnings: &mut Problems)
                 let options = Options { all: true, with: Some(With::None), ..Options::default() };
                 found.push(Claim { selector, origin: origin.clone(), options, adopted: true });
             }
-            Err(why) => warnings.add(&origin, format!("ids= entry {} is not claimed: {why}", quote(entry))),
+            Err(reason) => warnings.add(&origin, format!("ids= entry {} is not claimed: {reason}", quote(entry))),
         }
     }
     found
 }
 
-/// One entry of the list as the kernel reads it (drivers/vfio/pci/vfio_pci.c, `vfio_pci_fill_ids`): two to six
-/// hexadecimal numbers, all ones for "any", and whatever follows them is not looked at.
+/// Parses an entry of the list as the kernel does (drivers/vfio/pci/vfio_pci.c, `vfio_pci_fill_ids`): two to six
+/// hexadecimal numbers, where all ones stand for "any". Anything after them is ignored.
 fn selector(entry: &str) -> Result<Selector, &'static str> {
     let mut numbers = Vec::new();
     let mut rest = Some(entry);
@@ -89,8 +88,8 @@ fn selector(entry: &str) -> Result<Selector, &'static str> {
     }
 }
 
-/// A modalias pattern for an entry that is not bound to a vendor: `ffffffff:ffffffff:ffffffff:ffffffff:030000:ff0000` is a
-/// way to say "every display controller".
+/// The modalias pattern for an entry that matches any vendor: `ffffffff:ffffffff:ffffffff:ffffffff:030000:ff0000` selects
+/// all display controllers.
 fn any_vendor(ids: [Option<u16>; 3], class: u32, class_mask: u32) -> Result<Selector, &'static str> {
     if ids == [None; 3] && class_mask == 0 {
         return Err("it selects every device there is");
@@ -114,8 +113,8 @@ fn any_vendor(ids: [Option<u16>; 3], class: u32, class_mask: u32) -> Result<Sele
     pattern.parse().map(Selector::Modalias).map_err(|_| "it makes no modalias pattern")
 }
 
-/// The hexadecimal number at the start of a text as the kernel's `sscanf` reads it, and what follows. Too many digits
-/// push the first ones out.
+/// Parses a hexadecimal number at the start of a text as the kernel's `sscanf` does, and returns it with the rest. If there
+/// are too many digits, only the last ones count.
 fn hexadecimal(text: &str) -> Option<(u32, &str)> {
     let text = text.trim_ascii_start();
     if !text.starts_with(|letter: char| letter.is_ascii_hexdigit()) {
@@ -138,7 +137,7 @@ mod tests {
 
     const ANY: u32 = u32::MAX;
 
-    /// Whether the kernel finds that an entry and a function belong together (drivers/pci/pci.h, `pci_match_one_device`).
+    /// Whether an entry matches a function according to the kernel (drivers/pci/pci.h, `pci_match_one_device`).
     fn kernel_matches(entry: &[u32], function: &Identity) -> bool {
         let field = |at: usize, default| entry.get(at).copied().unwrap_or(default);
         let ids = [function.vendor, function.device, function.subvendor, function.subdevice];

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The words of the configuration, in tables that the parser, the manual and the completions share.
+//! The keywords of the configuration, in tables that the parser, the manual's tests and the completions share.
 
-/// A name that takes a value.
+/// A keyword and its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keyword {
-    /// The name, as it stands in a file.
+    /// The keyword, as in a configuration file.
     pub name: &'static str,
-    /// What may follow: words to be written as they are, in small letters and parted by `|`, and capitals for the rest.
+    /// The values: literals in lower case, separated by `|`, and placeholders in upper case.
     pub values: &'static str,
-    /// What it is for, on one line.
+    /// A description of one line.
     pub help: &'static str,
 }
 
@@ -30,7 +30,7 @@ pub const OPTIONS: &[Keyword] = &[
     Keyword { name: "allow", values: "GUARD[+GUARD...]", help: "guards that are lifted for this claim" },
 ];
 
-/// What a kernel may call a way to reset a device (drivers/pci/pci.c, `pci_reset_fn_methods`).
+/// The kernel's names of reset methods (drivers/pci/pci.c, `pci_reset_fn_methods`).
 pub const RESET_METHODS: &[&str] = &["device_specific", "acpi", "flr", "af_flr", "pm", "bus", "cxl_bus"];
 
 /// The settings.
@@ -42,17 +42,17 @@ pub const SETTINGS: &[Keyword] = &[
     Keyword { name: "step-timeout", values: "SECONDS", help: "how long one step may take, 1 to 300 seconds" },
 ];
 
-/// The row of that name.
+/// The keyword of that name.
 pub(super) fn find(table: &'static [Keyword], name: &str) -> Option<&'static Keyword> {
-    table.iter().find(|word| word.name == name)
+    table.iter().find(|keyword| keyword.name == name)
 }
 
-/// The names of a table.
+/// The names of all keywords.
 pub(super) fn names(table: &[Keyword]) -> Vec<&'static str> {
-    table.iter().map(|word| word.name).collect()
+    table.iter().map(|keyword| keyword.name).collect()
 }
 
-/// What was expected instead: `one, two or three`.
+/// Joins names: `one, two or three`.
 pub(super) fn list(names: &[&str]) -> String {
     let mut text = String::new();
     for (name, left) in names.iter().zip((0..names.len()).rev()) {
@@ -66,16 +66,16 @@ pub(super) fn list(names: &[&str]) -> String {
     text
 }
 
-/// A word of the user's between backquotes, fit for one line of a log: cut when it is long, without control characters.
+/// Quotes a word for a message of one line: shortened if it is long, control characters replaced.
 pub(super) fn quote(word: &str) -> String {
-    const MOST: usize = 80;
+    const MAX_CHARACTERS: usize = 80;
     let mut text = String::from("`");
-    text.extend(word.chars().take(MOST).map(|letter| if letter.is_control() { '?' } else { letter }));
-    text.push_str(if word.chars().nth(MOST).is_some() { "...`" } else { "`" });
+    text.extend(word.chars().take(MAX_CHARACTERS).map(|letter| if letter.is_control() { '?' } else { letter }));
+    text.push_str(if word.chars().nth(MAX_CHARACTERS).is_some() { "...`" } else { "`" });
     text
 }
 
-/// Says that `word` is none of the names that are known, and which one is meant, if one comes close.
+/// The message for a `word` that is not among the `known` ones. Suggests a similar one.
 pub(super) fn unknown(what: &str, word: &str, known: &[&str]) -> String {
     let near = known.iter().filter(|_| word.len() < 32).map(|name| (distance(word, name), name));
     let near =
@@ -84,7 +84,7 @@ pub(super) fn unknown(what: &str, word: &str, known: &[&str]) -> String {
     format!("unknown {what} {}{meant}; expected {}", quote(word), list(known))
 }
 
-/// How many letters have to be put in, taken out or replaced to make `one` out of `other`.
+/// The edit distance (Levenshtein) of two words.
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (letter, start) in one.bytes().zip(1_usize..) {

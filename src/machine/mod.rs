@@ -31,7 +31,7 @@ pub trait Machine {
     /// Reads a small attribute of /sys or /proc with a single read(2) of at most one page (4096 bytes).
     fn attribute(&self, path: &str) -> Result<Vec<u8>>;
 
-    /// Reads a whole file of at most `limit` bytes. A longer file, or anything but a regular file, is an error.
+    /// Reads a whole file of at most `limit` bytes. Fails for longer files, directories, FIFOs and sockets.
     fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>>;
 
     /// Reads the first `max` bytes of a file, or all of a shorter one.
