@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! JSON documents, written and read in a few hundred instructions: a general library was a tenth of the program.
+//! Writing and reading JSON. A general-purpose library accounted for a tenth of the program's size.
 
 mod read;
 mod write;
@@ -7,8 +7,8 @@ mod write;
 pub use read::{FromJson, Value, read};
 pub use write::{Json, object, to_string};
 
-/// `fields!(Name { field, ... })`: the structure is written as an object of these fields, in this order. A field that is
-/// left out does not compile. `r#type` is written `type`.
+/// `fields!(Name { field, ... })` implements [`Json`] for a structure: an object with these fields, in this order. Omitting
+/// a field is a compile-time error. `r#type` is written as `type`.
 macro_rules! fields {
     ($name:ident { $($field:ident),* $(,)? }) => {
         impl $crate::json::Json for $name {
@@ -20,7 +20,7 @@ macro_rules! fields {
     };
 }
 
-/// `readable!(Name { field, ... })`: the structure is read back from such an object.
+/// `readable!(Name { field, ... })` implements [`FromJson`] for a structure.
 macro_rules! readable {
     ($name:ident { $($field:ident),* $(,)? }) => {
         impl $crate::json::FromJson for $name {
@@ -31,11 +31,11 @@ macro_rules! readable {
     };
 }
 
-/// `words!(Name { Variant: "word", ... })`: the enumeration has these names, and is written as them.
+/// `words!(Name { Variant: "word", ... })` implements [`Json`] and a method `name` for an enumeration.
 macro_rules! words {
     ($name:ident { $($variant:ident: $word:literal),* $(,)? }) => {
         impl $name {
-            /// The word for it.
+            /// Its name in documents.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word),*
