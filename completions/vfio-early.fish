@@ -99,21 +99,21 @@ function __vfio_early_claim_options
         for option in $argv
             switch $option
                 case id
-                    printf '%s\t%s\n' id= 'what must be found there; anything else is refused'
+                    printf '%s\t%s\n' id= 'the expected ID; a device with any other ID is refused'
                 case match
-                    printf '%s\t%s\n' match= 'whether an ID or a pattern may select several devices'
+                    printf '%s\t%s\n' match= 'whether an ID or a pattern may match several devices'
                 case with
-                    printf '%s\t%s\n' with= 'what is claimed along with a selected device'
+                    printf '%s\t%s\n' with= 'what to claim along with a selected device'
                 case driver
-                    printf '%s\t%s\n' driver= 'the driver that the device shall end on'
+                    printf '%s\t%s\n' driver= 'the driver to bind the device to'
                 case rom
-                    printf '%s\t%s\n' rom= 'whether the option ROM is saved before the device is touched'
+                    printf '%s\t%s\n' rom= 'whether to save the option ROM first'
                 case reset
-                    printf '%s\t%s\n' reset= 'how the device is reset, in the order of the tries'
+                    printf '%s\t%s\n' reset= 'the reset methods, in the order to try them'
                 case rebar
-                    printf '%s\t%s\n' rebar= 'how large a BAR shall be; may be given for several'
+                    printf '%s\t%s\n' rebar= 'the size of a BAR; may be given for several BARs'
                 case allow
-                    printf '%s\t%s\n' allow= 'guards that are lifted for this claim'
+                    printf '%s\t%s\n' allow= 'guards to override for this claim'
             end
         end
         return

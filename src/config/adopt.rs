@@ -36,14 +36,14 @@ pub(super) fn vfio_pci_ids(machine: &dyn Machine, command_line: &[u8], warnings:
     // modprobe passes the options of all files and then those of the command line, and the kernel keeps the last one.
     for pair in all.windows(2) {
         if let [(before, _), (origin, _)] = pair {
-            let message = format!("vfio-pci heeds only the last ids= (see {origin}), so this one is not claimed");
+            let message = format!("ids= has no effect: vfio-pci uses only the last one ({origin})");
             warnings.add(before, message);
         }
     }
     let mut found = Vec::new();
     let Some((origin, ids)) = all.pop() else { return found };
     if ids.len() >= MAX_LIST {
-        warnings.add(&origin, format!("ids= has {} characters, and vfio-pci takes at most 1023", ids.len()));
+        warnings.add(&origin, format!("ids= is too long ({} characters); vfio-pci accepts at most 1023", ids.len()));
         return found;
     }
     for entry in ids.split(',').filter(|entry| !entry.is_empty()) {
@@ -69,7 +69,7 @@ fn selector(entry: &str) -> Result<Selector, &'static str> {
     }
     let field = |at: usize, default| numbers.get(at).copied().unwrap_or(default);
     if numbers.len() < 2 {
-        return Err("expected VENDOR:DEVICE, and vfio-pci does not understand it either");
+        return Err("expected VENDOR:DEVICE; vfio-pci rejects it as well");
     }
     let id = |at| match field(at, u32::MAX) {
         u32::MAX => Ok(None),
@@ -92,7 +92,7 @@ fn selector(entry: &str) -> Result<Selector, &'static str> {
 /// all display controllers.
 fn any_vendor(ids: [Option<u16>; 3], class: u32, class_mask: u32) -> Result<Selector, &'static str> {
     if ids == [None; 3] && class_mask == 0 {
-        return Err("it selects every device there is");
+        return Err("it matches all devices");
     }
     let mut pattern = String::from("pci:v*");
     for (key, id) in ["d", "sv", "sd"].iter().zip(ids) {
@@ -107,10 +107,10 @@ fn any_vendor(ids: [Option<u16>; 3], class: u32, class_mask: u32) -> Result<Sele
         let _ = match mask {
             0xff => write!(pattern, "{key}{class:02X}"),
             0 => write!(pattern, "{key}*"),
-            _ => return Err("its class mask cuts through a byte"),
+            _ => return Err("its class mask covers only part of a byte"),
         };
     }
-    pattern.parse().map(Selector::Modalias).map_err(|_| "it makes no modalias pattern")
+    pattern.parse().map(Selector::Modalias).map_err(|_| "it cannot be expressed as a modalias pattern")
 }
 
 /// Parses a hexadecimal number at the start of a text as the kernel's `sscanf` does, and returns it with the rest. If there
@@ -172,8 +172,8 @@ mod tests {
                 Ok(Selector::Id(pattern)) => prop_assert_eq!(pattern.matches(&function), expected),
                 Ok(Selector::Modalias(pattern)) => prop_assert_eq!(pattern.matches(&function.modalias("pci")), expected),
                 Ok(other) => prop_assert!(false, "{other}"),
-                Err("it selects every device there is") => prop_assert!(expected),
-                Err("its class mask cuts through a byte") => prop_assert!(entry[0] == ANY && entry[5] == 0xf0_0000),
+                Err("it matches all devices") => prop_assert!(expected),
+                Err("its class mask covers only part of a byte") => prop_assert!(entry[0] == ANY && entry[5] == 0xf0_0000),
                 // No device has such numbers, this one neither.
                 Err(_) => prop_assert!(!expected),
             }

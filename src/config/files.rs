@@ -86,9 +86,9 @@ fn is_not_found(error: &Error) -> bool {
 /// Describes an error without the path, which is part of the origin.
 fn message(error: &Error) -> String {
     match error.source.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EISDIR) => "is a directory, expected a file".to_owned(),
-        Some(Errno::ENOTDIR) => "is not a directory, expected one".to_owned(),
-        Some(Errno::EFBIG) => "has more than 1 MiB, expected a few lines of text".to_owned(),
+        Some(Errno::EISDIR) => "is a directory, not a file".to_owned(),
+        Some(Errno::ENOTDIR) => "is not a directory".to_owned(),
+        Some(Errno::EFBIG) => "is too large (maximum 1 MiB)".to_owned(),
         Some(errno) => format!("cannot be read: {}", errno.desc()),
         None => format!("cannot be read: {}", error.source),
     }

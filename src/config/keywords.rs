@@ -14,20 +14,24 @@ pub struct Keyword {
 
 /// The first word of a line.
 pub const DIRECTIVES: &[Keyword] = &[
-    Keyword { name: "claim", values: "SELECTOR [OPTION...]", help: "have devices on a VFIO driver" },
+    Keyword { name: "claim", values: "SELECTOR [OPTION...]", help: "bind devices to a VFIO driver" },
     Keyword { name: "set", values: "NAME VALUE", help: "change a setting" },
 ];
 
 /// The options of a claim, written `NAME=VALUE`.
 pub const OPTIONS: &[Keyword] = &[
-    Keyword { name: "id", values: "VVVV:DDDD[:SSVV:SSDD]", help: "what must be found there; anything else is refused" },
-    Keyword { name: "match", values: "one|all", help: "whether an ID or a pattern may select several devices" },
-    Keyword { name: "with", values: "functions|group|none", help: "what is claimed along with a selected device" },
-    Keyword { name: "driver", values: "vfio-pci|auto|NAME", help: "the driver that the device shall end on" },
-    Keyword { name: "rom", values: "save|none", help: "whether the option ROM is saved before the device is touched" },
-    Keyword { name: "reset", values: "METHOD[+METHOD...]", help: "how the device is reset, in the order of the tries" },
-    Keyword { name: "rebar", values: "BAR:SIZE", help: "how large a BAR shall be; may be given for several" },
-    Keyword { name: "allow", values: "GUARD[+GUARD...]", help: "guards that are lifted for this claim" },
+    Keyword {
+        name: "id",
+        values: "VVVV:DDDD[:SSVV:SSDD]",
+        help: "the expected ID; a device with any other ID is refused",
+    },
+    Keyword { name: "match", values: "one|all", help: "whether an ID or a pattern may match several devices" },
+    Keyword { name: "with", values: "functions|group|none", help: "what to claim along with a selected device" },
+    Keyword { name: "driver", values: "vfio-pci|auto|NAME", help: "the driver to bind the device to" },
+    Keyword { name: "rom", values: "save|none", help: "whether to save the option ROM first" },
+    Keyword { name: "reset", values: "METHOD[+METHOD...]", help: "the reset methods, in the order to try them" },
+    Keyword { name: "rebar", values: "BAR:SIZE", help: "the size of a BAR; may be given for several BARs" },
+    Keyword { name: "allow", values: "GUARD[+GUARD...]", help: "guards to override for this claim" },
 ];
 
 /// The kernel's names of reset methods (drivers/pci/pci.c, `pci_reset_fn_methods`).
@@ -35,11 +39,11 @@ pub const RESET_METHODS: &[&str] = &["device_specific", "acpi", "flr", "af_flr",
 
 /// The settings.
 pub const SETTINGS: &[Keyword] = &[
-    Keyword { name: "iommu", values: "required|optional", help: "whether anything is claimed without an IOMMU" },
-    Keyword { name: "on-failure", values: "restore|keep", help: "what becomes of a slot that could not be claimed" },
-    Keyword { name: "framebuffer", values: "keep|release", help: "what becomes of the firmware framebuffer" },
-    Keyword { name: "adopt-ids", values: "yes|no", help: "whether the IDs given to vfio-pci itself count as claims" },
-    Keyword { name: "step-timeout", values: "SECONDS", help: "how long one step may take, 1 to 300 seconds" },
+    Keyword { name: "iommu", values: "required|optional", help: "whether claims require an IOMMU" },
+    Keyword { name: "on-failure", values: "restore|keep", help: "what to do with a slot that could not be claimed" },
+    Keyword { name: "framebuffer", values: "keep|release", help: "what to do with the firmware framebuffer" },
+    Keyword { name: "adopt-ids", values: "yes|no", help: "whether the IDs in vfio-pci's ids= count as claims" },
+    Keyword { name: "step-timeout", values: "SECONDS", help: "the time limit of one step, 1 to 300 seconds" },
 ];
 
 /// The keyword of that name.

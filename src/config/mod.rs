@@ -109,7 +109,7 @@ pub fn load(machine: &dyn Machine, sources: Sources) -> Result<Loaded, Vec<Confi
     let line = match content {
         Ok(Some(line)) => line,
         Ok(None) => {
-            warnings.add(&Origin::file(COMMAND_LINE), "is missing, so the kernel command line cannot be heeded");
+            warnings.add(&Origin::file(COMMAND_LINE), "is missing; the kernel command line is ignored");
             Vec::new()
         }
         Err(message) => {

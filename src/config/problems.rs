@@ -30,7 +30,7 @@ impl Problems {
     pub(super) fn add(&mut self, origin: &Origin, message: impl Into<String>) {
         let message = match self.0.len() {
             ..MAX_PROBLEMS => message.into(),
-            MAX_PROBLEMS => "too many problems; the rest is not looked at".to_owned(),
+            MAX_PROBLEMS => "too many problems; the rest is not reported".to_owned(),
             _ => return,
         };
         self.0.push(ConfigError { origin: origin.clone(), message });

@@ -38,13 +38,13 @@ impl Reader {
             let origin = Origin { place: path.to_owned(), line: Some(number) };
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if line.len() > MAX_LINE {
-                self.problems.add(&origin, format!("the line has {} bytes, expected at most {MAX_LINE}", line.len()));
+                self.problems.add(&origin, format!("the line is too long ({} bytes, maximum {MAX_LINE})", line.len()));
             } else if line.contains(&0) {
-                self.problems.add(&origin, "the line holds a NUL byte, expected text");
+                self.problems.add(&origin, "the line contains a NUL byte");
             } else if let Ok(line) = std::str::from_utf8(line) {
                 self.line(&origin, line);
             } else {
-                self.problems.add(&origin, "the line is not UTF-8, expected text");
+                self.problems.add(&origin, "the line is not valid UTF-8");
             }
         }
     }
@@ -81,7 +81,7 @@ impl Reader {
         for word in words {
             match option(&mut options, word) {
                 Ok(keyword) if given.contains(&keyword) && keyword.name != "rebar" => {
-                    self.problems.add(origin, format!("`{}=` is given twice, expected it once", keyword.name));
+                    self.problems.add(origin, format!("duplicate option `{}=`", keyword.name));
                 }
                 Ok(keyword) => given.push(keyword),
                 Err(message) => self.problems.add(origin, message),
@@ -89,20 +89,21 @@ impl Reader {
         }
         let Ok(selector) = parsed else { return };
         if !selector.is_pattern() && given.iter().any(|keyword| keyword.name == "match") {
-            let message = "match= is for an ID or a modalias pattern, and";
-            self.problems.add(origin, format!("{message} {selector} names one place: leave it out"));
+            let message = "match= applies only to IDs and modalias patterns";
+            self.problems.add(origin, format!("{message}, not to {selector}; remove it"));
         }
         if let (Selector::Id(pattern), Some(id)) = (&selector, &options.id) {
             if !pattern.may_be(id) {
-                let message = "expected an ID that the selector selects";
-                self.problems.add(origin, format!("id={id} contradicts the selector {selector}: {message}"));
+                let message = format!("the selector {selector} cannot match id={id}; change one of them");
+                self.problems.add(origin, message);
             }
         }
         if let Some(first) = self.config.claims.iter().find(|claim| claim.selector == selector) {
-            let message = format!("{selector} is claimed twice (see {}); expected one claim", first.origin);
+            let message = format!("{selector} is already claimed ({}); remove one of the claims", first.origin);
             self.problems.add(origin, message);
         } else if self.config.claims.len() >= MAX_CLAIMS {
-            let message = format!("more than {MAX_CLAIMS} claims; expected fewer, by slot, ID or modalias");
+            let message =
+                format!("too many claims (maximum {MAX_CLAIMS}); combine them by slot, ID or modalias pattern");
             self.problems.add(origin, message);
         } else {
             // Even with invalid options, so that a second claim of the same devices is reported as well.
@@ -146,7 +147,7 @@ fn option(options: &mut Options, word: &str) -> Result<&'static Keyword, String>
         ("reset", _) => options.reset = resets(value).map_err(|error| wrong(&error))?,
         ("rebar", _) => {
             let size = rebar(value).filter(|size| options.rebar.iter().all(|other| other.bar != size.bar));
-            let expected = &"expected a BAR from 0 to 5, each once, and a power of two from 1M on, such as 0:8G";
+            let expected = &"expected a BAR from 0 to 5, each once, and a power of two of at least 1M, such as 0:8G";
             options.rebar.push(size.ok_or_else(|| wrong(expected))?);
         }
         ("allow", _) => options.allow = guards(value).map_err(|error| wrong(&error))?,
@@ -176,7 +177,7 @@ fn guards(value: &str) -> Result<Vec<Guard>, String> {
     let known: Vec<&str> = liftable.iter().map(|guard| guard.name()).collect();
     for name in value.split('+') {
         if name == Guard::Bridge.name() {
-            return Err(format!("the guard `{name}` is never lifted; expected {}", list(&known)));
+            return Err(format!("the guard `{name}` cannot be overridden; expected {}", list(&known)));
         }
         if !known.contains(&name) {
             return Err(unknown("guard", name, &known));
@@ -190,7 +191,7 @@ fn resets(value: &str) -> Result<Vec<&'static str>, String> {
     let mut methods = Vec::new();
     for name in value.split('+') {
         match RESET_METHODS.iter().find(|method| **method == name) {
-            Some(method) if methods.contains(method) => return Err(format!("`{method}` is named twice")),
+            Some(method) if methods.contains(method) => return Err(format!("duplicate reset method `{method}`")),
             Some(method) => methods.push(*method),
             None => return Err(unknown("reset method", name, RESET_METHODS)),
         }

@@ -128,7 +128,7 @@ pub(super) fn run_with_timeout(
 
 /// The error of an operation that exceeded its time limit.
 pub(super) fn timeout_error(limit: Duration) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("no answer for {} s, abandoned", limit.as_secs()))
+    io::Error::new(io::ErrorKind::TimedOut, format!("timed out after {} s", limit.as_secs()))
 }
 
 /// Runs a hidden command of this program on `root` in a child process.
@@ -161,7 +161,7 @@ fn step_result(outcome: &Outcome, limit: Duration) -> io::Result<()> {
         Outcome::TimedOut => Err(timeout_error(limit)),
         Outcome::Exited(0) => Ok(()),
         Outcome::Exited(errno) => Err(io::Error::from_raw_os_error(*errno)),
-        Outcome::Killed(signal) => Err(io::Error::other(format!("the process for it died ({signal})"))),
+        Outcome::Killed(signal) => Err(io::Error::other(format!("the child process was killed by {signal}"))),
     }
 }
 

@@ -171,10 +171,13 @@ impl Host {
         let input = input.and_then(|input| nix::sys::stat::fstat(self.open_at(input, OFlag::O_PATH).ok()?).ok());
         match nix::sys::stat::fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) if input.is_some_and(|input| (input.st_dev, input.st_ino) == (stat.st_dev, stat.st_ino)) => {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is the input, which is never written"));
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "it is the input file, which is never overwritten",
+                ));
             }
             Ok(stat) if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG => {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is no plain file"));
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "not a regular file"));
             }
             Ok(_) if !force => return Err(Errno::EEXIST.into()),
             Ok(_) | Err(Errno::ENOENT) => {}
@@ -205,7 +208,7 @@ impl Host {
         }
         // A link to /dev/null masks a configuration file, and reads as an empty file.
         if !kind.is_file() && !std::os::unix::fs::FileTypeExt::is_char_device(&kind) {
-            return Err(io::Error::other("not a file"));
+            return Err(io::Error::other("not a regular file"));
         }
         let mut content = Vec::new();
         Read::by_ref(&mut file).take(u64::try_from(max).unwrap_or(u64::MAX)).read_to_end(&mut content)?;
@@ -366,7 +369,7 @@ impl Machine for Host {
     fn load(&self, module: &str) -> Result<()> {
         log::debug!("load {module}");
         if self.root_directory.is_some() {
-            return Err(Error::other(Operation::Load, module, "no program is started for a machine below --root"));
+            return Err(Error::other(Operation::Load, module, "modules are not loaded with --root"));
         }
         match self.modprobe(module) {
             Ok((child::Outcome::Exited(0), _)) => Ok(()),
@@ -376,14 +379,14 @@ impl Machine for Host {
             Ok((outcome, output)) => {
                 let output = String::from_utf8_lossy(&output);
                 let message = match (output.lines().next_back().unwrap_or_default().trim(), outcome) {
-                    ("", child::Outcome::Exited(status)) => format!("modprobe ended with status {status}"),
+                    ("", child::Outcome::Exited(status)) => format!("modprobe exited with status {status}"),
                     ("", _) => "modprobe was killed".to_owned(),
                     (last, _) => last.to_owned(),
                 };
                 Err(Error::other(Operation::Load, module, message))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(Error::other(Operation::Load, module, "there is no modprobe here (the image needs kmod)"))
+                Err(Error::other(Operation::Load, module, "modprobe not found (the initramfs image needs kmod)"))
             }
             Err(error) => Err(Error::new(Operation::Load, module, error)),
         }

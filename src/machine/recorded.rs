@@ -118,7 +118,7 @@ impl Recorded {
                 ));
             };
             let Some(directory) = directory.as_ref().filter(|_| !name.is_empty() && !name.starts_with(' ')) else {
-                return Err(fail(number, "expected a name, in a directory named by `at` before it"));
+                return Err(fail(number, "expected a name, after a line `at DIR`"));
             };
             tree.put(&format!("{directory}/{name}"), node);
         }

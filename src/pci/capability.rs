@@ -25,7 +25,7 @@ pub struct Unreadable;
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("configuration space was not readable this far (needs root)")
+        f.write_str("configuration space is not readable at this offset (requires root)")
     }
 }
 

@@ -217,7 +217,7 @@ fn sizes_of_bars_are_powers_of_two_from_a_mebibyte_on() {
     ] {
         let errors = read(value).unwrap_err();
         let wanted = format!(
-            "f:1: `rebar={value}`: expected a BAR from 0 to 5, each once, and a power of two from 1M on, such as 0:8G"
+            "f:1: `rebar={value}`: expected a BAR from 0 to 5, each once, and a power of two of at least 1M, such as 0:8G"
         );
         assert_eq!(errors[0].to_string(), wanted);
     }

@@ -225,9 +225,7 @@ impl SimulatedMachine {
         let result = result.map_err(|stop| match stop {
             Stop::Errno(errno) => Error::os(operation, object, errno),
             Stop::Said(words) => Error::other(operation, object, words),
-            Stop::Hung => {
-                Error::new(operation, object, io::Error::new(io::ErrorKind::TimedOut, "no answer, abandoned"))
-            }
+            Stop::Hung => Error::new(operation, object, io::Error::new(io::ErrorKind::TimedOut, "timed out")),
         });
         let value = value.map(ToOwned::to_owned);
         self.log.borrow_mut().push(Entry { operation, object: object.to_owned(), value, ok: result.is_ok() });
