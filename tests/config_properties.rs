@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use proptest::sample::select;
 use vfio_early::config::{
-    Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, RESET_METHODS, Reader,
-    Rebar, Selector, Settings, With, words,
+    Claim, Config, ConfigError, Driver, Framebuffer, Guard, IommuPolicy, OnFailure, Options, Origin, RESET_METHODS,
+    Reader, Rebar, Selector, Settings, With, words,
 };
 
 /// Pieces that a line may be made of: what the parser knows, and what it nearly knows.
@@ -139,10 +139,15 @@ fn options() -> impl Strategy<Value = Options> {
         any::<bool>(),
         proptest::option::of(select(vec![With::Functions, With::Group, With::None])),
         driver,
-        (any::<bool>(), proptest::sample::subsequence(RESET_METHODS, 0..=RESET_METHODS.len()).prop_shuffle(), rebar),
+        (
+            any::<bool>(),
+            any::<bool>(),
+            proptest::sample::subsequence(RESET_METHODS, 0..=RESET_METHODS.len()).prop_shuffle(),
+            rebar,
+        ),
         proptest::sample::subsequence(guards, 0..=count),
     )
-        .prop_map(|(id, all, with, driver, (save_rom, reset, rebar), allow)| Options {
+        .prop_map(|(id, all, with, driver, (save_rom, power_on, reset, rebar), allow)| Options {
             id: id.map(|(one, other, subsystem)| {
                 let id = format!("{one}:{other}");
                 if subsystem { format!("{id}:{other}:{one}") } else { id }.parse().unwrap()
@@ -151,6 +156,7 @@ fn options() -> impl Strategy<Value = Options> {
             with,
             driver,
             save_rom,
+            power_on,
             reset,
             rebar,
             allow,
@@ -161,7 +167,7 @@ fn options() -> impl Strategy<Value = Options> {
 fn config() -> impl Strategy<Value = Config> {
     let settings = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), 1_u64..=300).prop_map(
         |(a, b, c, adopt_ids, time)| Settings {
-            iommu: if a { Iommu::Required } else { Iommu::Optional },
+            iommu: if a { IommuPolicy::Required } else { IommuPolicy::Optional },
             on_failure: if b { OnFailure::Restore } else { OnFailure::Keep },
             framebuffer: if c { Framebuffer::Keep } else { Framebuffer::Release },
             adopt_ids,
@@ -183,7 +189,7 @@ fn config() -> impl Strategy<Value = Config> {
                 claims.push(claim);
             }
         }
-        Config { off: false, claims, settings }
+        Config { off: false, claims, settings, vfio_pci_ids: Vec::new(), denylist_disabled: false }
     })
 }
 

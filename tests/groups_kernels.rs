@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Real kernels as judges: topologies made by hand and from seeds are booted under QEMU, and the groups that the guest's
-//! kernel made are compared with the groups recomputed from the guest's configuration space.
+//! Comparison with real kernels: boots topologies, written by hand and generated from seeds, under QEMU, and compares the
+//! groups of the guest's kernel with those recomputed from the guest's configuration spaces.
 //!
-//! Run by tests/boot/groups.sh, which brings kernels and an initramfs and names them in `GROUPS_KERNELS` (paths, apart by
-//! `:`) and `GROUPS_INITRAMFS`. The recordings stay in `GROUPS_KEEP` when that is set.
+//! Run by tests/boot/groups.sh, which provides kernels and an initramfs and names them in `GROUPS_KERNELS` (paths, separated
+//! by `:`) and `GROUPS_INITRAMFS`. `GROUPS_KEEP` names a directory in which the recordings are kept.
 //!
-//! Each recording is judged again with a rule of the hardware broken in it: a comparison that does not notice is no proof.
-//! Where controls are off, the machine is booted once more with the kernel parameter that is said to switch them on.
+//! Each recording is also compared with altered hardware, which must change the groups: a comparison that never fails proves
+//! nothing. Where controls are disabled, the machine is booted again with the kernel parameter that should enable them.
 
 #![allow(
     clippy::unwrap_used,
@@ -38,8 +38,8 @@ struct Topology {
     devices: Vec<String>,
 }
 
-/// Topologies that each show one thing. A line is a device as QEMU takes it; `PORT` stands for a root port with what QEMU
-/// wants to be unique.
+/// Topologies that each show one property. A line is the argument of QEMU's `-device`; `PORT` is a root port with a unique
+/// slot, `E` a PCI Express and `C` a conventional endpoint.
 const BY_HAND: &[(&str, bool, &str, &[&str])] = &[
     (
         "root ports with and without ACS",
@@ -215,7 +215,7 @@ fn by_hand() -> Vec<Topology> {
     all
 }
 
-/// A topology that follows from a number.
+/// Generates a topology from a seed.
 struct Generator {
     state: u64,
     devices: Vec<String>,
@@ -261,7 +261,7 @@ impl Generator {
         }
     }
 
-    /// What may be below a port.
+    /// Adds what is below a port: nothing, endpoints, a switch, a bridge or another port.
     fn below_port(&mut self, bus: &str, depth: u32) {
         match self.below(if depth > 2 { 3 } else { 8 }) {
             0 => {}
@@ -352,7 +352,7 @@ fn boot(topology: &Topology, kernel: &str, initramfs: &str, scratch: &Path) -> R
     qemu.args(["-machine", "q35,kernel-irqchip=split", "-smp", "1", "-m", "512", "-kernel", kernel]);
     qemu.args(["-initrd", initramfs, "-serial", &format!("file:{}", console.display())]);
     let iommu = if topology.amd { "amd_iommu=on" } else { "intel_iommu=on" };
-    // On a busy machine the emulated timer is late, which the kernel would take for broken.
+    // On a loaded machine the emulated timer is late, and the kernel would consider it broken.
     let line = format!("console=ttyS0 quiet panic=-1 no_timer_check {iommu} {}", topology.parameters);
     qemu.args(["-append", line.trim_end()]);
     if topology.amd {
@@ -364,12 +364,12 @@ fn boot(topology: &Topology, kernel: &str, initramfs: &str, scratch: &Path) -> R
         qemu.args(["-device", device]);
     }
     let output = qemu.stdin(Stdio::null()).output().map_err(|error| format!("qemu: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let console = std::fs::read(&console).map_err(|error| format!("no console ({error}): {said}"))?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let console = std::fs::read(&console).map_err(|error| format!("no console ({error}): {stderr}"))?;
     let console = String::from_utf8_lossy(&console).replace('\r', "");
     let packed = console.split_once("=== record\n").and_then(|(_, rest)| rest.split_once("=== end"));
     let Some((packed, _)) = packed else {
-        return Err(format!("the guest recorded nothing\n{said}\n{console}"));
+        return Err(format!("the guest recorded nothing\n{stderr}\n{console}"));
     };
     let packed_file = scratch.join("packed");
     std::fs::write(&packed_file, packed).map_err(|error| error.to_string())?;
@@ -378,18 +378,18 @@ fn boot(topology: &Topology, kernel: &str, initramfs: &str, scratch: &Path) -> R
     if machine.status.success() { Ok(machine.stdout) } else { Err("the recording is damaged".to_owned()) }
 }
 
-type Control = (&'static str, fn(&mut Function));
+type Alteration = (&'static str, fn(&mut Function));
 
-/// What a machine would be if its hardware were another: the comparison has to notice.
-const CONTROLS: &[Control] = &[
+/// Alterations of the hardware that the comparison must detect.
+const ALTERATIONS: &[Alteration] = &[
     ("no ACS capability anywhere", without_acs),
     ("ACS on all functions that are no bridges", endpoint_with_acs),
     ("PCIe-to-PCI bridges that are switch ports with ACS", bridge_as_switch),
     ("functions that are all conventional", conventional),
 ];
 
-/// Where the ACS capability is, in a list that the guest's hardware has made.
-fn acs_at(config: &[u8]) -> Option<usize> {
+/// The offset of the ACS capability. The list is well formed, because it comes from the guest's hardware.
+fn acs_offset(config: &[u8]) -> Option<usize> {
     let mut at = 0x100;
     loop {
         let head = u32::from_le_bytes(config.get(at..at + 4)?.try_into().unwrap());
@@ -404,7 +404,7 @@ fn acs_at(config: &[u8]) -> Option<usize> {
 }
 
 fn without_acs(function: &mut Function) {
-    if let Some(at) = acs_at(&function.config) {
+    if let Some(at) = acs_offset(&function.config) {
         function.config[at] = 0x7f;
     }
 }
@@ -415,13 +415,13 @@ fn set_acs(function: &mut Function) {
 }
 
 fn endpoint_with_acs(function: &mut Function) {
-    if express(&function.config).is_some() && !function.is_bridge() {
+    if pcie_offset(&function.config).is_some() && !function.is_bridge() {
         set_acs(function);
     }
 }
 
-/// Where the PCI Express capability is.
-fn express(config: &[u8]) -> Option<usize> {
+/// The offset of the PCI Express capability.
+fn pcie_offset(config: &[u8]) -> Option<usize> {
     let mut at = usize::from(config[0x34]);
     while at >= 0x40 && config[at] != 0x10 {
         at = usize::from(config[at + 1]);
@@ -430,34 +430,34 @@ fn express(config: &[u8]) -> Option<usize> {
 }
 
 fn bridge_as_switch(function: &mut Function) {
-    if let Some(at) = express(&function.config).filter(|at| function.config[at + 2] >> 4 == 7) {
+    if let Some(at) = pcie_offset(&function.config).filter(|at| function.config[at + 2] >> 4 == 7) {
         function.config[at + 2] = 6 << 4 | 2;
         set_acs(function);
     }
 }
 
 fn conventional(function: &mut Function) {
-    if let Some(at) = express(&function.config) {
+    if let Some(at) = pcie_offset(&function.config) {
         function.config[at] = 0x7f;
     }
 }
 
-/// What one boot came to.
+/// The result of one boot.
 #[derive(Default)]
 struct Outcome {
     functions: usize,
     groups: usize,
     shared: usize,
-    /// Why it is no success.
+    /// Why the comparison failed.
     failure: Option<String>,
-    /// The broken rules that were noticed.
-    noticed: Vec<&'static str>,
-    /// The same machine with what is said to isolate it.
-    again: Option<Topology>,
+    /// The alterations that were detected.
+    detected: Vec<&'static str>,
+    /// The same machine with the kernel parameter that should isolate it.
+    with_parameter: Option<Topology>,
 }
 
-/// Compares a recording with itself: what the guest's kernel made of the machine with what is recomputed.
-fn judge(topology: &Topology, recorded: &[u8]) -> Outcome {
+/// Compares the groups of a recording with the recomputed ones.
+fn compare(topology: &Topology, recorded: &[u8]) -> Outcome {
     let mut inventory = machine::inventory(recorded);
     let mut outcome = Outcome { functions: inventory.functions.len(), ..Outcome::default() };
     {
@@ -466,7 +466,7 @@ fn judge(topology: &Topology, recorded: &[u8]) -> Outcome {
         outcome.shared = examination.groups.iter().filter(|group| group.devices.len() > 1).count();
         if examination.groups.is_empty() {
             outcome.failure = Some("the guest has no groups".to_owned());
-        } else if !examination.agrees() {
+        } else if !examination.matches_kernel() {
             outcome.failure = Some(format!("DIFFERENT\n{}{}", examination.text(&[]), examination.tree(&[])));
         }
         let settings: Vec<&str> = examination
@@ -475,11 +475,11 @@ fn judge(topology: &Topology, recorded: &[u8]) -> Outcome {
             .filter_map(|group| group.parameter.as_deref())
             .map(|parameter| parameter.strip_prefix("pci=config_acs=").unwrap())
             .collect();
-        let told = inventory.kernel_version() >= Some((6, 11)) && !topology.parameters.contains("config_acs");
-        if !settings.is_empty() && told {
+        let supported = inventory.kernel_version() >= Some((6, 11)) && !topology.parameters.contains("config_acs");
+        if !settings.is_empty() && supported {
             let parameters = format!("{} pci=config_acs={}", topology.parameters, settings.join(";"));
-            outcome.again =
-                Some(Topology { name: format!("{}, on again", topology.name), parameters, ..topology.clone() });
+            outcome.with_parameter =
+                Some(Topology { name: format!("{}, controls enabled", topology.name), parameters, ..topology.clone() });
         }
         if topology.parameters.contains("config_acs") {
             let still = examination.groups.iter().find(|group| group.parameter.is_some());
@@ -487,7 +487,7 @@ fn judge(topology: &Topology, recorded: &[u8]) -> Outcome {
                 outcome.failure =
                     Some(format!("the parameter did not help group {}\n{}", group.id, examination.text(&[])));
             }
-            // Ports with ACS, and a card in each: nothing shares but the chipset's functions.
+            // Ports with ACS and a card in each: only the chipset's functions share a group.
             let shares = |isolated| isolated != Isolated::No;
             if examination.groups.iter().filter(|group| !shares(group.isolated)).count() > 1 {
                 outcome.failure = Some(format!("not isolated\n{}", examination.text(&[])));
@@ -495,17 +495,17 @@ fn judge(topology: &Topology, recorded: &[u8]) -> Outcome {
         }
     }
     let functions = inventory.functions.clone();
-    for (name, change) in CONTROLS {
+    for (name, change) in ALTERATIONS {
         inventory.functions.clone_from(&functions);
         inventory.functions.iter_mut().for_each(change);
-        if !inventory.examine().agrees() {
-            outcome.noticed.push(name);
+        if !inventory.examine().matches_kernel() {
+            outcome.detected.push(name);
         }
     }
     outcome
 }
 
-/// What all boots need.
+/// What all boots have in common.
 struct Lab {
     kernels: Vec<String>,
     initramfs: String,
@@ -519,12 +519,12 @@ impl Lab {
         let scratch = self.scratch.join(job.to_string());
         std::fs::create_dir_all(&scratch).unwrap();
         let start = Instant::now();
-        // Under emulation a guest dies now and then before it has started; that is no answer about groups.
+        // Under emulation a guest sometimes fails to start, which says nothing about groups: try once more.
         let boot = || boot(topology, kernel, &self.initramfs, &scratch);
         let recorded = match boot().or_else(|_| boot()) {
             Ok(recorded) => recorded,
             Err(error) => {
-                println!("{}: NO ANSWER from {kernel}", topology.name);
+                println!("{}: NO RECORDING from {kernel}", topology.name);
                 let failure = Some(format!("{error}\n{:#?}", topology.devices));
                 return Outcome { failure, ..Outcome::default() };
             }
@@ -535,21 +535,21 @@ impl Lab {
             std::fs::create_dir_all(keep).unwrap();
             std::fs::write(keep.join(format!("{name}-{major}.{minor}.machine")), &recorded).unwrap();
         }
-        let outcome = judge(topology, &recorded);
+        let outcome = compare(topology, &recorded);
         println!(
-            "Linux {major}.{minor}, {}: {} functions in {} groups: {} ({} of {} broken rules noticed, {:.1} s)",
+            "Linux {major}.{minor}, {}: {} functions in {} groups: {} ({} of {} alterations detected, {:.1} s)",
             topology.name,
             outcome.functions,
             outcome.groups,
             if outcome.failure.is_none() { "the same" } else { "DIFFERENT" },
-            outcome.noticed.len(),
-            CONTROLS.len(),
+            outcome.detected.len(),
+            ALTERATIONS.len(),
             start.elapsed().as_secs_f32()
         );
         outcome
     }
 
-    /// Boots every topology with every kernel, some at a time.
+    /// Boots every topology with every kernel, `jobs` at a time.
     fn run_all(&self, topologies: &[Topology]) -> Vec<(String, Outcome)> {
         let boots: Vec<(&String, &Topology)> =
             self.kernels.iter().flat_map(|kernel| topologies.iter().map(move |topology| (kernel, topology))).collect();
@@ -557,11 +557,11 @@ impl Lab {
         let work = |job| {
             while let Some((kernel, topology)) = boots.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let mut outcome = self.run(topology, kernel, job);
-                let again = outcome.again.take();
+                let with_parameter = outcome.with_parameter.take();
                 outcomes.lock().unwrap().push((topology.name.clone(), outcome));
-                if let Some(again) = again {
-                    let outcome = self.run(&again, kernel, job);
-                    outcomes.lock().unwrap().push((again.name, outcome));
+                if let Some(topology) = with_parameter {
+                    let outcome = self.run(&topology, kernel, job);
+                    outcomes.lock().unwrap().push((topology.name, outcome));
                 }
             }
         };
@@ -578,7 +578,7 @@ impl Lab {
 #[ignore = "boots kernels: run tests/boot/groups.sh"]
 fn real_kernels_group_as_recomputed() {
     let variable = |name: &str| std::env::var(name).ok();
-    let number = |name: &str, usual: u64| variable(name).map_or(usual, |text| text.parse().expect(name));
+    let number = |name: &str, default: u64| variable(name).map_or(default, |text| text.parse().expect(name));
     let scratch = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("groups-{}", std::process::id()));
     let lab = Lab {
         kernels: std::env::split_paths(&variable("GROUPS_KERNELS").expect("GROUPS_KERNELS: run tests/boot/groups.sh"))
@@ -612,16 +612,16 @@ fn real_kernels_group_as_recomputed() {
         failures.len(),
         start.elapsed().as_secs_f32()
     );
-    let mut noticed: BTreeMap<&str, usize> = CONTROLS.iter().map(|(name, _)| (*name, 0)).collect();
-    for name in outcomes.iter().flat_map(|(_, outcome)| &outcome.noticed) {
-        *noticed.get_mut(name).unwrap() += 1;
+    let mut detected: BTreeMap<&str, usize> = ALTERATIONS.iter().map(|(name, _)| (*name, 0)).collect();
+    for name in outcomes.iter().flat_map(|(_, outcome)| &outcome.detected) {
+        *detected.get_mut(name).unwrap() += 1;
     }
-    for (name, times) in &noticed {
+    for (name, times) in &detected {
         println!("with {name}: {times} of {} differ", outcomes.len());
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     if only.is_empty() {
-        let blind: Vec<_> = noticed.iter().filter(|(_, times)| **times == 0).collect();
-        assert!(blind.is_empty(), "never noticed: {blind:?}");
+        let undetected: Vec<_> = detected.iter().filter(|(_, times)| **times == 0).collect();
+        assert!(undetected.is_empty(), "never detected: {undetected:?}");
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Machines recorded with their configuration space: the kernel's groups are those that are recomputed. What is told about
-//! each is in tests/golden.
+//! Machines recorded with their configuration spaces: the recomputed groups are the kernel's. The output for each machine is
+//! in tests/golden.
 //!
 //! `tests/groups/machines/NAME.machine` was recorded in a guest by tests/boot/groups.sh (with `GROUPS_KEEP`), or converted from
-//! NAME.lspci (`VFIO_EARLY_BLESS=1` converts it anew).
+//! NAME.lspci (`VFIO_EARLY_BLESS=1` converts it again).
 
 #![allow(
     clippy::unwrap_used,
@@ -24,12 +24,12 @@ use std::process::{Command, Stdio};
 use machine::inventory;
 use vfio_early::inventory::Inventory;
 
-fn here() -> PathBuf {
+fn groups_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/groups")
 }
 
 fn files(extension: &str) -> Vec<PathBuf> {
-    let listed = std::fs::read_dir(here().join("machines")).unwrap();
+    let listed = std::fs::read_dir(groups_directory().join("machines")).unwrap();
     let mut files: Vec<PathBuf> = listed.map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|found| found == extension));
     files.sort();
@@ -37,9 +37,9 @@ fn files(extension: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The recorded machine that the converter makes of a dump.
+/// Converts a dump to a recorded machine.
 fn convert(dump: &[u8]) -> Vec<u8> {
-    let mut script = Command::new(here().join("from-lspci.sh"));
+    let mut script = Command::new(groups_directory().join("from-lspci.sh"));
     let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     let dump = dump.to_vec();
@@ -55,17 +55,17 @@ fn recorded(path: &Path) -> Inventory {
 }
 
 #[test]
-fn what_a_kernel_made_of_a_recorded_machine_is_what_is_recomputed() {
+fn recomputed_groups_are_those_of_the_recorded_kernel() {
     for path in files("machine") {
         let machine = recorded(&path);
         let examination = machine.examine();
         assert!(!examination.groups.is_empty(), "{}", path.display());
-        assert!(examination.agrees(), "{}: {}", path.display(), examination.text(&[]));
+        assert!(examination.matches_kernel(), "{}: {}", path.display(), examination.text(&[]));
     }
 }
 
 #[test]
-fn dumps_of_lspci_are_converted_as_committed() {
+fn dumps_of_lspci_convert_to_the_committed_machines() {
     for path in files("lspci") {
         let converted = convert(&std::fs::read(&path).unwrap());
         let machine = path.with_extension("machine");
@@ -74,14 +74,14 @@ fn dumps_of_lspci_are_converted_as_committed() {
         }
         assert!(
             converted == std::fs::read(&machine).unwrap(),
-            "{} is not what {} makes",
+            "{} differs from the conversion of {}",
             machine.display(),
             path.display()
         );
     }
 }
 
-/// A machine as lspci would print it.
+/// A machine as `lspci -vvnDxxxx` prints it.
 fn as_lspci(machine: &Inventory) -> String {
     let mut out = String::new();
     for function in &machine.functions {
@@ -108,7 +108,7 @@ fn as_lspci(machine: &Inventory) -> String {
 }
 
 #[test]
-fn the_converter_keeps_what_matters() {
+fn the_converter_keeps_what_groups_depend_on() {
     for path in files("machine") {
         let mut machine = recorded(&path);
         let converted = inventory(&convert(as_lspci(&machine).as_bytes()));
@@ -130,8 +130,8 @@ fn the_converter_keeps_what_matters() {
 }
 
 #[test]
-fn a_dump_without_extended_space_is_unknown_and_not_without_acs() {
-    let mut machine = recorded(&here().join("machines/switch.machine"));
+fn isolation_is_unknown_in_a_dump_without_extended_configuration_space() {
+    let mut machine = recorded(&groups_directory().join("machines/switch.machine"));
     let unknown = |machine: &Inventory| {
         machine.examine().groups.iter().filter(|group| group.isolated.name() == "unknown").count()
     };

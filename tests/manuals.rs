@@ -151,7 +151,7 @@ fn exit_statuses_are_those_of_the_help() {
         let said = item.body.join(" ").to_lowercase();
         assert!(said.starts_with(&meaning.to_lowercase()), "{code}: {meaning}: {said}");
     }
-    assert_eq!(codes.last().unwrap().0, vfio_early::cli::Exit::System.code().to_string());
+    assert_eq!(codes.last().unwrap().0, vfio_early::exit::Exit::System.code().to_string());
 }
 
 /// The program's source, file by file.

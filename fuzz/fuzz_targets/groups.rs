@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Configuration spaces of any content, in a machine of any shape: nothing may panic or hang, and every function that has a
-//! group must be told of once.
+//! Arbitrary configuration spaces in an arbitrary topology: nothing may panic or hang, and every function that has a group
+//! must be a member of exactly one.
 
 #![no_main]
 
@@ -9,22 +9,22 @@ use vfio_early::groups::{Function, Host, examine};
 use vfio_early::pci::capability::ConfigSpace;
 use vfio_early::pci::{Address, Class};
 
-/// Takes a machine from the bytes: for each function a head of twelve bytes and its configuration space.
-fn machine(mut bytes: &[u8]) -> Vec<Function> {
+/// Decodes a machine: for each function a header of twelve bytes and its configuration space.
+fn decode_machine(mut bytes: &[u8]) -> Vec<Function> {
     let mut all: Vec<Function> = Vec::new();
-    while let Some((head, rest)) = bytes.split_first_chunk::<12>() {
+    while let Some((header, rest)) = bytes.split_first_chunk::<12>() {
         if all.len() == 64 {
             break;
         }
-        let [bus, place, above, class, v1, v2, d1, d2, group, sparse, size, flags] = *head;
+        let [bus, devfn, parent, class, v1, v2, d1, d2, group, sparse, size, flags] = *header;
         let address = Address {
             domain: u32::from(flags & 1) << 16,
             bus: bus & 7,
-            device: (place >> 3) & 3,
-            function: place & 7,
+            device: (devfn >> 3) & 3,
+            function: devfn & 7,
         };
-        // The path of a function that came before, which may sit anywhere.
-        let parent = usize::from(above).checked_sub(1).and_then(|index| all.get(index));
+        // A function that came before, at any address.
+        let parent = usize::from(parent).checked_sub(1).and_then(|index| all.get(index));
         let parents = parent.map_or_else(Vec::new, |parent| {
             let mut path = parent.parents.clone();
             path.push(parent.address);
@@ -34,7 +34,7 @@ fn machine(mut bytes: &[u8]) -> Vec<Function> {
         let (content, rest) = rest.split_at(take);
         bytes = rest;
         let mut config = vec![0; if sparse & 1 == 0 { 4096 } else { 64 << (sparse & 6) }];
-        // A few bytes reach all of the space: the second half of them begins at 0x100.
+        // The second half of the content begins at 0x100, so that a few bytes reach the extended capabilities.
         let (low, high) = content.split_at(take / 2);
         let lengths = (low.len().min(config.len()), high.len().min(config.len().saturating_sub(0x100)));
         config[..lengths.0].copy_from_slice(&low[..lengths.0]);
@@ -59,14 +59,14 @@ fuzz_target!(|bytes: &[u8]| {
     let config = ConfigSpace::new(bytes);
     assert!(config.capabilities().count() <= 48);
     assert!(config.extended_capabilities().count() <= 480);
-    let all = machine(bytes);
-    let amd = bytes.first().is_some_and(|byte| byte & 0x80 != 0);
-    let examination = examine(&all, &Host { amd_iommu: amd, acs_override: !amd, ..Host::default() });
-    let mut told: Vec<Address> = examination.groups.iter().flat_map(|group| group.devices.clone()).collect();
-    let count = told.len();
-    told.sort_unstable();
-    told.dedup();
-    assert_eq!(told.len(), count);
+    let all = decode_machine(bytes);
+    let amd_iommu = bytes.first().is_some_and(|byte| byte & 0x80 != 0);
+    let examination = examine(&all, &Host { amd_iommu, acs_override: !amd_iommu, ..Host::default() });
+    let mut members: Vec<Address> = examination.groups.iter().flat_map(|group| group.devices.clone()).collect();
+    let count = members.len();
+    members.sort_unstable();
+    members.dedup();
+    assert_eq!(members.len(), count);
     assert!(examination.tree(&[]).lines().all(|line| line.chars().count() <= 80));
     let _ = examination.text(&[]);
 });

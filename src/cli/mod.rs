@@ -2,86 +2,26 @@
 //! The command line: arguments in, one exit status out.
 
 mod arguments;
-mod carry;
 mod check;
 mod claim;
 mod detect;
 mod groups;
-mod hand;
-mod layout;
-mod libvirt;
+mod guest;
 mod modules;
 mod output;
 mod rom;
-mod saved_roms;
 mod snapshot;
 mod status;
-mod told;
 
 use std::ffi::OsString;
 
-use crate::config::ConfigError;
+use crate::exit::{Exit, Failure};
 use crate::machine::{
-    Error, Host, Machine, Recorded, STEP_READ, STEP_READ_DEVICE, STEP_WRITE, step_read, step_read_device, step_write,
+    Host, Machine, Recorded, STEP_READ, STEP_READ_DEVICE, STEP_WRITE, step_read, step_read_device, step_write,
 };
-
-pub use carry::Claimed;
-pub use claim::claim;
-pub use hand::{bind, release};
 
 use arguments::{Command, Parsed};
 use output::Output;
-
-/// How the program ends, the same for every command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// All is as configured or asked.
-    Ok = 0,
-    /// Something asked for did not hold.
-    NotHeld = 1,
-    /// Bad usage or bad configuration; nothing was changed.
-    Usage = 2,
-    /// The IOMMU is absent or disabled; nothing was changed.
-    Unprotected = 3,
-    /// The system failed the program.
-    System = 4,
-}
-
-impl Exit {
-    /// The number that the shell sees.
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Ok => 0,
-            Self::NotHeld => 1,
-            Self::Usage => 2,
-            Self::Unprotected => 3,
-            Self::System => 4,
-        }
-    }
-}
-
-/// Why a command ended early.
-#[derive(Debug)]
-pub enum Failure {
-    /// The configuration cannot be understood; nothing was changed.
-    Config(Vec<ConfigError>),
-    /// The machine failed us.
-    Machine(Error),
-    /// Something else, in so many words.
-    Said(Exit, String),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Machine(error)
-    }
-}
-
-impl From<Vec<ConfigError>> for Failure {
-    fn from(errors: Vec<ConfigError>) -> Self {
-        Self::Config(errors)
-    }
-}
 
 /// Runs the program with these arguments, its own name first. Returns the exit status.
 pub fn run(arguments: Vec<OsString>) -> u8 {
@@ -114,46 +54,42 @@ fn dispatch(arguments: Vec<OsString>, output: &mut Output) -> Exit {
         output::log_to_standard_error();
     }
     output.quiet = arguments.quiet;
-    let result = match Room::open(&arguments.root) {
-        Ok(mut room) => perform(&mut room, &arguments.command, output),
+    let mut machine = match OpenMachine::open(&arguments.root) {
+        Ok(machine) => machine,
         Err(message) => {
             return output.fail(Exit::System, &[format!("cannot open the machine at {}: {message}", arguments.root)]);
         }
     };
-    match result {
+    match run_command(&mut machine, &arguments.command, output) {
         Ok(exit) => exit,
-        Err(Failure::Config(errors)) => {
-            output.fail(Exit::Usage, &errors.iter().map(ToString::to_string).collect::<Vec<_>>())
-        }
-        Err(Failure::Machine(error)) => output.fail(Exit::System, &[error.to_string()]),
-        Err(Failure::Said(exit, message)) => output.fail(exit, &[message]),
+        Err(failure) => output.fail(failure.exit(), &failure.messages()),
     }
 }
 
-fn perform(room: &mut Room, command: &Command, output: &mut Output) -> Result<Exit, Failure> {
+fn run_command(machine: &mut OpenMachine, command: &Command, output: &mut Output) -> Result<Exit, Failure> {
     match command {
-        Command::Claim(options) => claim::run(room, options, output),
-        Command::Bind(options) => hand::run_bind(room, options, output),
-        Command::Release(options) => hand::run_release(room, options, output),
-        Command::Status(options) => status::run(room.machine(), options, output),
-        Command::Check(options) => check::run(room.machine(), options, output),
-        Command::Groups(options) => groups::run(room.machine(), options, output),
-        Command::Rom(options) => rom::run(room, options, output),
-        Command::Detect(_) => detect::run(room.machine(), output),
-        Command::Libvirt(options) => libvirt::run(room.machine(), &options.address, output),
-        Command::Snapshot(options) => snapshot::run(room.machine(), options, output),
-        Command::Modules(options) => modules::run(room.machine(), options, output),
+        Command::Claim(options) => claim::claim(machine, options, output),
+        Command::Bind(options) => claim::bind(machine, options, output),
+        Command::Release(options) => claim::release(machine, options, output),
+        Command::Status(options) => status::run(machine.get(), options, output),
+        Command::Check(options) => check::run(machine.get(), options, output),
+        Command::Groups(options) => groups::run(machine.get(), options, output),
+        Command::Rom(options) => rom::run(machine, options, output),
+        Command::Detect(_) => detect::run(machine.get(), output),
+        Command::Libvirt(options) => guest::run(machine.get(), &options.address, output),
+        Command::Snapshot(options) => snapshot::run(machine.get(), options, output),
+        Command::Modules(options) => modules::run(machine.get(), options, output),
     }
 }
 
 /// The machine that is examined.
-enum Room {
+enum OpenMachine {
     Host(Host),
     Recorded(Recorded),
 }
 
-impl Room {
-    fn machine(&self) -> &dyn Machine {
+impl OpenMachine {
+    fn get(&self) -> &dyn Machine {
         match self {
             Self::Host(host) => host,
             Self::Recorded(recorded) => recorded,
@@ -161,7 +97,7 @@ impl Room {
     }
 
     /// How large a recorded machine may be.
-    const MOST: usize = 256 * 1024 * 1024;
+    const MAX_RECORDING: usize = 256 * 1024 * 1024;
 
     /// The machine at `root`: a directory, or a file that records one.
     fn open(root: &str) -> Result<Self, String> {
@@ -170,7 +106,7 @@ impl Room {
             Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
                 // The file itself lies on the host, whatever it records.
                 let here = Host::open("/".as_ref()).map_err(|error| error.to_string())?;
-                let content = here.read(root, Self::MOST).map_err(|error| error.to_string())?;
+                let content = here.read(root, Self::MAX_RECORDING).map_err(|error| error.to_string())?;
                 if !Recorded::recognises(&content) {
                     return Err("it is neither a directory nor a recorded machine".to_owned());
                 }

@@ -1,52 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `vfio-early modules`: which kernel modules an image needs for the claims. The image hooks ask, so that they hold no list.
+//! `vfio-early modules`.
 
-use crate::config::{self, Driver, Sources};
-use crate::inventory::Inventory;
-use crate::machine::{self, Machine};
-use crate::plan::{same_name, variant_modules};
+use crate::exit::{Exit, Failure};
+use crate::machine::Machine;
+use crate::pipeline;
 
+use super::arguments;
 use super::output::Output;
-use super::{Exit, Failure, arguments};
 
 /// Runs the command.
 pub(super) fn run(machine: &dyn Machine, options: &arguments::Modules, output: &mut Output) -> Result<Exit, Failure> {
-    let config = config::load(machine, Sources::Files)?.config;
-    let kernel = match &options.kernel {
-        Some(kernel) => kernel.clone(),
-        None => machine::text(machine, "/proc/sys/kernel/osrelease").unwrap_or_default(),
-    };
-    // The command line of the boot may claim for it, whatever the files say.
-    let mut modules = vec!["vfio-pci".to_owned()];
-    for claim in &config.claims {
-        match &claim.options.driver {
-            Driver::VfioPci => {}
-            Driver::Named(name) => modules.push(name.clone()),
-            // The image may boot on another machine: every variant that the kernel has.
-            Driver::Auto => modules.extend(variant_modules(&Inventory::aliases_of(machine, &kernel))),
-        }
-    }
-    modules.sort_unstable();
-    modules.dedup_by(|one, other| same_name(one, other));
-    for module in modules {
+    for module in pipeline::modules(machine, options.kernel.as_deref())? {
         output.result(&module);
     }
     Ok(Exit::Ok)
-}
-
-/// Whether a driver can be had: it is registered, or it is among the modules, or built in.
-pub(super) fn is_there(machine: &dyn Machine, inventory: &Inventory, driver: &str) -> bool {
-    const MOST: usize = 16 * 1024 * 1024;
-    let lists = || ["modules.dep", "modules.builtin"].iter();
-    let listed = |list: &&str| {
-        let content = machine.read(&format!("/lib/modules/{}/{list}", inventory.kernel), MOST).unwrap_or_default();
-        content.split(|byte| *byte == b'\n').any(|line| {
-            // kernel/drivers/vfio/pci/vfio-pci.ko.xz: kernel/...
-            let path = line.split(|byte| *byte == b':').next().unwrap_or_default();
-            let file = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            let name = file.split(|byte| *byte == b'.').next().unwrap_or_default();
-            std::str::from_utf8(name).is_ok_and(|name| same_name(name, driver))
-        })
-    };
-    inventory.drivers.iter().any(|name| same_name(name, driver)) || lists().any(listed)
 }

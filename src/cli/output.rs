@@ -3,10 +3,10 @@
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
+use crate::exit::Exit;
+use crate::layout;
 use crate::machine::{Error, Operation};
-use crate::report::json;
-
-use super::{Exit, layout};
+use crate::report::FailureReport;
 
 /// What the program prints. Results are collected and written at the end, so that a document comes whole or not at all.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ impl Output {
         }
         if self.json {
             self.results.clear();
-            self.result(&crate::json::to_string(&json::Failure::new(exit.code(), messages)));
+            self.result(&crate::json::to_string(&FailureReport::new(exit, messages)));
         }
         exit
     }

@@ -6,12 +6,14 @@ use crate::machine::Machine;
 use crate::pci::{Address, ExpectedId};
 use crate::rom::{self, Judgement, Rom, Verdict, What, show};
 
+use super::OpenMachine;
 use super::arguments::{self, RomCommand};
 use super::output::Output;
-use super::{Exit, Failure, Room, carry, layout};
+use crate::exit::{Exit, Failure};
+use crate::{layout, pipeline};
 
 /// Runs the command.
-pub(super) fn run(room: &Room, options: &arguments::Rom, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) fn run(room: &OpenMachine, options: &arguments::Rom, output: &mut Output) -> Result<Exit, Failure> {
     match &options.command {
         RomCommand::Dump(options) => dump(room, options, output),
         RomCommand::Show(options) => {
@@ -19,13 +21,13 @@ pub(super) fn run(room: &Room, options: &arguments::Rom, output: &mut Output) ->
             let (parsed, judgement) = input.judge(None);
             let text = if options.json { String::new() } else { show::show(&options.rom, &parsed, &judgement) };
             tell(&text, &parsed, &judgement, output);
-            Ok(if judgement.verdict == Verdict::Invalid { Exit::NotHeld } else { Exit::Ok })
+            Ok(if judgement.verdict == Verdict::Invalid { Exit::NotMet } else { Exit::Ok })
         }
         RomCommand::Verify(options) => {
             let device = match (options.device, options.id) {
                 (Some(_), Some(_)) => return Err(usage("give --device or --id, not both")),
                 (Some(address), None) => {
-                    Some(option_rom::identify(room.machine(), address).map_err(|why| trouble(address, &why))?)
+                    Some(option_rom::identify(room.get(), address).map_err(|why| trouble(address, &why))?)
                 }
                 (None, id) => id,
             };
@@ -33,7 +35,7 @@ pub(super) fn run(room: &Room, options: &arguments::Rom, output: &mut Output) ->
             let (parsed, judgement) = input.judge(device);
             let text = if options.json { String::new() } else { show::verify(&options.rom, &parsed, &judgement) };
             tell(&text, &parsed, &judgement, output);
-            Ok(if judgement.verdict == Verdict::Valid { Exit::Ok } else { Exit::NotHeld })
+            Ok(if judgement.verdict == Verdict::Valid { Exit::Ok } else { Exit::NotMet })
         }
         RomCommand::Extract(options) => {
             let what = match (options.image, options.efi) {
@@ -41,17 +43,17 @@ pub(super) fn run(room: &Room, options: &arguments::Rom, output: &mut Output) ->
                 (None, true) => What::Efi { raw: options.raw },
                 _ => return Err(usage("give either --image N or --efi; --raw goes with --efi")),
             };
-            let bytes = room.machine().read(&options.file, MOST)?;
+            let bytes = room.get().read(&options.file, MOST)?;
             let extracted = rom::extract(&bytes, what).map_err(|why| not_held(&options.file, &why.to_string()))?;
-            create(room.machine(), &options.output, &extracted.bytes, options.force, Some(&options.file))?;
+            create(room.get(), &options.output, &extracted.bytes, options.force, Some(&options.file))?;
             output.result(&format!("{}: {}", options.output, extracted.what));
             Ok(Exit::Ok)
         }
         RomCommand::Repair(options) => {
-            let bytes = room.machine().read(&options.file, MOST)?;
+            let bytes = room.get().read(&options.file, MOST)?;
             let repaired =
                 rom::repair(&bytes, options.id.as_ref()).map_err(|why| not_held(&options.file, &why.to_string()))?;
-            create(room.machine(), &options.output, &repaired.bytes, options.force, Some(&options.file))?;
+            create(room.get(), &options.output, &repaired.bytes, options.force, Some(&options.file))?;
             output.result(&layout::flow(&show::repaired(&options.file, &repaired)));
             Ok(Exit::Ok)
         }
@@ -59,7 +61,7 @@ pub(super) fn run(room: &Room, options: &arguments::Rom, output: &mut Output) ->
 }
 
 /// Reads the ROM of a device into a file, or to standard output.
-fn dump(room: &Room, options: &arguments::Dump, output: &mut Output) -> Result<Exit, Failure> {
+fn dump(room: &OpenMachine, options: &arguments::Dump, output: &mut Output) -> Result<Exit, Failure> {
     if options.output.is_none() && output.is_terminal() {
         return Err(usage("a ROM is no text: name a file with -o, or send standard output elsewhere"));
     }
@@ -68,12 +70,12 @@ fn dump(room: &Room, options: &arguments::Dump, output: &mut Output) -> Result<E
     let (parsed, judgement) = input.judge(None);
     match &options.output {
         Some(file) => {
-            create(room.machine(), file, &input.bytes, options.force, None)?;
+            create(room.get(), file, &input.bytes, options.force, None)?;
             output.result(&layout::flow(&show::verify(file, &parsed, &judgement)));
         }
         None => output.raw(&input.bytes),
     }
-    Ok(if judgement.verdict == Verdict::Invalid { Exit::NotHeld } else { Exit::Ok })
+    Ok(if judgement.verdict == Verdict::Invalid { Exit::NotMet } else { Exit::Ok })
 }
 
 /// A ROM that is looked at.
@@ -85,16 +87,16 @@ struct Input {
 
 impl Input {
     /// Reads a file, or the ROM of the device at an address. A file that is called like an address is `./ADDRESS`.
-    fn open(room: &Room, name: &str, output: &Output) -> Result<Self, Failure> {
+    fn open(room: &OpenMachine, name: &str, output: &Output) -> Result<Self, Failure> {
         let Ok(address) = name.parse::<Address>() else {
-            return Ok(Self { bytes: room.machine().read(name, MOST)?, device: None });
+            return Ok(Self { bytes: room.get().read(name, MOST)?, device: None });
         };
         // Two that read one ROM at a time would switch it off under each other's hands.
         let lock = match room {
-            Room::Host(host) => host.begin(carry::LOCK, carry::LOCK_WAIT),
-            Room::Recorded(_) => None,
+            OpenMachine::Host(host) => pipeline::lock(host),
+            OpenMachine::Recorded(_) => None,
         };
-        let dump = option_rom::dump(room.machine(), address).map_err(|why| trouble(address, &why))?;
+        let dump = option_rom::dump(room.get(), address).map_err(|why| trouble(address, &why))?;
         drop(lock);
         for note in dump.notes.iter().filter(|note| note.code != "rom-doubtful") {
             output.warn(&format!("{address}: {}", note.message));
@@ -137,15 +139,15 @@ pub(super) fn create(
 }
 
 fn usage(message: &str) -> Failure {
-    Failure::Said(Exit::Usage, message.to_owned())
+    Failure::Message(Exit::Usage, message.to_owned())
 }
 
 fn not_held(name: &str, why: &str) -> Failure {
-    Failure::Said(Exit::NotHeld, format!("{name}: {why}"))
+    Failure::Message(Exit::NotMet, format!("{name}: {why}"))
 }
 
 /// Why nothing came of a device.
 fn trouble(address: Address, trouble: &Trouble) -> Failure {
-    let exit = if trouble.denied || trouble.hangs { Exit::System } else { Exit::NotHeld };
-    Failure::Said(exit, format!("{address}: {}", trouble.message))
+    let exit = if trouble.denied || trouble.hangs { Exit::System } else { Exit::NotMet };
+    Failure::Message(exit, format!("{address}: {}", trouble.message))
 }

@@ -4,17 +4,18 @@
 use std::time::Instant;
 
 use crate::config::{self, Sources};
+use crate::exit::{Exit, Failure};
 use crate::inventory::{self, Inventory};
 use crate::machine::{self, Machine, Recorder};
-use crate::snapshot;
+use crate::{pipeline, snapshot};
 
 use super::output::Output;
-use super::{Exit, Failure, arguments, check, claim, detect, groups, libvirt, modules, rom, status};
+use super::{arguments, groups, rom};
 
 /// Runs the command.
 pub(super) fn run(machine: &dyn Machine, options: &arguments::Snapshot, output: &mut Output) -> Result<Exit, Failure> {
     let recorder = Recorder::new(machine);
-    look(&recorder);
+    read_everything(&recorder);
     let host = machine::text(machine, "/proc/sys/kernel/hostname").unwrap_or_default();
     let text = snapshot::print(recorder.into_observations(), &host);
     match &options.output {
@@ -27,24 +28,22 @@ pub(super) fn run(machine: &dyn Machine, options: &arguments::Snapshot, output: 
     Ok(Exit::Ok)
 }
 
-/// Has every reading command read what it reads. How each ends is its own affair.
-fn look(machine: &dyn Machine) {
-    let mut silent = Output::silent();
-    let status = arguments::Status { json: true, all: true, format: None };
-    let _ = status::run(machine, &status, &mut silent);
+/// Has every reading command read what it reads. How each ends does not matter here.
+fn read_everything(machine: &dyn Machine) {
+    let _ = pipeline::status(machine, true);
     for image in [false, true] {
-        let _ = check::run(machine, &arguments::Check { json: true, image }, &mut silent);
+        let _ = pipeline::check(machine, image);
     }
     let all = arguments::Groups { json: true, tree: false, address: Vec::new() };
-    let _ = groups::run(machine, &all, &mut silent);
-    let _ = modules::run(machine, &arguments::Modules { kernel: None }, &mut silent);
-    let _ = detect::run(machine, &mut silent);
+    let _ = groups::run(machine, &all, &mut Output::silent());
+    let _ = pipeline::modules(machine, None);
+    let _ = pipeline::detect(machine);
     if let Ok(mut inventory) = Inventory::survey(machine, false) {
-        // What no guest can have ends the command.
+        // A bridge ends the command: no guest can have one.
         inventory.devices.retain(|device| !device.identity.class.is_bridge());
         let addresses: Vec<_> = inventory.devices.iter().map(|device| device.address).collect();
-        let _ = libvirt::run(machine, &addresses, &mut silent);
-        // It tells of the processors near one device.
+        let _ = pipeline::guest(machine, &addresses);
+        // It reads the processors near one device.
         inventory.read_details(machine, &addresses);
         let mut nodes: Vec<_> =
             inventory.devices.iter().map(|device| device.detail.as_ref().and_then(|detail| detail.numa_node)).collect();
@@ -55,6 +54,6 @@ fn look(machine: &dyn Machine) {
         }
     }
     if let Ok(loaded) = config::load(machine, Sources::AtBoot) {
-        let _ = claim(machine, &loaded.config, &[], true, Instant::now());
+        let _ = pipeline::claim(machine, &loaded.config, &[], true, Instant::now());
     }
 }

@@ -11,17 +11,31 @@ use crate::pci::IdPattern;
 /// The size of vfio-pci's buffer for the list, including the terminating NUL (drivers/vfio/pci/vfio_pci.c, `ids`).
 const MAX_LIST: usize = 1024;
 
-/// Adds claims for vfio-pci's `ids=` to the configuration, from modprobe.d or the kernel command line. Invalid IDs are only
-/// a warning: they are vfio-pci's configuration.
-pub(super) fn add_claims(machine: &dyn Machine, command_line: &[u8], config: &mut Config, warnings: &mut Problems) {
-    for claim in vfio_pci_ids(machine, command_line, warnings) {
+/// Adds the IDs of vfio-pci's `ids=` to the claims.
+pub(super) fn add_claims(config: &mut Config) {
+    for claim in &config.vfio_pci_ids {
         if !config.claims.iter().any(|known| known.selector == claim.selector) {
-            config.claims.push(claim);
+            config.claims.push(claim.clone());
         }
     }
 }
 
-/// The IDs of vfio-pci's `ids=`, as claims.
+/// Whether vfio-pci's option `disable_denylist` is set. As for every parameter, the last one counts.
+pub(super) fn denylist_disabled(machine: &dyn Machine, command_line: &[u8]) -> bool {
+    let mut all: Vec<Option<String>> = Vec::new();
+    modprobe::lines(machine, &mut Problems::default(), &mut |_, mut words| {
+        let mut is = |name: &str| words.next().is_some_and(|(word, _)| word == name);
+        if is("options") && is("vfio_pci") {
+            all.extend(words.filter(|(name, _)| name == "disable_denylist").map(|(_, value)| value));
+        }
+    });
+    all.extend(words(command_line).filter(|(name, _)| name == "vfio_pci.disable_denylist").map(|(_, value)| value));
+    // As in kernel/params.c, `param_set_bool`: a parameter without a value is true.
+    all.pop().is_some_and(|value| value.is_none_or(|value| matches!(value.as_str(), "1" | "y" | "Y" | "on")))
+}
+
+/// The IDs of vfio-pci's `ids=`, as claims, from modprobe.d or the kernel command line. Invalid IDs are only a warning: they
+/// are vfio-pci's configuration.
 pub(super) fn vfio_pci_ids(machine: &dyn Machine, command_line: &[u8], warnings: &mut Problems) -> Vec<Claim> {
     let mut all: Vec<(Origin, String)> = Vec::new();
     modprobe::lines(machine, warnings, &mut |origin, mut words| {

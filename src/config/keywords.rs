@@ -31,6 +31,7 @@ pub const OPTIONS: &[Keyword] = &[
     Keyword { name: "rom", values: "save|none", help: "whether to save the option ROM first" },
     Keyword { name: "reset", values: "METHOD[+METHOD...]", help: "the reset methods, in the order to try them" },
     Keyword { name: "rebar", values: "BAR:SIZE", help: "the size of a BAR; may be given for several BARs" },
+    Keyword { name: "power", values: "on", help: "keep the device awake while no guest uses it" },
     Keyword { name: "allow", values: "GUARD[+GUARD...]", help: "guards to override for this claim" },
 ];
 

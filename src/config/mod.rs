@@ -15,7 +15,8 @@ mod selector;
 pub use cmdline::{Words, words};
 pub use keywords::{DIRECTIVES, Keyword, OPTIONS, RESET_METHODS, SETTINGS};
 pub use model::{
-    Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, Rebar, Settings, With,
+    Claim, Config, ConfigError, Driver, Framebuffer, Guard, IommuPolicy, OnFailure, Options, Origin, Rebar, Settings,
+    With,
 };
 pub use reader::Reader;
 pub use selector::Selector;
@@ -43,11 +44,6 @@ pub fn modprobe_directives(machine: &dyn Machine) -> Vec<(Origin, Vec<String>)> 
         found.push((origin, words.map(|(name, _)| name).collect()));
     });
     found
-}
-
-/// The IDs of vfio-pci's `ids=`, as claims, regardless of the setting `adopt-ids`.
-pub fn vfio_pci_ids(machine: &dyn Machine, command_line: &[u8]) -> Vec<Claim> {
-    adopt::vfio_pci_ids(machine, command_line, &mut Problems::default())
 }
 
 /// Claims from the arguments of the command `place` (`bind`): arguments with a `=` are options, all others addresses.
@@ -126,8 +122,13 @@ pub fn load(machine: &dyn Machine, sources: Sources) -> Result<Loaded, Vec<Confi
     reader.command_line(&line);
     loaded.config = reader.finish()?;
     loaded.config.off = off;
-    if loaded.config.settings.adopt_ids {
-        adopt::add_claims(machine, &line, &mut loaded.config, &mut warnings);
+    let adopts = loaded.config.settings.adopt_ids;
+    // Invalid IDs are worth a warning only if valid ones become claims.
+    let mut ignored = Problems::default();
+    loaded.config.vfio_pci_ids = adopt::vfio_pci_ids(machine, &line, if adopts { &mut warnings } else { &mut ignored });
+    loaded.config.denylist_disabled = adopt::denylist_disabled(machine, &line);
+    if adopts {
+        adopt::add_claims(&mut loaded.config);
     }
     loaded.warnings = warnings.into_vec();
     Ok(loaded)

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Selector;
+use crate::json::{FromJson, Json, Value, readable_words};
 use crate::pci::ExpectedId;
 
 /// A valid configuration.
@@ -16,6 +17,10 @@ pub struct Config {
     pub claims: Vec<Claim>,
     /// The settings, which apply to all claims.
     pub settings: Settings,
+    /// The IDs of vfio-pci's `ids=`, as claims, whether they are adopted or not.
+    pub vfio_pci_ids: Vec<Claim>,
+    /// vfio-pci is configured to bind devices on its denylist as well (`disable_denylist`).
+    pub denylist_disabled: bool,
 }
 
 /// A claim: devices that are to be bound to a VFIO driver.
@@ -32,7 +37,7 @@ pub struct Claim {
 }
 
 /// Where a directive comes from. Prints as `/etc/vfio-early.conf:3` or `kernel command line`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     /// The file's path, or `kernel command line`.
     pub place: String,
@@ -52,9 +57,31 @@ impl Origin {
     /// The place of claims made with `bind`.
     pub const BIND: &'static str = "bind";
 
+    /// Whether it is [`Origin::BIND`].
+    pub fn is_bind(&self) -> bool {
+        self.place == Self::BIND
+    }
+
     /// A file or a directory as a whole.
     pub fn file(path: &str) -> Self {
         Self { place: path.to_owned(), line: None }
+    }
+}
+
+impl Json for Origin {
+    fn json(&self, out: &mut String) {
+        self.to_string().json(out);
+    }
+}
+
+impl FromJson for Origin {
+    fn from_json(value: &Value) -> Option<Self> {
+        let Value::Text(text) = value else { return None };
+        let line = text.rsplit_once(':').and_then(|(place, line)| Some((place, line.parse().ok()?)));
+        Some(match line {
+            Some((place, line)) => Self { place: place.to_owned(), line: Some(line) },
+            None => Self::file(text),
+        })
     }
 }
 
@@ -83,6 +110,8 @@ pub struct Options {
     pub reset: Vec<&'static str>,
     /// `rebar=`: the BAR sizes of a selected device.
     pub rebar: Vec<Rebar>,
+    /// `power=on`: keep the device awake while no guest uses it.
+    pub power_on: bool,
     /// `allow=`: the overridden guards, sorted.
     pub allow: Vec<Guard>,
 }
@@ -99,6 +128,12 @@ pub struct Rebar {
 impl Rebar {
     /// The units 2^20, 2^30 and so on.
     pub(super) const UNITS: &'static [u8] = b"MGTPE";
+
+    /// A BAR and its size in bytes; `None` if a resizable BAR cannot have that size.
+    pub fn of(bar: u8, bytes: u64) -> Option<Self> {
+        let exponent = u8::try_from(bytes.trailing_zeros().checked_sub(20)?).ok()?;
+        (bytes.is_power_of_two() && exponent <= 43).then_some(Self { bar, exponent })
+    }
 
     /// The size in bytes.
     pub fn bytes(self) -> u64 {
@@ -155,28 +190,25 @@ impl Guard {
     /// All guards, in the order in which they are checked.
     pub const ALL: &'static [Self] = &[Self::Bridge, Self::Storage, Self::InUse, Self::LastDisplay, Self::Rmrr];
 
-    /// The guard's name in the configuration and in the report.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bridge => "bridge",
-            Self::Storage => "storage",
-            Self::InUse => "in-use",
-            Self::LastDisplay => "last-display",
-            Self::Rmrr => "rmrr",
-        }
-    }
-
     /// Whether `allow=` may override it.
     pub fn is_liftable(self) -> bool {
         self != Self::Bridge
     }
 }
 
+readable_words!(Guard {
+    Bridge: "bridge",
+    Storage: "storage",
+    InUse: "in-use",
+    LastDisplay: "last-display",
+    Rmrr: "rmrr",
+});
+
 /// The settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `iommu`: whether claims require an IOMMU.
-    pub iommu: Iommu,
+    pub iommu: IommuPolicy,
     /// `on-failure`: what happens to a slot that could not be claimed.
     pub on_failure: OnFailure,
     /// `framebuffer`: what happens to the firmware framebuffer on a claimed boot display.
@@ -190,7 +222,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            iommu: Iommu::Required,
+            iommu: IommuPolicy::Required,
             on_failure: OnFailure::Restore,
             framebuffer: Framebuffer::Keep,
             adopt_ids: true,
@@ -201,7 +233,7 @@ impl Default for Settings {
 
 /// The setting `iommu`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Iommu {
+pub enum IommuPolicy {
     /// Nothing is claimed unless an IOMMU is enabled.
     Required,
     /// Devices are claimed even without an IOMMU.

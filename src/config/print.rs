@@ -3,7 +3,7 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use super::{Claim, Config, Driver, Framebuffer, Iommu, OnFailure, Options, Settings, With};
+use super::{Claim, Config, Driver, Framebuffer, IommuPolicy, OnFailure, Options, Settings, With};
 
 impl Display for Config {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -46,6 +46,9 @@ impl Display for Options {
         for rebar in &self.rebar {
             write!(f, " rebar={rebar}")?;
         }
+        if self.power_on {
+            f.write_str(" power=on")?;
+        }
         for (guard, before) in self.allow.iter().zip(std::iter::once(" allow=").chain(std::iter::repeat("+"))) {
             write!(f, "{before}{}", guard.name())?;
         }
@@ -56,8 +59,8 @@ impl Display for Options {
 impl Display for Settings {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let iommu = match self.iommu {
-            Iommu::Required => "required",
-            Iommu::Optional => "optional",
+            IommuPolicy::Required => "required",
+            IommuPolicy::Optional => "optional",
         };
         let on_failure = match self.on_failure {
             OnFailure::Restore => "restore",

@@ -9,7 +9,7 @@ use crate::pci::is_vfio_driver;
 use super::keywords::{DIRECTIVES, Keyword, OPTIONS, RESET_METHODS, SETTINGS, find, list, names, quote, unknown};
 use super::problems::Problems;
 use super::{
-    Claim, Config, ConfigError, Driver, Framebuffer, Guard, Iommu, OnFailure, Options, Origin, Rebar, Selector,
+    Claim, Config, ConfigError, Driver, Framebuffer, Guard, IommuPolicy, OnFailure, Options, Origin, Rebar, Selector,
     Settings, With,
 };
 
@@ -144,6 +144,7 @@ fn option(options: &mut Options, word: &str) -> Result<&'static Keyword, String>
         ("driver", _) => options.driver = driver(value).map_err(|error| wrong(&error))?,
         ("rom", "save") => options.save_rom = true,
         ("rom", "none") => options.save_rom = false,
+        ("power", "on") => options.power_on = true,
         ("reset", _) => options.reset = resets(value).map_err(|error| wrong(&error))?,
         ("rebar", _) => {
             let size = rebar(value).filter(|size| options.rebar.iter().all(|other| other.bar != size.bar));
@@ -212,8 +213,8 @@ fn rebar(value: &str) -> Option<Rebar> {
 /// Parses the value of a setting. The error is what was expected.
 fn setting(settings: &mut Settings, keyword: &Keyword, value: &str) -> Result<(), String> {
     match (keyword.name, value) {
-        ("iommu", "required") => settings.iommu = Iommu::Required,
-        ("iommu", "optional") => settings.iommu = Iommu::Optional,
+        ("iommu", "required") => settings.iommu = IommuPolicy::Required,
+        ("iommu", "optional") => settings.iommu = IommuPolicy::Optional,
         ("on-failure", "restore") => settings.on_failure = OnFailure::Restore,
         ("on-failure", "keep") => settings.on_failure = OnFailure::Keep,
         ("framebuffer", "keep") => settings.framebuffer = Framebuffer::Keep,

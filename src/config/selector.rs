@@ -19,12 +19,19 @@ pub enum Selector {
     Id(IdPattern),
     /// `pci:v000010DEd*bc03*`: functions with a matching modalias.
     Modalias(ModaliasPattern),
+    /// `vf:0000:01:00.0`: every virtual function of the physical function at this address.
+    VirtualFunctions(Address),
 }
 
 impl Selector {
     /// The address, if the selector is one.
     pub fn address(&self) -> Option<Address> {
         if let Self::Address(address) = self { Some(*address) } else { None }
+    }
+
+    /// The physical function, if the selector is for its virtual functions.
+    pub fn physical(&self) -> Option<Address> {
+        if let Self::VirtualFunctions(physical) = self { Some(*physical) } else { None }
     }
 
     /// Whether the selector can match several unrelated devices, so that `match=` applies.
@@ -41,6 +48,7 @@ impl fmt::Display for Selector {
             Self::Path(path) => path.fmt(f),
             Self::Id(pattern) => pattern.fmt(f),
             Self::Modalias(pattern) => pattern.fmt(f),
+            Self::VirtualFunctions(physical) => write!(f, "vf:{physical}"),
         }
     }
 }
@@ -51,7 +59,10 @@ impl FromStr for Selector {
 
     fn from_str(text: &str) -> Result<Self, String> {
         // The form of the word decides on the kind of selector, so that the error message fits.
-        if text.starts_with("pci:") {
+        if let Some(physical) = text.strip_prefix("vf:") {
+            let expected = "expected the address of a physical function, such as vf:01:00.0";
+            physical.parse().map(Self::VirtualFunctions).map_err(|_| expected.to_owned())
+        } else if text.starts_with("pci:") {
             text.parse().map(Self::Modalias).map_err(|error| error.to_string())
         } else if text.contains('/') {
             text.parse().map(Self::Path).map_err(|error| error.to_string())
@@ -64,8 +75,8 @@ impl FromStr for Selector {
         } else if text.contains(':') {
             text.parse().map(Self::Id).map_err(|error| error.to_string())
         } else {
-            Err("expected a selector: an address (01:00.0), a slot (01:00.*), a path (00:01.0/00.0), an ID (10de:1e04) \
-                 or a modalias pattern (pci:v000010DEd*bc03*)"
+            Err("expected a selector: an address (01:00.0), a slot (01:00.*), a path (00:01.0/00.0), an ID (10de:1e04), \
+                 virtual functions (vf:01:00.0) or a modalias pattern (pci:v000010DEd*bc03*)"
                 .to_owned())
         }
     }

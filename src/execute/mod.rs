@@ -1,62 +1,67 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Carries out a plan, step by step, and remembers how each step ended.
+//! Executes a plan, step by step, and records how each step ended.
 //!
-//! A step that fails ends the claim of its slot, never that of another. A slot whose claim failed is given back at the end,
-//! so that no device is left without a driver by accident.
+//! A step that fails ends the claim of its card, never that of another. A card whose claim failed is given back to the host
+//! at the end, so that no device is left without a driver by accident.
 
+mod error;
 pub mod option_rom;
 mod restore;
 mod step;
+
+use std::rc::Rc;
 
 use crate::config::OnFailure;
 use crate::inventory;
 use crate::machine::Machine;
 use crate::pci::Address;
-use crate::plan::{Decision, Op, Plan, PlannedDevice, Step, same_name};
+use crate::plan::{Decision, Op, Plan, PlannedDevice, Step, StepKind, same_name};
 
 /// After so many steps that did not come back, nothing new is begun, and what gives devices back waits for a moment only:
 /// the boot has waited long enough.
-const MOST_HUNG: usize = 3;
+const MAX_HUNG: usize = 3;
+
+pub use error::{Cause, ClaimError, StepError};
 
 /// How a step ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum StepResult {
     /// Done.
-    Ok,
+    Done,
     /// Not done, and why.
-    Failed(String),
-    /// Not tried, because the claim of this slot had failed before.
+    Failed(Rc<StepError>),
+    /// Not tried, because the claim of this card had failed before.
     Skipped,
 }
 
 /// A step and how it ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Done {
+#[derive(Clone, Debug)]
+pub struct ExecutedStep {
     /// The step.
     pub step: Step,
     /// How it ended.
     pub result: StepResult,
 }
 
-/// How an entry of the plan ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ending {
-    /// The driver that holds the device now.
+/// What became of a planned device.
+#[derive(Clone, Debug)]
+pub struct DeviceResult {
+    /// The driver that it is bound to now.
     pub driver: Option<String>,
     /// Why it is not on its driver.
-    pub failure: Option<String>,
+    pub failure: Option<ClaimError>,
 }
 
-/// How a plan was carried out.
+/// How a plan was executed.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
-    /// The steps, in the order in which they were taken; what was done to give slots back stands at the end.
-    pub steps: Vec<Done>,
-    /// How each entry of the plan ended, in the plan's order.
-    pub endings: Vec<Ending>,
-    /// What people should know of the option ROMs that were to be saved.
+pub struct Execution {
+    /// The steps in the order in which they were taken; those that restored a card come last.
+    pub steps: Vec<ExecutedStep>,
+    /// What became of each planned device, in the plan's order.
+    pub devices: Vec<DeviceResult>,
+    /// What was found of the option ROMs that were to be saved.
     pub roms: Vec<(Address, option_rom::Trouble)>,
-    /// A write failed because the rights for it are missing.
+    /// A step failed because the rights for it are missing.
     pub denied: bool,
 }
 
@@ -64,9 +69,9 @@ pub struct Outcome {
 struct Run<'a> {
     machine: &'a dyn Machine,
     plan: &'a Plan,
-    done: Vec<Done>,
+    done: Vec<ExecutedStep>,
     /// Why a function failed; the first reason counts. Sorted by address.
-    failures: Vec<(Address, String)>,
+    failures: Vec<(Address, Rc<StepError>)>,
     /// Functions on which a step hangs: the kernel holds their lock, so every other step would hang too.
     stuck: Vec<Address>,
     hung: usize,
@@ -75,7 +80,7 @@ struct Run<'a> {
 }
 
 /// Carries out a plan.
-pub fn execute(machine: &dyn Machine, plan: &Plan) -> Outcome {
+pub fn execute(machine: &dyn Machine, plan: &Plan) -> Execution {
     let mut run = Run {
         machine,
         plan,
@@ -87,41 +92,42 @@ pub fn execute(machine: &dyn Machine, plan: &Plan) -> Outcome {
         roms: Vec::new(),
     };
     for step in &plan.steps {
-        run.take(step);
+        run.run_step(step);
     }
     if plan.on_failure == OnFailure::Restore {
-        restore::failed_slots(&mut run);
+        restore::restore_failed(&mut run);
     }
-    let endings = plan.entries.iter().map(|entry| run.ending(entry)).collect();
-    Outcome { steps: run.done, endings, roms: run.roms, denied: run.denied }
+    let devices = plan.devices.iter().map(|planned| run.device_result(planned)).collect();
+    Execution { steps: run.done, devices, roms: run.roms, denied: run.denied }
 }
 
 impl Run<'_> {
-    /// Takes one step, unless the claim of its slot has failed.
-    fn take(&mut self, step: &Step) {
-        let given_up = self.hung >= MOST_HUNG && !matches!(step.op, Op::Verify(_) | Op::VerifyReleased(_));
-        let told = step.device.is_some_and(|address| self.failure(address).is_ok());
-        if given_up && !told {
-            self.fail(step, &format!("not tried: {MOST_HUNG} steps before it did not come back"));
+    /// Takes one step, unless the claim of its card has failed.
+    fn run_step(&mut self, step: &Step) {
+        let given_up = self.hung >= MAX_HUNG && !matches!(step.op, Op::Verify(_) | Op::VerifyReleased(_));
+        let failed = step.device.is_some_and(|address| self.failure(address).is_ok());
+        if given_up && !failed {
+            let cause = Cause::NotTried { hung: MAX_HUNG };
+            self.fail(step, &Rc::new(StepError { step: step.op.kind(), device: step.device, cause }));
         }
-        let result = if self.is_off(step) {
+        let result = if self.is_cancelled(step) {
             StepResult::Skipped
         } else if let (Op::SaveRom(path), Some(address)) = (&step.op, step.device) {
             self.save_rom(address, path)
         } else {
             match self.attempt(step) {
-                Ok(()) => StepResult::Ok,
-                Err(why) => {
-                    // A step that hangs has not ended: whatever the links say now, nothing is sure about that device.
+                Ok(()) => StepResult::Done,
+                Err(error) => {
+                    // A step that hangs has not ended: whatever the links say now may change when it does.
                     let hangs = step.device.is_some_and(|address| self.stuck.contains(&address));
                     if hangs || is_essential(&step.op) {
-                        self.fail(step, &why);
+                        self.fail(step, &error);
                     }
-                    StepResult::Failed(why)
+                    StepResult::Failed(error)
                 }
             }
         };
-        self.done.push(Done { step: step.clone(), result });
+        self.done.push(ExecutedStep { step: step.clone(), result });
     }
 
     /// Saves an option ROM. A claim never fails for that, and after a device that hangs no other is asked: it helps, and
@@ -133,36 +139,37 @@ impl Run<'_> {
         match option_rom::save(self.machine, address, path) {
             Ok(notes) => {
                 self.roms.extend(notes.into_iter().map(|note| (address, note)));
-                StepResult::Ok
+                StepResult::Done
             }
             Err(trouble) => {
-                let why = trouble.message.clone();
+                let cause = Cause::OptionRom(trouble.message.clone());
                 self.roms.push((address, trouble));
-                StepResult::Failed(why)
+                StepResult::Failed(Rc::new(StepError { step: StepKind::SaveRom, device: Some(address), cause }))
             }
         }
     }
 
-    /// Takes a step, and records it as it ends.
-    fn attempt(&mut self, step: &Step) -> Result<(), String> {
+    /// Tries a step, and remembers what hangs and what is denied.
+    fn attempt(&mut self, step: &Step) -> Result<(), Rc<StepError>> {
         let stuck = step.device.is_some_and(|address| self.stuck.contains(&address));
-        let behind = stuck || self.hung >= MOST_HUNG;
-        step::perform(self.machine, step, behind).map_err(|error| {
+        let behind = stuck || self.hung >= MAX_HUNG;
+        step::perform(self.machine, step, behind).map_err(|cause| {
+            let error = StepError { step: step.op.kind(), device: step.device, cause };
             self.denied |= error.is_denied();
             if error.is_timeout() && !stuck {
                 self.hung = self.hung.saturating_add(1);
-                // The framebuffer is a device of its own: its lock is in nobody's way.
+                // The framebuffer is a device of its own with a lock of its own.
                 self.stuck.extend(step.device.filter(|_| !matches!(step.op, Op::ReleaseFramebuffer { .. })));
             }
-            error.to_string()
+            Rc::new(error)
         })
     }
 
     /// Whether the claim that a step belongs to has failed already.
-    fn is_off(&self, step: &Step) -> bool {
+    fn is_cancelled(&self, step: &Step) -> bool {
         let Some(address) = step.device else {
             // A module that nobody needs any more.
-            return self.users(step.op.value()).all(|user| self.has_failed(user));
+            return self.users(step).all(|user| self.has_failed(user));
         };
         self.has_failed(address)
     }
@@ -175,15 +182,15 @@ impl Run<'_> {
         }
     }
 
-    /// Remembers why the claim of a step's device failed, or of every device that needed a module.
-    fn fail(&mut self, step: &Step, why: &str) {
+    /// Records why the claim of a step's device failed, or of every device that needed a module.
+    fn fail(&mut self, step: &Step, error: &Rc<StepError>) {
         let users: Vec<Address> = match step.device {
             Some(address) => vec![address],
-            None => self.users(step.op.value()).collect(),
+            None => self.users(step).collect(),
         };
         for address in users {
             if let Err(place) = self.failure(address) {
-                self.failures.insert(place, (address, why.to_owned()));
+                self.failures.insert(place, (address, Rc::clone(error)));
             }
         }
     }
@@ -193,51 +200,52 @@ impl Run<'_> {
         self.failures.binary_search_by(|(failed, _)| failed.cmp(&address))
     }
 
-    /// The functions that are to be taken and need this driver.
-    fn users<'a>(&'a self, driver: &'a str) -> impl Iterator<Item = Address> + 'a {
-        self.taken().filter(move |entry| same_name(&entry.target, driver)).filter_map(|entry| entry.device)
+    /// The functions that are to be taken and need the driver that a step loads.
+    fn users<'a>(&'a self, step: &'a Step) -> impl Iterator<Item = Address> + 'a {
+        let driver = if let Op::Load { driver, .. } = &step.op { driver.as_str() } else { "" };
+        self.taken().filter(move |planned| same_name(&planned.target, driver)).filter_map(|planned| planned.device)
     }
 
-    /// The entries that are to be taken.
+    /// The devices that are to be taken.
     fn taken(&self) -> impl Iterator<Item = &PlannedDevice> {
-        self.plan.entries.iter().filter(|entry| entry.decision == Decision::Take)
+        self.plan.devices.iter().filter(|planned| planned.decision == Decision::Take)
     }
 
     /// The first function whose claim failed and that a function goes with: one of its card, which is what its slot holds
     /// apart from virtual functions.
     fn failed_with(&self, address: Address) -> Option<Address> {
-        let alone = |one: Address| self.plan.entries.iter().any(|entry| entry.is_virtual && entry.device == Some(one));
+        let alone =
+            |one: Address| self.plan.devices.iter().any(|planned| planned.is_virtual && planned.device == Some(one));
         let mut failed = self.failures.iter().map(|(failed, _)| *failed);
         failed
             .find(|failed| *failed == address || failed.slot() == address.slot() && !alone(*failed) && !alone(address))
     }
 
-    /// How an entry ended: what holds the device now is read from the machine, never concluded.
-    fn ending(&self, entry: &PlannedDevice) -> Ending {
-        let Some(address) = entry.device else { return Ending { driver: None, failure: None } };
+    /// What became of a planned device. The driver that it is bound to is read from the machine, never concluded.
+    fn device_result(&self, planned: &PlannedDevice) -> DeviceResult {
+        let Some(address) = planned.device else { return DeviceResult { driver: None, failure: None } };
         // Once more, because what is reported has to be right.
         let driver = inventory::driver(self.machine, address).or_else(|_| inventory::driver(self.machine, address));
         let (driver, unknown) = match driver {
             Ok(driver) => (driver, None),
-            Err(error) => (None, Some(format!("nobody knows which driver has it: {error}"))),
+            Err(error) => (None, Some(ClaimError::DriverUnknown(error.to_string()))),
         };
-        let held = driver.as_deref().is_some_and(|driver| same_name(driver, &entry.target));
+        let bound = driver.as_deref().is_some_and(|driver| same_name(driver, &planned.target));
         let failure = match self.failures.iter().find(|(failed, _)| *failed == address) {
-            _ if !entry.decision.acts() => None,
-            Some((_, why)) => Some(why.clone()),
-            None if entry.decision == Decision::Release => unknown,
-            None if entry.decision == Decision::Take && self.has_failed(address) => {
-                let other = self.failed_with(address);
-                other.map(|failed| format!("given back with {failed}, whose claim failed"))
+            _ if !planned.decision.acts() => None,
+            Some((_, error)) => Some(ClaimError::Step(Rc::clone(error))),
+            None if planned.decision == Decision::Release => unknown,
+            None if planned.decision == Decision::Take && self.has_failed(address) => {
+                self.failed_with(address).map(ClaimError::GivenBackWith)
             }
-            None if held => None,
-            None => Some(unknown.unwrap_or_else(|| step::ended_on(driver.as_deref()))),
+            None if bound => None,
+            None => Some(unknown.unwrap_or_else(|| ClaimError::BoundTo(driver.clone()))),
         };
-        // It may have reached its driver in spite of a step that failed; where slots are kept, that is what counts. Where
+        // It may have reached its driver in spite of a step that failed; where cards are kept, that is what counts. Where
         // anything hung, it does not: the link is there while the probe still hangs.
         let kept = self.plan.on_failure == OnFailure::Keep && self.hung == 0;
-        let failure = if held && kept { None } else { failure };
-        Ending { driver, failure }
+        let failure = if bound && kept { None } else { failure };
+        DeviceResult { driver, failure }
     }
 }
 
@@ -251,6 +259,9 @@ fn is_essential(op: &Op) -> bool {
             | Op::PowerControl(_)
             | Op::LoadFor(_)
             | Op::ResetMethod { .. }
-            | Op::Rebar(..)
+            | Op::Rebar { .. }
+            | Op::KeepAwake { .. }
+            | Op::StopAutoprobe
+            | Op::ProbeVirtual { .. }
     )
 }

@@ -1,69 +1,89 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Gives back the slots whose claim failed.
+//! Gives back the cards whose claim failed.
 
 use crate::inventory;
 use crate::pci::Address;
 use crate::plan::{Decision, Op, PlannedDevice, Step, same_name};
 
-use super::{Done, Run, StepResult};
+use super::{ExecutedStep, Run, StepResult};
 
-/// Gives every slot back in which a claim failed: each function that was touched loses its override and is probed again.
-pub(super) fn failed_slots(run: &mut Run<'_>) {
-    for entry in &run.plan.entries {
-        let Some(address) = entry.device.filter(|_| entry.decision == Decision::Take) else { continue };
+/// Gives every card back in which a claim failed: each function that was touched loses its override and is probed again.
+pub(super) fn restore_failed(run: &mut Run<'_>) {
+    for planned in &run.plan.devices {
+        let Some(address) = planned.device.filter(|_| planned.decision == Decision::Take) else { continue };
         if run.has_failed(address) && was_touched(run, address) {
-            give_back(run, entry, address);
+            give_back(run, planned, address);
         }
     }
 }
 
 /// Whether something was written to a device.
 fn was_touched(run: &Run<'_>, address: Address) -> bool {
-    run.done.iter().any(|done| done.step.device == Some(address) && done.result != StepResult::Skipped)
+    run.done.iter().any(|done| done.step.device == Some(address) && !matches!(done.result, StepResult::Skipped))
 }
 
 /// Gives one function back. The order matters: with the override gone, no probe can lead back to the guest's driver.
 /// Where a step hangs, nothing that is read now will still be true when it ends: then everything is queued behind it, and
 /// what turns out to be needless does no harm.
-fn give_back(run: &mut Run<'_>, entry: &PlannedDevice, address: Address) {
-    let before = entry.driver.as_deref();
-    // Where it cannot be cleared, the name of the driver that it had serves as well.
-    let cleared = twice(run, address, Op::RestoreOverride(None));
-    if let (false, Some(driver)) = (cleared, before) {
-        twice(run, address, Op::RestoreOverride(Some(driver.to_owned())));
-    }
-    if before.is_none_or(|driver| !same_name(driver, &entry.target)) && may_be_on(run, address, &entry.target) {
-        twice(run, address, Op::Detach(entry.target.clone()));
-    }
-    if may_be_free(run, address) {
-        twice(run, address, Op::Probe);
-    }
-    if let (true, Some(driver)) = (may_be_free(run, address), before) {
-        twice(run, address, Op::Rebind(driver.to_owned()));
-        // A driver that had it by an override alone takes it by nothing else.
-        if cleared && !run.stuck.contains(&address) && may_be_free(run, address) {
-            twice(run, address, Op::RestoreOverride(Some(driver.to_owned())));
-            twice(run, address, Op::Probe);
-        }
-    }
-    let reset = run.done.iter().find_map(|done| match &done.step.op {
-        Op::ResetMethod { methods, before } if done.step.device == Some(address) => {
-            let set = done.result == StepResult::Ok || run.stuck.contains(&address);
-            set.then(|| Op::ResetMethod { methods: before.clone(), before: methods.clone() })
-        }
+fn give_back(run: &mut Run<'_>, planned: &PlannedDevice, address: Address) {
+    let before = planned.driver.as_deref();
+    let earlier = run.plan.steps.iter().find_map(|step| match &step.op {
+        Op::Override { before, .. } if step.device == Some(address) => before.clone(),
         _ => None,
     });
-    if let Some(op) = reset {
-        twice(run, address, op);
+    // Where it cannot be restored, the name of the driver that it had serves as well.
+    let restored = with_retry(run, address, Op::RestoreOverride(earlier.clone()));
+    if let (false, Some(driver)) = (restored, before) {
+        with_retry(run, address, Op::RestoreOverride(Some(driver.to_owned())));
+    }
+    if before.is_none_or(|driver| !same_name(driver, &planned.target)) && may_be_on(run, address, &planned.target) {
+        with_retry(run, address, Op::Detach(planned.target.clone()));
+    }
+    for op in undo(run, address) {
+        with_retry(run, address, op);
+    }
+    if may_be_free(run, address) {
+        let probe = planned.physical.map_or(Op::Probe, |physical| Op::ProbeVirtual { physical });
+        with_retry(run, address, probe);
+    }
+    if let (true, Some(driver)) = (may_be_free(run, address), before) {
+        with_retry(run, address, Op::Rebind(driver.to_owned()));
+        // A driver that had it by an override alone takes it by nothing else.
+        if restored && earlier.is_none() && !run.stuck.contains(&address) && may_be_free(run, address) {
+            with_retry(run, address, Op::RestoreOverride(Some(driver.to_owned())));
+            with_retry(run, address, Op::Probe);
+        }
     }
     let control =
         run.plan.steps.iter().find(|step| step.device == Some(address) && matches!(step.op, Op::PowerControl(_)));
     if let Some(step) = control {
-        twice(run, address, step.op.clone());
+        with_retry(run, address, step.op.clone());
     }
 }
 
-/// Whether a driver may hold a device: it does, or nobody can say.
+/// What puts back the settings that were changed on a device, the last one first. A BAR can be resized only while no driver
+/// has the device.
+fn undo(run: &Run<'_>, address: Address) -> Vec<Op> {
+    let changed = run.done.iter().rev().filter(|done| {
+        let set = matches!(done.result, StepResult::Done) || run.stuck.contains(&address);
+        done.step.device == Some(address) && set
+    });
+    let undo = changed.filter_map(|done| match &done.step.op {
+        Op::ResetMethod { methods, before } if methods != before => {
+            Some(Op::ResetMethod { methods: before.clone(), before: methods.clone() })
+        }
+        Op::Rebar { rebar, before: Some(before), .. } => {
+            Some(Op::Rebar { rebar: *before, text: before.to_string(), before: Some(*rebar) })
+        }
+        Op::KeepAwake { control, d3cold_allowed } => {
+            Some(Op::LetSleep { control: control.clone(), d3cold_allowed: *d3cold_allowed })
+        }
+        _ => None,
+    });
+    undo.collect()
+}
+
+/// Whether a device may be bound to a driver: it is, or that cannot be determined.
 fn may_be_on(run: &Run<'_>, address: Address, driver: &str) -> bool {
     let now = inventory::driver(run.machine, address);
     run.stuck.contains(&address) || now.map_or(true, |now| now.is_some_and(|now| same_name(&now, driver)))
@@ -74,14 +94,17 @@ fn may_be_free(run: &Run<'_>, address: Address) -> bool {
     run.stuck.contains(&address) || inventory::driver(run.machine, address).map_or(true, |now| now.is_none())
 }
 
-/// Takes a step, and once more if it fails: here is no one left to help. Returns whether it was done.
-fn twice(run: &mut Run<'_>, address: Address, op: Op) -> bool {
+/// Takes a step, and once more if it fails: nothing comes after it that would. Returns whether it was done.
+fn with_retry(run: &mut Run<'_>, address: Address, op: Op) -> bool {
     let step = Step { device: Some(address), op };
     for _ in 0..2 {
         let queues = run.stuck.contains(&address);
         let result = run.attempt(&step);
         let ok = result.is_ok();
-        run.done.push(Done { step: step.clone(), result: result.map_or_else(StepResult::Failed, |()| StepResult::Ok) });
+        run.done.push(ExecutedStep {
+            step: step.clone(),
+            result: result.map_or_else(StepResult::Failed, |()| StepResult::Done),
+        });
         if ok || queues {
             // It is queued, and is not queued twice. What hangs itself is: it may have been killed while it waited.
             return ok;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One step: the operations at the door that it is made of.
+//! One step: the operations on the machine that it is made of.
 
 use std::time::Duration;
 
@@ -9,48 +9,87 @@ use crate::machine::{self, Error, Machine, Operation};
 use crate::pci::Address;
 use crate::plan::{Op, Step, is_vfio_driver, same_name};
 
+use super::Cause;
+
 /// How long a device may take to leave D3cold: the PCI Express Base Specification allows 1 s after a reset (section 6.6.1).
 const WAKING: Duration = Duration::from_secs(1);
 
 /// Does what the step says. `behind`: a step hangs on this device already, so that this one only queues.
-pub(super) fn perform(machine: &dyn Machine, step: &Step, behind: bool) -> Result<(), Error> {
+pub(super) fn perform(machine: &dyn Machine, step: &Step, behind: bool) -> Result<(), Cause> {
     let write =
         |path: &str, value: &str| if behind { machine.queue_write(path, value) } else { machine.write(path, value) };
-    let Some(address) = step.device else { return load(machine, step.op.value()) };
+    let Some(address) = step.device else {
+        return if let Op::Load { driver, .. } = &step.op { load(machine, driver) } else { Ok(()) };
+    };
     let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
-    match &step.op {
-        // Done by the caller, who is told more than whether it worked.
+    let done = match &step.op {
+        // The caller does it, and learns more than whether it worked.
         Op::SaveRom(_) => Ok(()),
         Op::PowerUp => wake(machine, address),
-        Op::Override(name) => write(&path("driver_override"), &format!("{}\n", registered(machine, name))),
-        Op::ResetMethod { methods, .. } => write(&path("reset_method"), methods),
-        Op::Rebar(rebar, _) => {
+        Op::Override { driver: name, .. } => {
+            write(&path("driver_override"), &format!("{}\n", registered(machine, name)))
+        }
+        // A blank line empties the list (drivers/pci/pci-sysfs.c, reset_method_store).
+        Op::ResetMethod { methods, .. } => write(&path("reset_method"), &format!("{methods}\n")),
+        Op::Rebar { rebar, .. } => {
             write(&path(&format!("resource{}_resize", rebar.bar)), &rebar.exponent.to_string())?;
-            resized(machine, *rebar, &path("resource"))
+            return verify_size(machine, *rebar, &path("resource"));
         }
-        Op::Load(name) => load(machine, name),
+        Op::Load { driver, .. } => return load(machine, driver),
         Op::LoadFor(modalias) => machine.load(modalias),
-        Op::ReleaseFramebuffer { device, driver } => {
-            write(&format!("/sys/bus/platform/drivers/{driver}/unbind"), device)
-        }
+        Op::ReleaseFramebuffer { device, driver } => release_framebuffer(machine, device, driver, write),
         Op::Detach(driver) => detach(machine, address, &registered(machine, driver), write),
+        Op::StopAutoprobe => write(&path("sriov_drivers_autoprobe"), "0"),
+        Op::ProbeVirtual { physical } => {
+            // drivers/pci/pci-driver.c, `pci_device_can_probe`.
+            let autoprobe = format!("{PCI}/devices/{physical}/sriov_drivers_autoprobe");
+            write(&autoprobe, "1")?;
+            let probed = write(&format!("{PCI}/drivers_probe"), &address.to_string());
+            let stopped = write(&autoprobe, "0");
+            probed.and(stopped)
+        }
         Op::Probe => write(&format!("{PCI}/drivers_probe"), &address.to_string()),
-        Op::Verify(name) => verify(machine, address, name),
-        Op::VerifyReleased(before) => verify_released(machine, address, before),
+        Op::Verify(name) => return verify(machine, address, name),
+        Op::VerifyReleased(before) => return verify_released(machine, address, before),
+        Op::KeepAwake { d3cold_allowed, .. } => {
+            let forbid = if d3cold_allowed.is_some() { write(&path("d3cold_allowed"), "0") } else { Ok(()) };
+            forbid.and_then(|()| write(&path("power/control"), "on"))
+        }
+        Op::LetSleep { control, d3cold_allowed } => {
+            let allow = if *d3cold_allowed == Some(true) { write(&path("d3cold_allowed"), "1") } else { Ok(()) };
+            let control = control.as_ref().map_or(Ok(()), |control| write(&path("power/control"), control));
+            allow.and(control)
+        }
         Op::PowerControl(value) => write(&path("power/control"), value),
         // An empty line clears it (drivers/base/driver.c, driver_set_override).
         Op::RestoreOverride(name) => write(&path("driver_override"), &format!("{}\n", name.as_deref().unwrap_or(""))),
         Op::Rebind(driver) => write(&format!("{PCI}/drivers/{driver}/bind"), &address.to_string()),
+    };
+    Ok(done?)
+}
+
+/// Detaches a firmware's framebuffer. vfio-pci's probe of a VGA controller has detached it already
+/// (drivers/vfio/pci/vfio_pci_core.c, `vfio_pci_vga_init`).
+fn release_framebuffer(
+    machine: &dyn Machine,
+    device: &str,
+    driver: &str,
+    write: impl Fn(&str, &str) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let link = format!("/sys/bus/platform/devices/{device}/driver");
+    match machine.link(&link) {
+        Err(error) if error.is_missing() => Ok(()),
+        _ => write(&format!("/sys/bus/platform/drivers/{driver}/unbind"), device),
     }
 }
 
 /// Reads back that a BAR has its size: where nothing above has a window, the kernel takes it and finds no place for it later
 /// (drivers/pci/setup-res.c, `pci_resize_resource`).
-fn resized(machine: &dyn Machine, rebar: Rebar, resource: &str) -> Result<(), Error> {
+fn verify_size(machine: &dyn Machine, rebar: Rebar, resource: &str) -> Result<(), Cause> {
     if inventory::bar_size(&machine::text(machine, resource)?, rebar.bar) == rebar.bytes() {
         return Ok(());
     }
-    Err(Error::other(Operation::Read, resource, "the BAR has another size"))
+    Err(Cause::BarSize)
 }
 
 /// The name under which a driver is registered: a module may spell it with `-` where the driver has `_`.
@@ -60,18 +99,16 @@ fn registered(machine: &dyn Machine, name: &str) -> String {
 }
 
 /// Loads the module of a driver, and sees that the driver is there afterwards.
-fn load(machine: &dyn Machine, name: &str) -> Result<(), Error> {
+fn load(machine: &dyn Machine, name: &str) -> Result<(), Cause> {
     let result = machine.load(name);
     let drivers = machine.list(&format!("{PCI}/drivers"));
     match (result, drivers.map(|drivers| drivers.iter().any(|driver| same_name(driver, name)))) {
         // It was built in, or another had it loaded in the meantime; or it hangs in the probe of one device, and is there
         // for the others.
         (Err(_), Ok(true)) => Ok(()),
-        (Ok(()), Ok(false)) => {
-            Err(Error::other(Operation::Load, name, "the module brought no PCI driver of that name"))
-        }
-        // Where nobody can tell, modprobe's word counts.
-        (result, _) => result,
+        (Ok(()), Ok(false)) => Err(Cause::NoSuchDriver(name.to_owned())),
+        // Where the drivers cannot be listed, modprobe's word counts.
+        (result, _) => Ok(result?),
     }
 }
 
@@ -112,33 +149,19 @@ pub(super) fn wake(machine: &dyn Machine, address: Address) -> Result<(), Error>
     Ok(())
 }
 
-/// Reads back which driver holds a device.
-fn verify(machine: &dyn Machine, address: Address, wanted: &str) -> Result<(), Error> {
-    let path = format!("{PCI}/devices/{address}/driver");
-    match machine::link_name(machine, &path) {
-        Ok(driver) if same_name(&driver, wanted) => Ok(()),
-        Ok(driver) => Err(Error::other(Operation::Link, &path, ended_on(Some(&driver)))),
-        Err(error) if error.is_missing() => Err(Error::other(Operation::Link, &path, ended_on(None))),
-        Err(error) => Err(error),
-    }
-}
-
-/// Reads back that a device is not where it was, nor on another driver for guests. On no driver is well enough: there may
-/// be none for it.
-fn verify_released(machine: &dyn Machine, address: Address, before: &str) -> Result<(), Error> {
+/// Reads back that a device is bound to its driver.
+fn verify(machine: &dyn Machine, address: Address, target: &str) -> Result<(), Cause> {
     match inventory::driver(machine, address)? {
-        Some(driver) if is_vfio_driver(&driver) || same_name(&driver, before) => {
-            let why = format!("{} (vfio-pci may have been given its ID: ids=, new_id)", ended_on(Some(&driver)));
-            Err(Error::other(Operation::Link, &format!("{PCI}/devices/{address}/driver"), why))
-        }
-        _ => Ok(()),
+        Some(driver) if same_name(&driver, target) => Ok(()),
+        driver => Err(Cause::BoundTo(driver)),
     }
 }
 
-/// Where a device ended instead.
-pub(super) fn ended_on(driver: Option<&str>) -> String {
-    match driver {
-        Some(driver) => format!("it ended on {driver}"),
-        None => "it ended without a driver; the kernel log says why the probe failed".to_owned(),
+/// Reads back that a device is not bound to the driver that it had, nor to another one for guests. No driver is well enough:
+/// the host may have none for it.
+fn verify_released(machine: &dyn Machine, address: Address, before: &str) -> Result<(), Cause> {
+    match inventory::driver(machine, address)? {
+        Some(driver) if is_vfio_driver(&driver) || same_name(&driver, before) => Err(Cause::StillBoundTo(driver)),
+        _ => Ok(()),
     }
 }

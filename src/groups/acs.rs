@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Access Control Services: which controls a function has, and which are on.
+//! Access Control Services (ACS): the controls that a function implements, and those that are enabled.
 
 use std::fmt;
 
@@ -14,8 +14,8 @@ pub struct Controls(pub u16);
 const NAMES: [&str; 7] = ["SV", "TB", "RR", "CR", "UF", "EC", "DT"];
 
 impl Controls {
-    /// Source Validation, Request Redirect, Completion Redirect, Upstream Forwarding: what the kernel asks of a function
-    /// before it keeps its groups apart (drivers/iommu/iommu.c, `REQ_ACS_FLAGS`).
+    /// Source Validation, Request Redirect, Completion Redirect, Upstream Forwarding: the controls that the kernel requires
+    /// of a function that isolates (drivers/iommu/iommu.c, `REQ_ACS_FLAGS`).
     pub const REQUIRED: Self = Self(0x1d);
 
     /// The controls in both sets.
@@ -35,14 +35,14 @@ impl Controls {
         self.0 == 0
     }
 
-    /// Whether control number `bit` is in the set.
+    /// Whether the control with this bit number is in the set.
     fn has(self, bit: u32) -> bool {
         self.0.wrapping_shr(bit) & 1 != 0
     }
 
-    /// The flags that make `pci=config_acs=` switch these controls on and leave the others alone: one character for each
+    /// The flags with which `pci=config_acs=` enables these controls and leaves the others unchanged: one character for each
     /// bit, the highest first (drivers/pci/pci.c, `__pci_config_acs`).
-    pub fn switch_on(self) -> String {
+    pub fn config_acs_flags(self) -> String {
         (0..7).rev().map(|bit| if self.has(bit) { '1' } else { 'x' }).collect()
     }
 }
@@ -50,15 +50,15 @@ impl Controls {
 /// The short names, in the order of the bits.
 impl fmt::Display for Controls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut before = "";
+        let mut separator = "";
         for (name, bit) in NAMES.iter().zip(0..) {
             if self.has(bit) {
-                f.write_str(before)?;
+                f.write_str(separator)?;
                 f.write_str(name)?;
-                before = " ";
+                separator = " ";
             }
         }
-        if before.is_empty() { f.write_str("none") } else { Ok(()) }
+        if separator.is_empty() { f.write_str("none") } else { Ok(()) }
     }
 }
 
@@ -73,17 +73,17 @@ impl Json for Controls {
 /// The ACS capability of one function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acs {
-    /// The controls that the hardware implements.
+    /// The controls that the function implements.
     pub implemented: Controls,
-    /// The controls that are switched on.
+    /// The controls that are enabled.
     pub enabled: Controls,
 }
 
 impl Acs {
-    /// The capability in `config`; `None` when the function has none.
+    /// The capability in `config`; `None` if the function has none.
     ///
-    /// `wide`: the registers are 32 bits wide, as the root ports of some Intel chipsets have them against the
-    /// specification (drivers/pci/quirks.c, `INTEL_SPT_ACS_CTRL`).
+    /// `wide`: the registers are 32 bits wide, as in the root ports of some Intel chipsets, contrary to the specification
+    /// (drivers/pci/quirks.c, `INTEL_SPT_ACS_CTRL`).
     pub fn read(config: ConfigSpace<'_>, wide: bool) -> Result<Option<Self>, Unreadable> {
         let Some(offset) = config.extended_capability(ACCESS_CONTROL)? else { return Ok(None) };
         let control = if wide { 8 } else { 6 };
@@ -91,9 +91,9 @@ impl Acs {
         Ok(Some(Self { implemented: register(4)?, enabled: register(control)? }))
     }
 
-    /// The required controls that are implemented but off. A control that is not implemented counts as provided: the
-    /// specification makes it optional only where the traffic it is about cannot happen.
-    pub fn off(self) -> Controls {
+    /// The required controls that are implemented but disabled. A control that is not implemented counts as enabled: the
+    /// specification makes it optional only where the traffic that it controls cannot occur.
+    pub fn disabled(self) -> Controls {
         Controls::REQUIRED.and(self.implemented).without(self.enabled)
     }
 }
@@ -103,17 +103,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn controls_have_the_names_of_the_field() {
+    fn controls_have_the_names_of_the_specification() {
         assert_eq!(Controls(0x7f).to_string(), "SV TB RR CR UF EC DT");
         assert_eq!(Controls::REQUIRED.to_string(), "SV RR CR UF");
         assert_eq!(Controls(0).to_string(), "none");
-        assert_eq!(Controls::REQUIRED.switch_on(), "xx111x1");
-        assert_eq!(Controls(0x0c).switch_on(), "xxx11xx");
+        assert_eq!(Controls::REQUIRED.config_acs_flags(), "xx111x1");
+        assert_eq!(Controls(0x0c).config_acs_flags(), "xxx11xx");
     }
 
     #[test]
-    fn only_implemented_controls_can_be_off() {
+    fn only_implemented_controls_can_be_disabled() {
         let acs = Acs { implemented: Controls(0x0c), enabled: Controls(0x04) };
-        assert_eq!(acs.off(), Controls(0x08));
+        assert_eq!(acs.disabled(), Controls(0x08));
     }
 }

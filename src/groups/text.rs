@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The groups as text for people.
+//! Prints groups as text for people.
 
 use std::fmt::Write as _;
 
@@ -7,18 +7,19 @@ use crate::pci::Address;
 
 use super::Examination;
 use super::acs::Acs;
-use super::explain::{CONFIG_ACS, list};
-use super::isolation::Isolation;
-use super::report::{Group, Isolated};
+use super::function_isolation::Isolation;
+use super::group::{Group, Isolated};
+use super::reason_text::write_addresses;
+use super::reasons::CONFIG_ACS;
 
 impl Examination<'_> {
-    /// The groups that hold one of `only` (all groups when it is empty), as text.
-    pub fn text(&self, only: &[Address]) -> String {
+    /// The groups that have one of `addresses` as a member, or all groups if that is empty.
+    pub fn text(&self, addresses: &[Address]) -> String {
         let mut out = String::new();
-        // The kernel takes the parameter once: what is for several groups has to be in one.
+        // The kernel takes the parameter once, so that of several groups has to be one.
         let (mut parameters, mut several) = (String::new(), false);
-        for group in self.groups.iter().filter(|group| group.is_wanted(only)) {
-            self.group_text(&mut out, group);
+        for group in self.groups.iter().filter(|group| group.is_selected(addresses)) {
+            self.write_group(&mut out, group);
             if let Some(parameter) = &group.parameter {
                 several = !parameters.is_empty();
                 parameters.push_str(if several { ";" } else { CONFIG_ACS });
@@ -26,27 +27,27 @@ impl Examination<'_> {
             }
         }
         if several {
-            let _ = writeln!(out, "kernel parameter for all of these groups: {parameters}");
+            let _ = writeln!(out, "kernel parameter for all groups above: {parameters}");
         }
         out
     }
 
-    fn group_text(&self, out: &mut String, group: &Group) {
+    fn write_group(&self, out: &mut String, group: &Group) {
         let _ = write!(out, "group {}", group.id);
         if let Some(domain) = &group.r#type {
             let _ = write!(out, " ({domain})");
         }
         let viable = if group.viable { "viable" } else { "not viable" };
-        let _ = writeln!(out, ": {viable}, {}", sentence(group.isolated));
+        let _ = writeln!(out, ": {viable}, {}", group.isolated.description());
         for device in &group.devices {
-            self.line(out, *device);
+            self.write_device(out, *device);
         }
-        // For a function that is alone its own line tells.
+        // The line of a single device already has its driver.
         if !group.viable && group.devices.len() > 1 {
-            let mut before = "  on a host driver: ";
+            let mut separator = "  bound to a host driver: ";
             for blocker in &group.blockers {
-                let _ = write!(out, "{before}{} {}", blocker.device, blocker.driver);
-                before = ", ";
+                let _ = write!(out, "{separator}{} {}", blocker.device, blocker.driver);
+                separator = ", ";
             }
             out.push('\n');
         }
@@ -56,37 +57,37 @@ impl Examination<'_> {
         if let Some(parameter) = &group.parameter {
             out.push_str("  kernel parameter (Linux 6.11 or newer");
             if let Some((major, minor)) = self.kernel.filter(|kernel| *kernel < (6, 11)) {
-                let _ = write!(out, "; this is {major}.{minor}");
+                let _ = write!(out, "; running {major}.{minor}");
             }
             let _ = writeln!(out, "): {parameter}");
         }
-        let mut before = "  a card would be isolated below: ";
+        let mut separator = "  ports with an isolated slot: ";
         for slot in &group.isolated_slots {
-            let _ = write!(out, "{before}{slot}");
-            if self.topology.find(*slot).is_some_and(|slot| !self.topology.at(slot).carries) {
+            let _ = write!(out, "{separator}{slot}");
+            if self.topology.index_of(*slot).is_some_and(|slot| !self.topology.node(slot).has_children) {
                 out.push_str(" (empty)");
             }
-            before = ", ";
+            separator = ", ";
         }
         if !group.isolated_slots.is_empty() {
             out.push('\n');
         }
-        let mut before = "  /sys has this group, but what was read makes it: ";
+        let mut separator = "  kernel group differs; recomputed from configuration space: ";
         for part in &group.recomputed {
-            out.push_str(before);
-            list(out, part, " ", 16);
-            before = " | ";
+            out.push_str(separator);
+            write_addresses(out, part, " ", 16);
+            separator = " | ";
         }
         if !group.recomputed.is_empty() {
             out.push('\n');
         }
     }
 
-    fn line(&self, out: &mut String, address: Address) {
-        let node = self.topology.at(self.topology.find(address).unwrap_or(usize::MAX));
+    fn write_device(&self, out: &mut String, address: Address) {
+        let node = self.topology.node(self.topology.index_of(address).unwrap_or(usize::MAX));
         let function = node.function;
         let (vendor, device) = (function.vendor, function.device);
-        let _ = write!(out, "  {address}  {vendor:04x}:{device:04x}  {}", node.kind());
+        let _ = write!(out, "  {address}  {vendor:04x}:{device:04x}  {}", node.type_name());
         if let Some(driver) = &function.driver {
             let _ = write!(out, "  {driver}");
         }
@@ -99,20 +100,22 @@ impl Examination<'_> {
         }
         if let Isolation::Quirk(quirk) = node.isolation {
             let (major, minor) = quirk.kernel;
-            let _ = write!(out, "  isolates: {} (Linux {major}.{minor})", quirk.kind.name());
+            let _ = write!(out, "  isolates by kernel quirk: {} (Linux {major}.{minor})", quirk.kind.description());
         }
         out.push('\n');
     }
 }
 
-/// What backs the split of a group, for people.
-pub fn sentence(isolated: Isolated) -> &'static str {
-    match isolated {
-        Isolated::Acs => "isolated by ACS",
-        Isolated::Quirk => "isolated, as the kernel knows of this device",
-        Isolated::Override => "NOT isolated: pcie_acs_override only pretends",
-        Isolated::NotNeeded => "alone, no isolation needed",
-        Isolated::No => "not isolated",
-        Isolated::Unknown => "isolation unknown (needs root)",
+impl Isolated {
+    /// A few words for people.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Acs => "isolated by ACS",
+            Self::Quirk => "isolated by a kernel quirk",
+            Self::Override => "NOT isolated: separated only by pcie_acs_override, which does not change the hardware",
+            Self::NotNeeded => "single device, no isolation needed",
+            Self::No => "not isolated",
+            Self::Unknown => "isolation unknown (needs root)",
+        }
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The functions of a machine, indexed: who sits above whom, on which bus, and as what kind of port.
+//! The PCI topology: the functions of a machine, indexed, with the bridge above each, its bus, its slot and its type.
 
 use std::ops::Range;
 
@@ -7,45 +7,47 @@ use crate::pci::capability::{ConfigSpace, PCI_EXPRESS, Unreadable};
 use crate::pci::{Address, Class};
 
 use super::Function;
-use super::isolation::Isolation;
-use super::order::{self, Pair};
-use super::port::{Port, corrected};
-use super::quirks::{self, Alias};
+use super::dma_alias::{self, DmaAlias};
+use super::function_isolation::Isolation;
+use super::multimap::{self, Entry};
+use super::port_type::PortType;
 
-/// One function with what its place in the machine says about it. Numbers are indices into [`Topology::nodes`].
+/// One function and what follows from its position. Indices are those of [`Topology::nodes`].
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "these are facts of hardware, each on its own")]
 pub(super) struct Node<'a> {
-    /// What was read.
+    /// The function.
     pub(super) function: &'a Function,
-    /// Its address as a number; see [`key`].
+    /// Its address as a number; see [`address_key`].
     key: u64,
     /// The bridge above; `None` on a root bus.
     pub(super) parent: Option<usize>,
-    /// A bridge above it, at whatever height, is named but was not read.
-    pub(super) orphan: bool,
-    /// The function of another domain whose requester ID this one uses (Intel VMD).
-    pub(super) stands_for: Option<usize>,
-    /// What it is.
-    pub(super) port: Port,
-    /// The port leads to a slot for a card.
+    /// A bridge above it, at any level, is named in its path but was not found.
+    pub(super) ancestor_missing: bool,
+    /// The function of another domain whose requester ID it uses: the VMD controller (arch/x86/pci/common.c,
+    /// `pci_real_dma_dev`).
+    pub(super) real_dma_device: Option<usize>,
+    /// Its type.
+    pub(super) port_type: PortType,
+    /// It is a port with a slot.
     pub(super) has_slot: bool,
-    /// Something is below it.
-    pub(super) carries: bool,
-    /// It is behind a bridge whose devices have one requester ID.
-    pub(super) on_shared_bus: bool,
-    /// One of several functions, in the kernel's sense: virtual functions never are.
+    /// There are functions below it.
+    pub(super) has_children: bool,
+    /// It is below a bridge that merges requester IDs.
+    pub(super) behind_conventional_bridge: bool,
+    /// It is one of several functions, in the kernel's sense: a virtual function never is.
     pub(super) multifunction: bool,
-    /// Other requester IDs that it uses.
-    pub(super) alias: Option<Alias>,
-    /// Whether and why it isolates.
+    /// The other requester IDs that it uses.
+    pub(super) alias: Option<DmaAlias>,
+    /// Whether it isolates, and why.
     pub(super) isolation: Isolation,
-    /// Whether everything from this function up to the root bus isolates; `None` when that cannot be known.
-    pub(super) path: Option<bool>,
-    /// The recomputed group, numbered from 0; `None` for a function that no IOMMU covers.
-    pub(super) group: Option<usize>,
-    /// Its group could not be computed because something was not readable: it was put where /sys has it.
-    pub(super) unknown: bool,
+    /// Whether it and everything above it up to the root bus isolates; `None` when that cannot be determined
+    /// (drivers/pci/pci.c, `pci_acs_path_enabled`).
+    pub(super) acs_path_enabled: Option<bool>,
+    /// Its recomputed group, numbered from 0; `None` for a function that /sys has in no group.
+    pub(super) recomputed_group: Option<usize>,
+    /// Its group could not be recomputed, because something could not be read: `recomputed_group` follows /sys.
+    pub(super) group_from_sys: bool,
 }
 
 impl<'a> Node<'a> {
@@ -54,18 +56,18 @@ impl<'a> Node<'a> {
             function,
             key,
             parent: None,
-            orphan: false,
-            stands_for: None,
-            port: Port::Unread,
+            ancestor_missing: false,
+            real_dma_device: None,
+            port_type: PortType::Unreadable,
             has_slot: false,
-            carries: false,
-            on_shared_bus: false,
+            has_children: false,
+            behind_conventional_bridge: false,
             multifunction: false,
             alias: None,
             isolation: Isolation::Unknown,
-            path: None,
-            group: None,
-            unknown: false,
+            acs_path_enabled: None,
+            recomputed_group: None,
+            group_from_sys: false,
         }
     }
 
@@ -74,25 +76,25 @@ impl<'a> Node<'a> {
         ConfigSpace::new(&self.function.config)
     }
 
-    /// Whether it leads to another bus: by its header, or its class where even that was not read.
+    /// Whether it is a PCI bridge.
     pub(super) fn is_bridge(&self) -> bool {
         self.function.is_bridge()
     }
 
-    /// The kind of thing it is, for people.
-    pub(super) fn kind(&self) -> &'static str {
-        match self.port {
-            Port::Root => "root port",
-            Port::Upstream => "switch upstream port",
-            Port::Downstream => "switch downstream port",
-            Port::ToConventional => "PCIe-to-PCI bridge",
-            Port::FromConventional => "PCI-to-PCIe bridge",
+    /// Its type in words: that of a port, else that of its class.
+    pub(super) fn type_name(&self) -> &'static str {
+        match self.port_type {
+            PortType::Root => "root port",
+            PortType::Upstream => "switch upstream port",
+            PortType::Downstream => "switch downstream port",
+            PortType::PcieToPciBridge => "PCIe-to-PCI bridge",
+            PortType::PciToPcieBridge => "PCI-to-PCIe bridge",
             _ => self.function.class.name(),
         }
     }
 }
 
-/// What stands where nothing is.
+/// The function of [`NO_NODE`].
 static NO_FUNCTION: Function = Function {
     address: Address { domain: 0, bus: 0, device: 0, function: 0 },
     parents: Vec::new(),
@@ -103,142 +105,146 @@ static NO_FUNCTION: Function = Function {
     driver: None,
     sys_group: None,
 };
+/// What an index without a node leads to.
 static NO_NODE: Node<'static> = Node::new(&NO_FUNCTION, 0);
 
-/// All functions, sorted by address.
+/// All functions of a machine, sorted by address.
 #[derive(Debug)]
 pub(super) struct Topology<'a> {
     /// The functions.
     pub(super) nodes: Vec<Node<'a>>,
-    /// Number of /sys's group and index of each function that has one, sorted.
-    pub(super) sys: Vec<Pair>,
-    /// Depth and index of each function: every bridge before what is below it, an order in which the kernel may have found
-    /// them.
-    pub(super) discovery: Vec<Pair>,
+    /// The functions by the group that /sys has them in.
+    pub(super) by_sys_group: Vec<Entry>,
+    /// The functions by depth: an order in which the kernel may have discovered them, every bridge before what is below it.
+    pub(super) discovery_order: Vec<Entry>,
 }
 
 impl<'a> Topology<'a> {
-    /// Indexes `functions`. An address that comes twice counts once; a bridge above that is nearer to the root than it can
-    /// be is taken as not read, so that no walk to the root can loop.
+    /// Indexes `functions`. A duplicate address is ignored. A parent that is not nearer to the root than its child is
+    /// treated as missing, so that no walk to the root can loop.
     pub(super) fn new(functions: &'a [Function]) -> Self {
-        let keyed = functions.iter().enumerate().map(|(index, function)| (key(function.address), index));
-        let mut topology = Self { nodes: Vec::with_capacity(functions.len()), sys: Vec::new(), discovery: Vec::new() };
-        for (key, index) in order::sort(keyed.collect()) {
+        let keyed = functions.iter().enumerate().map(|(index, function)| (address_key(function.address), index));
+        let mut topology =
+            Self { nodes: Vec::with_capacity(functions.len()), by_sys_group: Vec::new(), discovery_order: Vec::new() };
+        for (key, index) in multimap::sorted(keyed.collect()) {
             let Some(function) = functions.get(index) else { continue };
             if topology.nodes.last().is_some_and(|last| last.key == key) {
                 continue;
             }
             let index = topology.nodes.len();
             topology.nodes.push(Node::new(function, key));
-            topology.discovery.push((order::number(function.parents.len()), index));
+            topology.discovery_order.push((multimap::key(function.parents.len()), index));
             if let Some(group) = function.sys_group {
-                topology.sys.push((u64::from(group), index));
+                topology.by_sys_group.push((u64::from(group), index));
             }
         }
-        topology.sys.sort_unstable();
-        topology.discovery.sort_unstable();
-        for at in 0..topology.discovery.len() {
-            let index = topology.discovery.get(at).map_or(0, |pair| pair.1);
-            let mut node = *topology.at(index);
-            topology.place(&mut node);
+        topology.by_sys_group.sort_unstable();
+        topology.discovery_order.sort_unstable();
+        for at in 0..topology.discovery_order.len() {
+            let index = topology.discovery_order.get(at).map_or(0, |pair| pair.1);
+            let mut node = *topology.node(index);
+            topology.link(&mut node);
             topology.classify(&mut node);
             if let Some(parent) = node.parent.and_then(|parent| topology.nodes.get_mut(parent)) {
-                parent.carries = true;
+                parent.has_children = true;
             }
-            topology.set(index, node);
+            topology.set_node(index, node);
         }
         topology
     }
 
     /// The function with this index.
     #[inline(never)]
-    pub(super) fn at(&self, index: usize) -> &Node<'a> {
+    pub(super) fn node(&self, index: usize) -> &Node<'a> {
         self.nodes.get(index).unwrap_or(&NO_NODE)
     }
 
-    /// Puts a function in the place of the one with this index.
+    /// Replaces the function with this index.
     #[inline(never)]
-    pub(super) fn set(&mut self, index: usize, node: Node<'a>) {
-        if let Some(place) = self.nodes.get_mut(index) {
-            *place = node;
+    pub(super) fn set_node(&mut self, index: usize, node: Node<'a>) {
+        if let Some(entry) = self.nodes.get_mut(index) {
+            *entry = node;
         }
     }
 
     /// The address of the function with this index.
     pub(super) fn address(&self, index: usize) -> Address {
-        self.at(index).function.address
+        self.node(index).function.address
     }
 
     /// The addresses of these functions.
-    pub(super) fn addresses(&self, members: &[Pair]) -> Vec<Address> {
+    pub(super) fn addresses(&self, members: &[Entry]) -> Vec<Address> {
         members.iter().map(|(_, index)| self.address(*index)).collect()
     }
 
     /// The index of the function at this address.
-    pub(super) fn find(&self, address: Address) -> Option<usize> {
-        self.nodes.binary_search_by_key(&key(address), |node| node.key).ok()
+    pub(super) fn index_of(&self, address: Address) -> Option<usize> {
+        self.nodes.binary_search_by_key(&address_key(address), |node| node.key).ok()
     }
 
-    /// The functions of its bus, itself among them.
-    pub(super) fn bus(&self, index: usize) -> Range<usize> {
-        self.around(index, 16)
+    /// The functions on the same bus, including this one.
+    pub(super) fn same_bus(&self, index: usize) -> Range<usize> {
+        self.same_prefix(index, 16)
     }
 
-    /// The functions of its slot, itself among them.
-    pub(super) fn slot(&self, index: usize) -> Range<usize> {
-        self.around(index, 8)
+    /// The functions in the same slot, including this one.
+    pub(super) fn same_slot(&self, index: usize) -> Range<usize> {
+        self.same_prefix(index, 8)
     }
 
-    /// The functions whose address differs in the lowest bits only.
-    fn around(&self, index: usize, bits: u32) -> Range<usize> {
-        let number = self.at(index).key.wrapping_shr(bits);
-        let below = |end: u64| self.nodes.partition_point(|node| node.key.wrapping_shr(bits) < end);
-        below(number)..below(number.saturating_add(1))
+    /// The functions whose address differs from this one's in the lowest `bits` only.
+    fn same_prefix(&self, index: usize, bits: u32) -> Range<usize> {
+        let prefix = self.node(index).key.wrapping_shr(bits);
+        let first_from = |prefix: u64| self.nodes.partition_point(|node| node.key.wrapping_shr(bits) < prefix);
+        first_from(prefix)..first_from(prefix.saturating_add(1))
     }
 
-    /// Finds what is above.
-    fn place(&self, node: &mut Node<'a>) {
+    /// Links a function to the bridge above it, and to its real DMA device.
+    fn link(&self, node: &mut Node<'a>) {
         let Function { address, ref parents, .. } = *node.function;
         let above = |address: Address| {
-            self.find(address).filter(|index| self.at(*index).function.parents.len() < parents.len())
+            self.index_of(address).filter(|index| self.node(*index).function.parents.len() < parents.len())
         };
         for parent in parents {
-            // The last of the same domain is the bridge above, the last of another one its controller.
+            // The last one in the same domain is the bridge above, the last one in another domain is the controller of this one.
             if parent.domain != address.domain {
-                node.stands_for = above(*parent);
+                node.real_dma_device = above(*parent);
             } else if Some(parent) == parents.last() {
                 node.parent = above(*parent);
-                let bridge = node.parent.map(|parent| self.at(parent));
-                node.orphan = bridge.is_none_or(|bridge| bridge.orphan);
-                node.on_shared_bus = bridge.is_some_and(|bridge| bridge.on_shared_bus || bridge.port.shares_an_id());
+                let bridge = node.parent.map(|parent| self.node(parent));
+                node.ancestor_missing = bridge.is_none_or(|bridge| bridge.ancestor_missing);
+                node.behind_conventional_bridge = bridge
+                    .is_some_and(|bridge| bridge.behind_conventional_bridge || bridge.port_type.merges_requester_ids());
             }
         }
     }
 
+    /// Determines the properties that follow from configuration space and the bridge above.
     fn classify(&self, node: &mut Node<'a>) {
-        let above = node.parent.map_or(Port::Conventional, |parent| self.at(parent).port);
+        let above = node.parent.map_or(PortType::Conventional, |parent| self.node(parent).port_type);
         let config = node.config();
         let flags = express_flags(config);
-        node.port = match flags {
-            Ok(Some(flags)) => corrected(Port::from_flags(flags), above),
-            Ok(None) => Port::Conventional,
-            Err(Unreadable) => Port::Unread,
+        node.port_type = match flags {
+            Ok(Some(flags)) => PortType::from_pcie_flags(flags).corrected_below(above),
+            Ok(None) => PortType::Conventional,
+            Err(Unreadable) => PortType::Unreadable,
         };
-        node.has_slot = node.port.points_down() && matches!(flags, Ok(Some(flags)) if flags & 0x100 != 0);
+        node.has_slot =
+            node.port_type.is_root_or_downstream() && matches!(flags, Ok(Some(flags)) if flags & 0x100 != 0);
         let Function { address, vendor, device, .. } = *node.function;
-        // A virtual function answers with no IDs; the kernel knows them from its parent.
+        // A virtual function has no IDs in its configuration space; the kernel takes them from the physical function.
         let is_virtual = config.u16(0) == Ok(0xffff) && vendor != 0xffff;
-        let beyond_first = address.function > 0 || (above.points_down() && address.device > 0);
+        let beyond_first = address.function > 0 || (above.is_root_or_downstream() && address.device > 0);
         node.multifunction = !is_virtual && (config.is_multifunction() == Ok(true) || beyond_first);
-        node.alias = quirks::alias(vendor, device, node.function.subsystem());
+        node.alias = dma_alias::find(vendor, device, node.function.subsystem());
     }
 }
 
-/// A number that is in the order of addresses: domain, bus, device, function, the last three in a byte each.
-fn key(address: Address) -> u64 {
+/// A number that sorts as the address does: domain, then bus, device and function in one byte each.
+fn address_key(address: Address) -> u64 {
     let Address { domain, bus, device, function } = address;
-    let place = u64::from(u32::from_be_bytes([0, bus, device, function]));
-    u64::from(domain).wrapping_shl(32) | place
+    let within_domain = u64::from(u32::from_be_bytes([0, bus, device, function]));
+    u64::from(domain).wrapping_shl(32) | within_domain
 }
 
 /// The PCI Express capabilities register; `None` for a conventional function.

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every function with its configuration space, as the examination of IOMMU groups wants them.
+//! Configuration spaces: the functions of the inventory as input of the examination of IOMMU groups.
 
 use crate::config::words;
 use crate::groups::{self, Examination, Function, Host};
 use crate::machine::{self, Machine};
 use crate::pci::{Address, Slot};
 
-use super::{Firmware, Inventory, PCI, device};
+use super::{FirmwareTable, Inventory, PCI, device};
 
 const GROUPS: &str = "/sys/kernel/iommu_groups";
 
 impl Inventory {
-    /// Looks at every function and its bridges. Configuration space is read of the slots in `shown` and of every bridge,
-    /// which is what their isolation depends on, or of everything where `shown` is `None`: on the hardware it is read in
-    /// many small accesses. What is not shown has been looked at no closer, and its driver is not asked for.
-    pub fn read_config_spaces(&mut self, machine: &dyn Machine, shown: Option<&[Slot]>) {
+    /// Fills in `functions` and `group_types`. Reads the configuration spaces of all functions, or only of those in `slots`
+    /// and of all bridges, on which their isolation depends: a configuration space is read in many small accesses to the
+    /// hardware. With `slots`, the drivers of other functions are not read either.
+    pub fn read_config_spaces(&mut self, machine: &dyn Machine, slots: Option<&[Slot]>) {
         let bridges: Vec<Slot> = self
             .devices
             .iter()
@@ -22,10 +22,10 @@ impl Inventory {
             .map(|device| device.address.slot())
             .collect();
         let readable = |address: Address| {
-            shown.is_none_or(|slots| slots.contains(&address.slot()) || bridges.contains(&address.slot()))
+            slots.is_none_or(|slots| slots.contains(&address.slot()) || bridges.contains(&address.slot()))
         };
-        self.functions = self.read_functions(machine, &readable, shown.is_none());
-        self.group_types = match shown {
+        self.functions = self.read_functions(machine, &readable, slots.is_none());
+        self.group_types = match slots {
             None => group_types(machine),
             Some(_) => self.groups.iter().filter_map(|group| Some((group.id, group.kind.clone()?))).collect(),
         };
@@ -67,33 +67,33 @@ impl Inventory {
         functions.collect()
     }
 
-    /// What becomes of the groups of the functions that were looked at.
+    /// Examines the groups of the functions that [`Inventory::read_config_spaces`] read.
     pub fn examine(&self) -> Examination<'_> {
         groups::examine(
             &self.functions,
             &Host {
                 acs_override: self.acs_override(),
-                amd_iommu: self.iommu.firmware == Some(Firmware::Ivrs),
+                amd_iommu: self.iommu.firmware == Some(FirmwareTable::Ivrs),
                 kernel: self.kernel_version(),
-                types: &self.group_types,
+                group_types: &self.group_types,
             },
         )
     }
 
-    /// Whether `pcie_acs_override=` is on the kernel command line: a patch that many distributions carry, by which the
-    /// kernel takes devices for isolated that are not.
+    /// Whether `pcie_acs_override=` is on the kernel command line. With this parameter, from a patch that many distributions
+    /// apply, the kernel treats devices as isolated that are not.
     pub fn acs_override(&self) -> bool {
         words(&self.command_line).any(|(name, _)| name == "pcie_acs_override")
     }
 
-    /// The running kernel's version, major and minor.
+    /// The version of the running kernel, major and minor.
     pub fn kernel_version(&self) -> Option<(u32, u32)> {
         let mut numbers = self.kernel.split(|letter: char| !letter.is_ascii_digit());
         Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
     }
 }
 
-/// The number and the type of each group.
+/// The number and `type` of each group.
 fn group_types(machine: &dyn Machine) -> Vec<(u32, String)> {
     let names = machine.list(GROUPS).unwrap_or_default().into_iter();
     names

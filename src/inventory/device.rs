@@ -15,6 +15,8 @@ pub struct Device {
     pub identity: Identity,
     /// The addresses from the root bus down to and including this function; empty if they were not read.
     pub chain: Vec<Address>,
+    /// The physical function, if this is a virtual one and it was read.
+    pub physical: Option<Address>,
     /// Details, if they were read.
     pub detail: Option<Detail>,
 }
@@ -42,6 +44,17 @@ pub struct Detail {
     pub numa_node: Option<u16>,
     /// The reset methods, in the order in which the kernel tries them.
     pub reset_methods: Vec<String>,
+    /// Whether the list of reset methods could be read.
+    pub reset_methods_known: bool,
+    /// Whether it may enter D3cold while it is not used; `None` if the kernel does not tell.
+    pub d3cold_allowed: Option<bool>,
+    /// The current number of virtual functions.
+    pub virtual_functions: usize,
+    /// The TEE security manager that it is bound to, if any.
+    pub tsm_bound: Option<String>,
+    /// Whether its configuration space reads as ff: it has no power or fell off the bus. Always false for virtual functions,
+    /// whose configuration space may begin with ff.
+    pub no_answer: bool,
     /// The resizable BARs, if they were read.
     pub bars: Vec<ResizableBar>,
 }
@@ -54,7 +67,7 @@ impl Device {
 
     /// Whether it is known to be a virtual function.
     pub fn is_virtual(&self) -> bool {
-        self.detail.as_ref().is_some_and(|detail| detail.is_virtual)
+        self.physical.is_some() || self.detail.as_ref().is_some_and(|detail| detail.is_virtual)
     }
 
     /// `0000:01:00.0 (10de:1e04)`.
@@ -73,23 +86,39 @@ impl Detail {
             Ok(driver) => (driver, None),
             Err(error) => (None, Some(error.to_string())),
         };
+        let names = machine.list(&path("")).unwrap_or_default();
+        let has = |name: &str| names.iter().any(|known| known == name);
+        let is_virtual = has("physfn");
+        let reset_methods = if has("reset_method") { machine::text(machine, &path("reset_method")).ok() } else { None };
+        // The first four bytes only: on hardware it is read in many small accesses.
+        let no_answer = |bytes: Vec<u8>| bytes.len() == 4 && bytes.iter().all(|byte| *byte == 0xff);
         Self {
             driver,
             unknown,
             driver_override: None,
             group: machine::link_name(machine, &path("iommu_group")).ok().and_then(|name| name.parse().ok()),
-            is_virtual: machine.link(&path("physfn")).is_ok(),
+            is_virtual,
             boot_vga: word("boot_vga").map(|text| text == "1"),
             power_state: word("power_state"),
             power_control: word("power/control"),
             // -1: the machine has no nodes, or the firmware does not tell the node.
             numa_node: word("numa_node").and_then(|text| text.parse().ok()),
-            reset_methods: word("reset_method")
+            reset_methods_known: reset_methods.is_some(),
+            reset_methods: reset_methods
                 .map(|text| text.split_ascii_whitespace().map(ToOwned::to_owned).collect())
                 .unwrap_or_default(),
+            d3cold_allowed: if has("d3cold_allowed") { word("d3cold_allowed").map(|text| text != "0") } else { None },
+            virtual_functions: names.iter().filter(|name| is_virtual_function_link(name)).count(),
+            tsm_bound: if has("tsm") { word("tsm/bound") } else { None },
+            no_answer: !is_virtual && machine.read_prefix(&path("config"), 4).is_ok_and(no_answer),
             bars: Vec::new(),
         }
     }
+}
+
+/// Whether a name in a device's directory is a link to one of its virtual functions: `virtfn0`.
+fn is_virtual_function_link(name: &str) -> bool {
+    name.strip_prefix("virtfn").is_some_and(|number| number.parse::<u16>().is_ok())
 }
 
 /// The driver that a device is bound to; `None` if there is no driver or no device. After an error, the driver is unknown.

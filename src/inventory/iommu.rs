@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The IOMMU and its groups, from /sys and /proc.
 
+use crate::json::readable_words;
 use crate::machine::{self, Machine};
 use crate::pci::Address;
 
 /// The ACPI table in which the firmware describes the IOMMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Firmware {
+pub enum FirmwareTable {
     /// Intel VT-d.
     Dmar,
     /// AMD-Vi.
@@ -15,16 +16,7 @@ pub enum Firmware {
     Iort,
 }
 
-impl Firmware {
-    /// The table's ACPI name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Dmar => "DMAR",
-            Self::Ivrs => "IVRS",
-            Self::Iort => "IORT",
-        }
-    }
-}
+readable_words!(FirmwareTable { Dmar: "DMAR", Ivrs: "IVRS", Iort: "IORT" });
 
 /// The processor's vendor, as far as the IOMMU depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +36,7 @@ pub struct IommuFacts {
     /// The enabled IOMMU units, from /sys/class/iommu: `dmar0`, `ivhd0`, `smmu3.0x...`.
     pub units: Vec<String>,
     /// The firmware's table.
-    pub firmware: Option<Firmware>,
+    pub firmware: Option<FirmwareTable>,
     /// The processor's vendor.
     pub processor: Processor,
     /// Whether interrupt remapping is enabled; `None` if /proc/interrupts does not show it.
@@ -64,7 +56,7 @@ impl IommuFacts {
         let remapping =
             machine.read_prefix("/proc/interrupts", Self::MAX_INTERRUPTS).ok().and_then(|bytes| remapping(&bytes));
         let allowed = || machine::text(machine, "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts");
-        let known = [Firmware::Dmar, Firmware::Ivrs, Firmware::Iort];
+        let known = [FirmwareTable::Dmar, FirmwareTable::Ivrs, FirmwareTable::Iort];
         Self {
             units: machine.list("/sys/class/iommu").unwrap_or_default(),
             firmware: known.into_iter().find(|table| tables.iter().any(|name| name == table.name())),

@@ -11,6 +11,7 @@ mod features;
 mod holders;
 mod in_use;
 mod iommu;
+mod sriov;
 mod system;
 
 use crate::groups::Function;
@@ -24,7 +25,8 @@ pub use features::{Features, ResizableBar};
 pub(crate) use features::{bar_size, hexadecimal};
 pub use holders::{Holder, Holders};
 pub use in_use::{Mount, Use};
-pub use iommu::{Firmware, Group, IommuFacts, Processor};
+pub use iommu::{FirmwareTable, Group, IommuFacts, Processor};
+pub use sriov::PhysicalFunction;
 pub use system::FirmwareFramebuffer;
 
 /// The PCI bus in sysfs.
@@ -61,6 +63,10 @@ pub struct Inventory {
     /// The devices that are open for a guest: the device, the open function (the device itself or one of its virtual
     /// functions) and the process. Filled by [`Inventory::find_guests`].
     pub guests: Vec<(Address, Address, Holder)>,
+    /// The physical functions whose virtual functions are claimed, if they were read.
+    pub physical_functions: Vec<PhysicalFunction>,
+    /// Whether vfio-pci binds devices on its denylist as well; `None` if it is not loaded.
+    pub denylist_disabled: Option<bool>,
     /// The registered PCI drivers.
     pub drivers: Vec<String>,
     /// The IOMMU.
@@ -99,7 +105,7 @@ impl Inventory {
             let Ok(modalias) = machine.attribute(&format!("{PCI}/devices/{name}/modalias")) else { continue };
             let Some(identity) = parse_modalias(&modalias) else { continue };
             let chain = if chains { device::chain(machine, address) } else { Vec::new() };
-            devices.push(Device { address, identity, chain, detail: None });
+            devices.push(Device { address, identity, chain, physical: None, detail: None });
         }
         devices.sort_unstable_by_key(|device| device.address);
         let mounts =
@@ -113,6 +119,10 @@ impl Inventory {
             command_line: machine.read_prefix("/proc/cmdline", MAX_COMMAND_LINE).unwrap_or_default(),
             devices,
             guests: Vec::new(),
+            physical_functions: Vec::new(),
+            denylist_disabled: machine::text(machine, "/sys/module/vfio_pci/parameters/disable_denylist")
+                .ok()
+                .map(|text| text == "Y"),
             drivers: machine.list("/sys/bus/pci/drivers").unwrap_or_default(),
             iommu: IommuFacts::read(machine),
             groups: Vec::new(),
@@ -193,6 +203,20 @@ impl Inventory {
     pub fn device(&self, address: Address) -> Option<&Device> {
         let index = self.devices.binary_search_by_key(&address, |device| device.address).ok()?;
         self.devices.get(index)
+    }
+
+    /// Whether a firmware framebuffer is in the memory of this display: its parent is this device, or, if the kernel does not
+    /// tell its parent, this is the boot display or the only display.
+    pub fn draws_on(&self, framebuffer: &FirmwareFramebuffer, device: &Device) -> bool {
+        if !device.identity.class.is_display() {
+            return false;
+        }
+        let boot = |device: &Device| device.detail.as_ref().is_some_and(|detail| detail.boot_vga == Some(true));
+        let mut displays = self.devices.iter().filter(|device| device.identity.class.is_display());
+        match framebuffer.parent {
+            Some(parent) => parent == device.address,
+            None => boot(device) || displays.all(|other| other.address == device.address),
+        }
     }
 
     /// The IOMMU group of a device, if its details were read.

@@ -1,30 +1,38 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Facts about the system apart from PCI: uptime, root file system, firmware framebuffers.
 
-use crate::machine::Machine;
+use crate::machine::{self, Machine};
+use crate::pci::Address;
 
 use super::in_use::Mount;
 
-/// A firmware framebuffer that is bound to a driver. It is in the memory of the boot display.
+/// The platform devices.
+const DEVICES: &str = "/sys/bus/platform/devices";
+
+/// A firmware framebuffer that is bound to a driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirmwareFramebuffer {
     /// The platform device, for example `simple-framebuffer.0`.
     pub device: String,
     /// The platform driver, for example `simple-framebuffer`.
     pub driver: String,
+    /// The PCI function that it lies below, from Linux 6.9 on (drivers/firmware/sysfb.c, `sysfb_parent_dev`).
+    pub parent: Option<Address>,
 }
 
 impl FirmwareFramebuffer {
-    /// The platform drivers for firmware framebuffers (the devices come from drivers/firmware/sysfb*.c).
-    const DRIVERS: &'static [&'static str] =
-        &["simple-framebuffer", "efi-framebuffer", "vesa-framebuffer", "efidrm", "vesadrm"];
-
+    /// The framebuffers that are bound to a platform driver, identified by the names of their devices:
+    /// drivers/firmware/sysfb.c, sysfb_simplefb.c and drivers/firmware/google register `*-framebuffer.N`.
     pub(super) fn read(machine: &dyn Machine) -> Vec<Self> {
         let mut found = Vec::new();
-        for driver in Self::DRIVERS {
-            let names = machine.list(&format!("/sys/bus/platform/drivers/{driver}")).unwrap_or_default();
-            let devices = names.into_iter().filter(|name| name.contains("framebuffer."));
-            found.extend(devices.map(|device| Self { device, driver: (*driver).to_owned() }));
+        for device in machine.list(DEVICES).unwrap_or_default() {
+            if !device.split_once('.').is_some_and(|(name, _)| name.ends_with("framebuffer")) {
+                continue;
+            }
+            let Ok(driver) = machine::link_name(machine, &format!("{DEVICES}/{device}/driver")) else { continue };
+            let place = machine.link(&format!("{DEVICES}/{device}")).unwrap_or_default();
+            let parent = place.rsplit('/').find_map(|part| part.parse().ok());
+            found.push(Self { device, driver, parent });
         }
         found
     }

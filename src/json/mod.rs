@@ -20,12 +20,15 @@ macro_rules! fields {
     };
 }
 
-/// `readable!(Name { field, ... })` implements [`FromJson`] for a structure.
+/// `readable!(Name { field, ... })` implements [`FromJson`] for a structure. A field that is missing or has the wrong type
+/// takes its default, and unknown fields are skipped, so that documents of other versions can be read.
 macro_rules! readable {
     ($name:ident { $($field:ident),* $(,)? }) => {
         impl $crate::json::FromJson for $name {
             fn from_json(value: &$crate::json::Value) -> Option<Self> {
-                Some(Self { $($field: $crate::json::FromJson::from_json(value.field(stringify!($field)))?),* })
+                value.is_object().then(|| Self {
+                    $($field: $crate::json::FromJson::from_json(value.field(stringify!($field))).unwrap_or_default()),*
+                })
             }
         }
     };
@@ -35,7 +38,7 @@ macro_rules! readable {
 macro_rules! words {
     ($name:ident { $($variant:ident: $word:literal),* $(,)? }) => {
         impl $name {
-            /// Its name in documents.
+            /// Its name in documents and in text.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word),*
@@ -51,4 +54,20 @@ macro_rules! words {
     };
 }
 
-pub(crate) use {fields, readable, words};
+/// `readable_words!(Name { Variant: "word", ... })`: as `words!`, and read back from them; an unknown word is `None`.
+macro_rules! readable_words {
+    ($name:ident { $($variant:ident: $word:literal),* $(,)? }) => {
+        $crate::json::words!($name { $($variant: $word),* });
+
+        impl $crate::json::FromJson for $name {
+            fn from_json(value: &$crate::json::Value) -> Option<Self> {
+                match value {
+                    $($crate::json::Value::Text(word) if word == $word => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use {fields, readable, readable_words, words};

@@ -27,6 +27,11 @@ impl Value {
         let Self::Object(fields) = self else { return &Self::Null };
         fields.iter().find(|(key, _)| key == name).map_or(&Self::Null, |(_, value)| value)
     }
+
+    /// Whether it is an object.
+    pub fn is_object(&self) -> bool {
+        matches!(self, Self::Object(_))
+    }
 }
 
 /// Types that can be read from a value.
@@ -68,11 +73,8 @@ impl<T: FromJson> FromJson for Option<T> {
 impl<T: FromJson> FromJson for Vec<T> {
     fn from_json(value: &Value) -> Option<Self> {
         let Value::List(values) = value else { return None };
-        let mut list = Vec::new();
-        for value in values {
-            list.push(T::from_json(value)?);
-        }
-        Some(list)
+        // An element that a newer program added in a form of its own costs that element, not the list.
+        Some(values.iter().filter_map(T::from_json).collect())
     }
 }
 

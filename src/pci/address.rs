@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::hex_field;
+use crate::json::{FromJson, Value};
 
 /// The address of a function. Prints as in /sys/bus/pci/devices: `0000:01:00.0`.
 ///
@@ -49,6 +50,12 @@ impl Slot {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.slot(), self.function)
+    }
+}
+
+impl FromJson for Address {
+    fn from_json(value: &Value) -> Option<Self> {
+        if let Value::Text(text) = value { text.parse().ok() } else { None }
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is claimed by hand, though nothing is configured for it, or something else.
 
-use crate::config::{Claim, Config, ConfigError, Origin};
+use crate::config::{Claim, Config, ConfigError};
 use crate::inventory::Inventory;
 use crate::pci::Address;
 
@@ -27,10 +27,10 @@ pub fn join(config: &mut Config, inventory: &Inventory, mut by_hand: Vec<Claim>,
 /// claims that were made by hand.
 pub fn bind(config: &Config, inventory: &Inventory, addresses: &[Address]) -> Result<Plan, Vec<ConfigError>> {
     let asked = |address: Option<Address>| address.is_some_and(|address| addresses.contains(&address));
-    let mut entries = select::entries(config, inventory)?;
-    entries.retain(|entry| {
-        let by_hand = config.claims.get(entry.claim).is_some_and(|claim| claim.origin.place == Origin::BIND);
-        by_hand || asked(entry.device) || asked(entry.along)
+    let mut devices = select::devices(config, inventory)?;
+    devices.retain(|planned| {
+        let by_hand = config.claims.get(planned.claim).is_some_and(|claim| claim.origin.is_bind());
+        by_hand || asked(planned.device) || asked(planned.along)
     });
-    Ok(decide(config, inventory, entries, &|_| true))
+    Ok(decide(config, inventory, devices, &|_| true))
 }

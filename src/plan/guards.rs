@@ -1,79 +1,87 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What keeps a function from being claimed, and what people should know of one that is.
 
-use crate::config::{Claim, Config, Framebuffer, Guard, Iommu, Selector};
+use crate::config::{Claim, Config, Framebuffer, Guard, IommuPolicy, Selector};
 use crate::groups::{self, Isolated};
 use crate::inventory::{Detail, Device, Inventory};
-use crate::pci::Address;
+use crate::pci::{Address, Slot};
 
-use super::{Decision, IommuVerdict, Plan, PlannedDevice, Problem, State, reset_and_rebar};
+use super::{Decision, InterruptRemapping, Iommu, Plan, PlannedDevice, Refusal, reset_and_rebar, vfio};
+use crate::problem::{Code, Problem};
 
 /// How many uses of a device are told one by one.
 const MOST_USES: usize = 3;
 
-/// Refuses the entries that a guard stands before. What comes along with a refused function is refused with it.
-pub(super) fn apply(config: &Config, inventory: &Inventory, entries: &mut [PlannedDevice]) {
-    let enabled = IommuVerdict::of(inventory).state == State::Enabled;
-    let mut displays: Vec<Address> = host_displays(inventory, entries);
+/// Refuses the devices that a guard stands before. What comes along with a refused function is refused with it.
+pub(super) fn apply(config: &Config, inventory: &Inventory, devices: &mut [PlannedDevice]) {
+    let enabled = Iommu::of(inventory).is_enabled();
+    let mut displays: Vec<Address> = host_displays(inventory, devices);
     let mut refused: Vec<Address> = Vec::new();
-    let whole = entries.iter().filter(|entry| entry.decision == Decision::Take);
-    let taken: Vec<Address> = whole.filter_map(|entry| entry.device).collect();
-    for entry in entries.iter_mut() {
-        let Some(address) = entry.device else { continue };
-        let (Some(device), Some(claim)) = (inventory.device(address), config.claims.get(entry.claim)) else { continue };
-        if entry.decision == Decision::Take {
+    let whole = devices.iter().filter(|planned| planned.decision == Decision::Take);
+    let taken: Vec<Address> = whole.filter_map(|planned| planned.device).collect();
+    // The boot display is judged last: where all displays are claimed, it is the one that the host keeps.
+    let boot: Vec<Slot> = displays_of_boot(inventory).map(|device| device.address.slot()).collect();
+    let of_boot = |planned: &PlannedDevice| planned.device.is_some_and(|device| boot.contains(&device.slot()));
+    let (last, first): (Vec<_>, Vec<_>) = devices.iter_mut().partition(|planned| of_boot(planned));
+    for planned in first.into_iter().chain(last) {
+        let Some(address) = planned.device else { continue };
+        let (Some(device), Some(claim)) = (inventory.device(address), config.claims.get(planned.claim)) else {
+            continue;
+        };
+        if planned.decision == Decision::Take {
             // A card with two displays is one that the host loses at once.
             let goes = |display: &Address| display.slot() == address.slot() && taken.contains(display);
             let last = displays.contains(&address) && displays.iter().all(goes);
-            let refusal = match entry.along.filter(|first| refused.contains(first)) {
-                Some(first) => Some((None, "along", format!("it goes with {first}, which is refused"))),
-                None => guard(claim, device, inventory, entry.along.is_some(), last)
-                    .map(|(guard, reason)| (Some(guard), guard.name(), reason))
+            let refusal = match planned.along.filter(|first| refused.contains(first)) {
+                Some(first) => Some(Refusal::new(Code::Along, format!("it goes with {first}, which is refused"))),
+                None => guard(claim, device, inventory, planned.along.is_some(), last)
                     .or_else(|| in_guest(inventory, device))
                     .or_else(|| unknown_driver(device))
-                    .or_else(|| no_group(config, device, enabled)),
+                    .or_else(|| no_group(config, device, enabled))
+                    .or_else(|| vfio::refusal(config, inventory, device, &planned.target)),
             };
-            if let Some((guard, code, reason)) = refusal {
-                entry.decision = Decision::refuse(guard, code, reason);
+            if let Some(refusal) = refusal {
+                planned.decision = Decision::Refuse(refusal);
             } else {
                 displays.retain(|display| *display != address);
             }
         }
-        if matches!(entry.decision, Decision::Refuse { .. }) {
+        if matches!(planned.decision, Decision::Refuse(_)) {
             refused.push(address);
         }
     }
 }
 
 /// The displays that the host has: those that no driver for guests holds, nor pci-stub. Virtual functions show nothing.
-fn host_displays(inventory: &Inventory, entries: &[PlannedDevice]) -> Vec<Address> {
+fn host_displays(inventory: &Inventory, devices: &[PlannedDevice]) -> Vec<Address> {
     let displays = inventory.devices.iter().filter(|device| device.identity.class.is_display());
     let of_host = displays.filter(|device| {
-        let done = entries.iter().any(|entry| entry.device == Some(device.address) && entry.decision == Decision::Done);
-        !done && !device.is_virtual() && device.driver().is_none_or(|driver| groups::blocks(driver, false))
+        let done =
+            devices.iter().any(|planned| planned.device == Some(device.address) && planned.decision == Decision::Done);
+        !done && !device.is_virtual() && device.driver().is_none_or(|driver| groups::blocks(driver, false, None))
     });
     of_host.map(|device| device.address).collect()
 }
 
+/// The displays that the firmware used.
+fn displays_of_boot(inventory: &Inventory) -> impl Iterator<Item = &Device> {
+    let is_boot = |device: &&Device| device.detail.as_ref().is_some_and(|detail| detail.boot_vga == Some(true));
+    inventory.devices.iter().filter(is_boot)
+}
+
 /// The first guard that stands before a function and is not lifted, and why.
-fn guard(
-    claim: &Claim,
-    device: &Device,
-    inventory: &Inventory,
-    along: bool,
-    last_display: bool,
-) -> Option<(Guard, String)> {
+fn guard(claim: &Claim, device: &Device, inventory: &Inventory, along: bool, last_display: bool) -> Option<Refusal> {
     let class = device.identity.class;
     let name = device.name();
     let stands = |guard: Guard| !claim.options.allow.contains(&guard);
     if class.is_bridge() {
-        return Some((Guard::Bridge, format!("{name} is {} of the host", class.with_article())));
+        return Some(Refusal::by(Guard::Bridge, format!("{name} is {} of the host", class.with_article())));
     }
     let exact = claim.options.id.is_some_and(|id| id.matches(&device.identity))
         || matches!(&claim.selector, Selector::Id(pattern) if pattern.names_subsystem());
     if class.is_storage() && (along || !exact) && stands(Guard::Storage) {
         let id = device.identity.id();
-        return Some((
+        return Some(Refusal::by(
             Guard::Storage,
             format!(
                 "{name} is {}: name it with id={id}, or by its ID with the subsystem, or say allow=storage",
@@ -94,16 +102,19 @@ fn guard(
             more => format!(", and {more} more"),
         };
         let uses = uses.iter().take(MOST_USES).copied().collect::<Vec<_>>().join(", ");
-        return Some((Guard::InUse, format!("{name} is in use: {uses}{more} (allow=in-use if that is meant)")));
+        return Some(Refusal::by(
+            Guard::InUse,
+            format!("{name} is in use: {uses}{more} (allow=in-use if that is meant)"),
+        ));
     }
     if last_display && stands(Guard::LastDisplay) {
-        return Some((
+        return Some(Refusal::by(
             Guard::LastDisplay,
             format!("{name} is the last display of the host: it would have none (allow=last-display if that is meant)"),
         ));
     }
     let reserved = reserved(inventory, device).filter(|_| stands(Guard::Rmrr))?;
-    Some((Guard::Rmrr, format!("{reserved} (allow=rmrr tries all the same)")))
+    Some(Refusal::by(Guard::Rmrr, format!("{reserved} (allow=rmrr tries all the same)")))
 }
 
 /// Why the kernel keeps a function from every guest, whatever driver it is on (drivers/iommu/intel/iommu.c,
@@ -116,60 +127,77 @@ fn reserved(inventory: &Inventory, device: &Device) -> Option<String> {
 
 /// Why a function is left alone that a guest has: its driver gives it up only when the guest does, and until then whoever
 /// asks for it hangs.
-pub(super) fn in_guest(inventory: &Inventory, device: &Device) -> Option<(Option<Guard>, &'static str, String)> {
+pub(super) fn in_guest(inventory: &Inventory, device: &Device) -> Option<Refusal> {
     let (_, open, holder) = inventory.guests.iter().find(|(address, ..)| *address == device.address)?;
     let open = inventory.device(*open).unwrap_or(device).name();
-    Some((None, "in-guest", format!("{holder} has {open} open: stop the guest first")))
+    Some(Refusal::new(Code::InGuest, format!("{holder} has {open} open: stop the guest first")))
 }
 
 /// Why a function is left alone of which nobody knows the driver: it could not be given back to it.
-pub(super) fn unknown_driver(device: &Device) -> Option<(Option<Guard>, &'static str, String)> {
+pub(super) fn unknown_driver(device: &Device) -> Option<Refusal> {
     let why = device.detail.as_ref()?.unknown.as_ref()?;
-    Some((None, "driver-unknown", format!("nobody knows which driver has {}: {why}", device.name())))
+    Some(Refusal::new(Code::DriverUnknown, format!("nobody knows which driver has {}: {why}", device.name())))
+}
+
+/// What is wrong with a device whose configuration space reads as ff: it is off, or fell off the bus. It binds to its driver
+/// all the same, and no guest can use it.
+fn no_answer(device: &Device) -> Option<Problem> {
+    let detail = device.detail.as_ref().filter(|detail| detail.no_answer)?;
+    let address = device.address;
+    let cold = if detail.power_state.as_deref() == Some("D3cold") { ", and it stays in D3cold" } else { "" };
+    let message = format!(
+        "{address} does not answer: its configuration space reads as ff{cold}. Switch the machine off and on; if it \
+         happens again after a guest has stopped, power=on keeps the card awake"
+    );
+    Some(Problem::error(Code::NoAnswer, Some(address), message))
 }
 
 /// Why a function without an IOMMU group is refused while an IOMMU is required.
-fn no_group(config: &Config, device: &Device, enabled: bool) -> Option<(Option<Guard>, &'static str, String)> {
+fn no_group(config: &Config, device: &Device, enabled: bool) -> Option<Refusal> {
     let grouped = device.detail.as_ref().is_some_and(|detail| detail.group.is_some());
-    let required = config.settings.iommu == Iommu::Required;
-    (enabled && required && !grouped)
-        .then(|| (None, "no-iommu-group", format!("{} is in no IOMMU group: no IOMMU stands before it", device.name())))
+    let required = config.settings.iommu == IommuPolicy::Required;
+    (enabled && required && !grouped).then(|| {
+        Refusal::new(Code::NoIommuGroup, format!("{} is in no IOMMU group: no IOMMU stands before it", device.name()))
+    })
 }
 
 /// What people should know: every refusal, and every claim that is carried out but has a catch.
 pub(super) fn problems(config: &Config, inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
     let mut problems = Vec::new();
-    if plan.entries.is_empty() {
+    if plan.devices.is_empty() {
         return problems;
     }
-    if plan.verdict.state != State::Enabled {
-        let message = format!("{}: {}", plan.verdict.reason(), plan.verdict.advice.join("; "));
-        let required = config.settings.iommu == Iommu::Required;
+    if !plan.iommu.is_enabled() {
+        let message = format!("{}: {}", plan.iommu.reason(), plan.iommu.advice.join("; "));
+        let required = config.settings.iommu == IommuPolicy::Required;
         problems.push(if required {
-            Problem::error("iommu", None, message)
+            Problem::error(Code::Iommu, None, message)
         } else {
-            Problem::warning("iommu", None, message)
+            Problem::warning(Code::Iommu, None, message)
         });
-    } else if plan.verdict.remapping == Some(false) {
-        problems.push(Problem::warning("interrupt-remapping", None, plan.verdict.advice.join("; ")));
+    } else if plan.iommu.interrupt_remapping == InterruptRemapping::Disabled {
+        problems.push(Problem::warning(Code::InterruptRemapping, None, plan.iommu.advice.join("; ")));
     }
-    for entry in &plan.entries {
-        match &entry.decision {
-            Decision::Refuse { code: "iommu", .. } | Decision::Release => {}
-            Decision::Refuse { code, reason, .. } => {
-                problems.push(Problem::error(code, entry.device, reason.clone()).of(entry.claim));
+    for planned in &plan.devices {
+        match &planned.decision {
+            Decision::Refuse(Refusal { code: Code::Iommu, .. }) | Decision::Release => {}
+            Decision::Refuse(Refusal { code, reason, .. }) => {
+                problems.push(Problem::error(*code, planned.device, reason.clone()).of(config, planned.claim));
             }
             Decision::Missing { reason } => {
-                problems.push(Problem::error("missing", None, reason.clone()).of(entry.claim));
+                problems.push(Problem::error(Code::Missing, None, reason.clone()).of(config, planned.claim));
             }
             Decision::Take | Decision::Done => {
-                let catch = entry.device.and_then(|address| boot_display(config, inventory, address));
-                problems.extend(catch.map(|problem| problem.of(entry.claim)));
-                let reserved = entry.device.and_then(|address| reserved(inventory, inventory.device(address)?));
-                problems.extend(reserved.map(|why| Problem::warning("rmrr", entry.device, why).of(entry.claim)));
-                let detail = entry.device.and_then(|address| inventory.device(address)?.detail.as_ref());
-                if let (Some(detail), Some(claim)) = (detail, config.claims.get(entry.claim)) {
-                    reset_and_rebar::problems(&claim.options, entry, detail, &mut problems);
+                let catch = planned.device.and_then(|address| boot_display(config, inventory, address));
+                problems.extend(catch.map(|problem| problem.of(config, planned.claim)));
+                let reserved = planned.device.and_then(|address| reserved(inventory, inventory.device(address)?));
+                problems.extend(
+                    reserved.map(|why| Problem::warning(Code::Rmrr, planned.device, why).of(config, planned.claim)),
+                );
+                let device = planned.device.and_then(|address| inventory.device(address));
+                if let (Some(device), Some(claim)) = (device, config.claims.get(planned.claim)) {
+                    reset_and_rebar::problems(inventory, claim, planned, device, &mut problems);
+                    problems.extend(no_answer(device).map(|problem| problem.of(config, planned.claim)));
                 }
             }
         }
@@ -192,7 +220,7 @@ fn boot_display(config: &Config, inventory: &Inventory, address: Address) -> Opt
         _ => String::new(),
     };
     Some(Problem::warning(
-        "boot-display",
+        Code::BootDisplay,
         Some(address),
         format!(
             "{address} is the boot display: {framebuffer}its option ROM is the copy that the firmware ran, not the card's own"
@@ -206,22 +234,23 @@ fn pretended(inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
         return Vec::new();
     }
     let examination = inventory.examine();
-    let claimed = plan.entries.iter().filter(|entry| entry.decision.holds()).filter_map(|entry| entry.device);
+    let claimed = plan.devices.iter().filter(|planned| planned.decision.holds()).filter_map(|planned| planned.device);
     let pretended = claimed.filter_map(|address| {
         let group = examination.group_of(address).filter(|group| group.isolated == Isolated::Override)?;
         let message = format!(
             "{address} is in group {} of its own only because of pcie_acs_override=: the hardware does not isolate it, and a guest can reach its neighbours' memory (vfio-early groups {address})",
             group.id
         );
-        Some(Problem::warning("acs-override", Some(address), message))
+        Some(Problem::warning(Code::AcsOverride, Some(address), message))
     });
     pretended.collect()
 }
 
 /// The neighbours in the groups of claimed functions that keep a group from being viable.
 fn neighbours(inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
-    let holds =
-        |address: Address| plan.entries.iter().any(|entry| entry.device == Some(address) && entry.decision.holds());
+    let holds = |address: Address| {
+        plan.devices.iter().any(|planned| planned.device == Some(address) && planned.decision.holds())
+    };
     let mut problems = Vec::new();
     for group in &inventory.groups {
         let Some(first) = group.members.iter().copied().find(|address| holds(*address)) else { continue };
@@ -229,7 +258,7 @@ fn neighbours(inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
             let class = device.identity.class;
             let blocks = match device.driver() {
                 // The kernel asks no more than that, whatever else the device is: an ISA bridge may have a driver too.
-                Some(driver) => groups::blocks(driver, class.is_pci_bridge()),
+                Some(driver) => groups::blocks(driver, class.is_pci_bridge(), inventory.kernel_version()),
                 // What is no bridge may get one later.
                 None => !class.is_bridge(),
             };
@@ -237,7 +266,7 @@ fn neighbours(inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
                 continue;
             }
             problems.push(Problem::warning(
-                "not-viable",
+                Code::NotViable,
                 Some(first),
                 format!(
                     "{first} shares IOMMU group {} with {}, {} that is not claimed: a guest gets the group only while no host driver holds that one",

@@ -11,31 +11,34 @@ mod release;
 mod reset_and_rebar;
 mod select;
 mod steps;
+mod vfio;
 
-use crate::config::{Config, ConfigError, Iommu, OnFailure};
+use crate::config::{Config, ConfigError, IommuPolicy, OnFailure};
 use crate::inventory::Inventory;
 use crate::pci::Address;
+use crate::problem::{Code, Problem};
 
 pub use crate::pci::{is_vfio_driver, same_name};
 pub use bind::{bind, join};
 pub use driver::{variant_driver, variant_modules};
-pub use iommu::{IommuVerdict, State};
-pub use planned_device::{Decision, PlannedDevice};
+pub use iommu::{InterruptRemapping, Iommu, IommuKind, IommuState};
+pub use planned_device::{Decision, PlannedDevice, Refusal};
 pub use release::release;
-pub use select::{devices_of_interest, needs_aliases, needs_bars, needs_chains, selected};
-pub use steps::{Op, Step};
+pub use reset_and_rebar::has_hot_reset;
+pub use select::{devices_of_interest, needs_aliases, needs_bars, needs_chains, needs_virtual_functions, selected};
+pub use steps::{Op, Step, StepKind};
 
 /// What is to be done, and what was decided against.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// `vfio_early=off`: nothing is touched.
     pub off: bool,
-    /// What the IOMMU is worth.
-    pub verdict: IommuVerdict,
+    /// Whether the IOMMU protects the host.
+    pub iommu: Iommu,
     /// Nothing is claimed, because the IOMMU is required and is not enabled.
     pub unprotected: bool,
-    /// One entry for each function that a claim is about, or for a claim that is about none.
-    pub entries: Vec<PlannedDevice>,
+    /// Each function that a claim is about, and each claim that is about none.
+    pub devices: Vec<PlannedDevice>,
     /// What is to be done, in order.
     pub steps: Vec<Step>,
     /// What people should know.
@@ -44,67 +47,16 @@ pub struct Plan {
     pub on_failure: OnFailure,
 }
 
-/// How bad a problem is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Something asked for does not hold.
-    Error,
-    /// It holds, but.
-    Warning,
-}
-
-impl Severity {
-    /// The name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-        }
-    }
-}
-
-/// Something that people should know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// How bad it is.
-    pub severity: Severity,
-    /// A short word for programs.
-    pub code: &'static str,
-    /// The claim that it is about, by its place in the configuration.
-    pub claim: Option<usize>,
-    /// The device that it is about.
-    pub device: Option<Address>,
-    /// What it is, and what to do.
-    pub message: String,
-}
-
-impl Problem {
-    /// A warning.
-    pub fn warning(code: &'static str, device: Option<Address>, message: String) -> Self {
-        Self { severity: Severity::Warning, code, claim: None, device, message }
-    }
-
-    /// An error.
-    pub fn error(code: &'static str, device: Option<Address>, message: String) -> Self {
-        Self { severity: Severity::Error, code, claim: None, device, message }
-    }
-
-    /// The same, about this claim.
-    #[must_use]
-    pub fn of(self, claim: usize) -> Self {
-        Self { claim: Some(claim), ..self }
-    }
-}
-
 /// Decides. `scope`: only these devices are considered; all of them when it is empty. The error is a configuration that
 /// contradicts itself on this machine.
 pub fn plan(config: &Config, inventory: &Inventory, scope: &[Address]) -> Result<Plan, Vec<ConfigError>> {
     if config.off {
         return Ok(empty(config, inventory));
     }
-    let entries = select::entries(config, inventory)?;
-    let asked = |entry: &PlannedDevice| scope.is_empty() || entry.device.is_some_and(|device| scope.contains(&device));
-    Ok(decide(config, inventory, entries, &asked))
+    let devices = select::devices(config, inventory)?;
+    let asked =
+        |planned: &PlannedDevice| scope.is_empty() || planned.device.is_some_and(|device| scope.contains(&device));
+    Ok(decide(config, inventory, devices, &asked))
 }
 
 /// A plan that does nothing yet.
@@ -112,8 +64,8 @@ fn empty(config: &Config, inventory: &Inventory) -> Plan {
     Plan {
         off: config.off,
         unprotected: false,
-        verdict: IommuVerdict::of(inventory),
-        entries: Vec::new(),
+        iommu: Iommu::of(inventory),
+        devices: Vec::new(),
         steps: Vec::new(),
         problems: Vec::new(),
         on_failure: config.settings.on_failure,
@@ -124,23 +76,23 @@ fn empty(config: &Config, inventory: &Inventory) -> Plan {
 fn decide(
     config: &Config,
     inventory: &Inventory,
-    entries: Vec<PlannedDevice>,
+    devices: Vec<PlannedDevice>,
     keep: &dyn Fn(&PlannedDevice) -> bool,
 ) -> Plan {
-    let mut plan = Plan { entries, ..empty(config, inventory) };
-    guards::apply(config, inventory, &mut plan.entries);
-    let required = config.settings.iommu == Iommu::Required;
-    if required && plan.verdict.state != State::Enabled {
-        plan.unprotected = !plan.entries.is_empty();
-        for entry in &mut plan.entries {
-            if matches!(entry.decision, Decision::Take | Decision::Done) {
-                entry.decision = Decision::refuse(None, "iommu", plan.verdict.reason());
+    let mut plan = Plan { devices, ..empty(config, inventory) };
+    guards::apply(config, inventory, &mut plan.devices);
+    let required = config.settings.iommu == IommuPolicy::Required;
+    if required && !plan.iommu.is_enabled() {
+        plan.unprotected = !plan.devices.is_empty();
+        for planned in &mut plan.devices {
+            if planned.decision.holds() {
+                planned.decision = Decision::Refuse(Refusal::new(Code::Iommu, plan.iommu.reason()));
             }
         }
     }
-    plan.entries.retain(keep);
-    plan.unprotected &= !plan.entries.is_empty();
+    plan.devices.retain(keep);
+    plan.unprotected &= !plan.devices.is_empty();
     plan.problems = guards::problems(config, inventory, &plan);
-    plan.steps = steps::steps(config, inventory, &plan.entries);
+    plan.steps = steps::steps(config, inventory, &plan.devices);
     plan
 }

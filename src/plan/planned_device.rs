@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What was decided about one function.
 
-use crate::config::{Config, Guard};
+use crate::config::{Config, Guard, Origin};
 use crate::inventory::Device;
 use crate::pci::Address;
+use crate::problem::Code;
 
 /// One function that a claim is about, or one claim that is about none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,10 @@ pub struct PlannedDevice {
     pub along: Option<Address>,
     /// It is a virtual function: it shares its slot with others by accident.
     pub is_virtual: bool,
+    /// Its physical function, where drivers are kept from the virtual ones.
+    pub physical: Option<Address>,
+    /// The entry of vfio-pci's own `ids=` that names it.
+    pub named_by_ids: Option<Origin>,
     /// The driver that holds the function now.
     pub driver: Option<String>,
     /// The driver that it shall end on.
@@ -43,14 +48,7 @@ pub enum Decision {
     /// It is given back to the host.
     Release,
     /// It is left alone.
-    Refuse {
-        /// The guard that refuses it.
-        guard: Option<Guard>,
-        /// A short word for programs.
-        code: &'static str,
-        /// Why.
-        reason: String,
-    },
+    Refuse(Refusal),
     /// It is not there.
     Missing {
         /// What was looked for, and what is there instead.
@@ -58,12 +56,30 @@ pub enum Decision {
     },
 }
 
-impl Decision {
-    /// A refusal.
-    pub fn refuse(guard: Option<Guard>, code: &'static str, reason: String) -> Self {
-        Self::Refuse { guard, code, reason }
+/// Why a function is left alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The guard that refuses it.
+    pub guard: Option<Guard>,
+    /// What kind of problem that is.
+    pub code: Code,
+    /// The reason, for people.
+    pub reason: String,
+}
+
+impl Refusal {
+    /// A refusal that no guard made.
+    pub fn new(code: Code, reason: String) -> Self {
+        Self { guard: None, code, reason }
     }
 
+    /// A refusal by a guard.
+    pub fn by(guard: Guard, reason: String) -> Self {
+        Self { guard: Some(guard), code: guard.into(), reason }
+    }
+}
+
+impl Decision {
     /// Whether something is done, or need not be done any more.
     pub fn acts(&self) -> bool {
         self.holds() || *self == Self::Release

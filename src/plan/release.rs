@@ -4,11 +4,10 @@
 use crate::config::{Config, OnFailure};
 use crate::inventory::{Detail, Device, Inventory};
 use crate::pci::Address;
+use crate::problem::{Code, Problem};
 
 use super::guards::{in_guest, unknown_driver};
-use super::{
-    Decision, Op, Plan, PlannedDevice, Problem, Step, empty, is_vfio_driver, same_name, select, select::insert,
-};
+use super::{Decision, Op, Plan, PlannedDevice, Step, empty, is_vfio_driver, same_name, select, select::insert};
 
 /// Decides what of the devices that these claims name is given back. `claimed`: the driver for which a device was claimed
 /// before, if it was. A display's other functions go with it, as they came; what the host has anyway is left alone.
@@ -25,17 +24,20 @@ pub fn release(asked: &Config, inventory: &Inventory, claimed: &dyn Fn(Address) 
         let Some(address) = claim.selector.address() else { continue };
         let mut add = |device: Option<&Device>, decision: Decision| {
             let why = match &decision {
-                Decision::Refuse { code, reason, .. } => Some((*code, reason)),
-                Decision::Missing { reason } => Some(("missing", reason)),
+                Decision::Refuse(refusal) => Some((refusal.code, &refusal.reason)),
+                Decision::Missing { reason } => Some((Code::Missing, reason)),
                 _ => None,
             };
             let about = device.map(|device| device.address);
-            plan.problems.extend(why.map(|(code, reason)| Problem::error(code, about, reason.clone()).of(index)));
-            plan.entries.push(PlannedDevice {
+            plan.problems
+                .extend(why.map(|(code, reason)| Problem::error(code, about, reason.clone()).of(asked, index)));
+            plan.devices.push(PlannedDevice {
                 claim: index,
                 device: about,
                 along: about.filter(|along| *along != address).and(Some(address)),
                 is_virtual: device.is_some_and(Device::is_virtual),
+                physical: None,
+                named_by_ids: None,
                 driver: device.and_then(Device::driver).map(ToOwned::to_owned),
                 target: String::new(),
                 decision,
@@ -58,8 +60,8 @@ pub fn release(asked: &Config, inventory: &Inventory, claimed: &dyn Fn(Address) 
             if device.address != address && !theirs {
                 continue;
             }
-            if let Some((_, code, reason)) = in_guest(inventory, device).or_else(|| unknown_driver(device)) {
-                add(Some(device), Decision::refuse(None, code, reason));
+            if let Some(refusal) = in_guest(inventory, device).or_else(|| unknown_driver(device)) {
+                add(Some(device), Decision::Refuse(refusal));
                 continue;
             }
             add(Some(device), Decision::Release);

@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which functions the claims are about.
 
-use crate::config::{Claim, Config, ConfigError, Driver, Selector, With};
+use crate::config::{Claim, Config, ConfigError, Driver, Origin, Selector, With};
 use crate::inventory::{Device, Inventory};
 use crate::pci::Address;
 
-use super::{Decision, PlannedDevice};
+use super::{Decision, PlannedDevice, Refusal};
 use super::{driver, same_name};
+use crate::problem::Code;
 
-/// Whether a claim names a device by the bridges above it, so that they have to be known.
+/// Whether a claim names a device by the bridges above it, or asks for resets, which depend on them.
 pub fn needs_chains(config: &Config) -> bool {
-    config.claims.iter().any(|claim| matches!(claim.selector, Selector::Path(_)))
+    let depends = |claim: &Claim| matches!(claim.selector, Selector::Path(_)) || !claim.options.reset.is_empty();
+    config.claims.iter().any(depends)
+}
+
+/// The physical functions whose virtual functions are claimed; `None` where it does not matter which functions are virtual.
+pub fn needs_virtual_functions(config: &Config) -> Option<Vec<Address>> {
+    let physical = config.claims.iter().filter_map(|claim| claim.selector.physical()).collect();
+    (!config.claims.is_empty()).then_some(physical)
 }
 
 /// Whether a claim asks for the best variant driver, so that modules.alias has to be read.
@@ -33,7 +41,8 @@ pub fn needs_bars(config: &Config) -> bool {
     config.claims.iter().any(|claim| !claim.options.rebar.is_empty())
 }
 
-/// The devices that a claim's selector names.
+/// The devices that a claim's selector names. An ID or a pattern means physical functions, because virtual ones may have the
+/// same ID; where it matches virtual ones alone, it means those.
 pub fn selected<'a>(claim: &Claim, inventory: &'a Inventory) -> Vec<&'a Device> {
     let selected = inventory.devices.iter().filter(|device| match &claim.selector {
         Selector::Address(address) => device.address == *address,
@@ -41,8 +50,13 @@ pub fn selected<'a>(claim: &Claim, inventory: &'a Inventory) -> Vec<&'a Device> 
         Selector::Path(path) => path.matches(&device.chain),
         Selector::Id(pattern) => pattern.matches(&device.identity),
         Selector::Modalias(pattern) => pattern.matches(&device.identity.modalias("pci")),
+        Selector::VirtualFunctions(physical) => device.physical == Some(*physical),
     });
-    selected.collect()
+    let mut selected: Vec<&Device> = selected.collect();
+    if claim.selector.is_pattern() && selected.iter().any(|device| !device.is_virtual()) {
+        selected.retain(|device| !device.is_virtual());
+    }
+    selected
 }
 
 /// The devices that come along with a selected one.
@@ -68,7 +82,7 @@ pub(super) fn along<'a>(claim: &Claim, device: &Device, alone: bool, inventory: 
 /// One entry for each function that a claim is about, in the order of the claims. A function has one entry: what selects
 /// it goes before what only takes it along, and the first claim before the later ones. Two claims that select one function
 /// and differ in their options are an error.
-pub(super) fn entries(config: &Config, inventory: &Inventory) -> Result<Vec<PlannedDevice>, Vec<ConfigError>> {
+pub(super) fn devices(config: &Config, inventory: &Inventory) -> Result<Vec<PlannedDevice>, Vec<ConfigError>> {
     let selections: Vec<Vec<&Device>> = config.claims.iter().map(|claim| selected(claim, inventory)).collect();
     let errors = contradictions(config, &selections);
     if !errors.is_empty() {
@@ -89,7 +103,7 @@ pub(super) fn entries(config: &Config, inventory: &Inventory) -> Result<Vec<Plan
 
     let mut selected = selected;
     selected.sort_unstable();
-    let mut entries: Vec<PlannedDevice> = Vec::new();
+    let mut planned: Vec<PlannedDevice> = Vec::new();
     let mut known: Vec<Address> = Vec::new();
     for (index, claim) in config.claims.iter().enumerate() {
         let devices = selections.get(index).map(Vec::as_slice).unwrap_or_default();
@@ -98,6 +112,8 @@ pub(super) fn entries(config: &Config, inventory: &Inventory) -> Result<Vec<Plan
             device: device.map(|device| device.address),
             along,
             is_virtual: device.is_some_and(Device::is_virtual),
+            physical: device.and_then(|device| device.physical).filter(|of| inventory.physical_function(*of).is_some()),
+            named_by_ids: device.and_then(|device| named_by_ids(config, device)),
             driver: device.and_then(Device::driver).map(ToOwned::to_owned),
             target: device.map_or_else(
                 || "vfio-pci".to_owned(),
@@ -105,16 +121,26 @@ pub(super) fn entries(config: &Config, inventory: &Inventory) -> Result<Vec<Plan
             ),
             decision,
         };
-        if devices.is_empty() {
+        if let Some(physical) = claim.selector.physical() {
+            // Virtual functions that are not there yet are claimed when they appear.
+            if let Some(decision) = physical_decision(claim, physical, inventory) {
+                planned.push(entry(inventory.device(physical), None, decision));
+                continue;
+            }
+        } else if devices.is_empty() {
             // IDs that vfio-pci was given may well name cards that are not here: nobody asked us for them.
             if !claim.adopted {
-                entries.push(entry(None, None, Decision::Missing { reason: missing(claim, inventory) }));
+                planned.push(entry(None, None, Decision::Missing { reason: missing(claim, inventory) }));
             }
             continue;
         }
         if is_ambiguous(claim, devices) {
             for device in devices.iter().filter(|device| !selected.contains(&device.address)) {
-                entries.push(entry(Some(device), None, Decision::refuse(None, "ambiguous", ambiguous(claim, devices))));
+                planned.push(entry(
+                    Some(device),
+                    None,
+                    Decision::Refuse(Refusal::new(Code::Ambiguous, ambiguous(claim, devices))),
+                ));
             }
             continue;
         }
@@ -133,13 +159,17 @@ pub(super) fn entries(config: &Config, inventory: &Inventory) -> Result<Vec<Plan
             };
             let mut selected_entry = entry(Some(device), None, Decision::Take);
             // Of a slot, the lowest function says what it is; all that a pattern matches has to be it.
-            let checked = if claim.selector.is_pattern() { Some(device) } else { devices.first() };
+            let checked = match claim.selector.physical() {
+                Some(physical) => inventory.device(physical).as_ref().copied(),
+                None if claim.selector.is_pattern() => Some(*device),
+                None => devices.first().copied(),
+            };
             if let Some(reason) = checked.and_then(|checked| unexpected(claim, checked, inventory)) {
-                selected_entry.decision = Decision::refuse(None, "id-mismatch", reason);
+                selected_entry.decision = Decision::Refuse(Refusal::new(Code::IdMismatch, reason));
             } else if done(device, &selected_entry.target) {
                 selected_entry.decision = Decision::Done;
             }
-            entries.push(selected_entry);
+            planned.push(selected_entry);
             let group = device.detail.as_ref().and_then(|detail| detail.group);
             if claim.options.with == Some(With::Group) && group.is_some_and(|group| taken_along.contains(&group)) {
                 continue;
@@ -151,12 +181,34 @@ pub(super) fn entries(config: &Config, inventory: &Inventory) -> Result<Vec<Plan
                     if done(other, &other_entry.target) {
                         other_entry.decision = Decision::Done;
                     }
-                    entries.push(other_entry);
+                    planned.push(other_entry);
                 }
             }
         }
     }
-    Ok(entries)
+    Ok(planned)
+}
+
+/// Where vfio-pci itself was given the ID of a device.
+fn named_by_ids(config: &Config, device: &Device) -> Option<Origin> {
+    let names = |claim: &&Claim| match &claim.selector {
+        Selector::Id(pattern) => pattern.matches(&device.identity),
+        Selector::Modalias(pattern) => pattern.matches(&device.identity.modalias("pci")),
+        _ => false,
+    };
+    config.vfio_pci_ids.iter().find(names).map(|claim| claim.origin.clone())
+}
+
+/// Why the virtual functions of a physical one cannot be claimed, whichever there are.
+fn physical_decision(claim: &Claim, physical: Address, inventory: &Inventory) -> Option<Decision> {
+    let Some(device) = inventory.device(physical) else {
+        return Some(Decision::Missing { reason: missing(claim, inventory) });
+    };
+    if let Some(reason) = unexpected(claim, device, inventory) {
+        return Some(Decision::Refuse(Refusal::new(Code::IdMismatch, reason)));
+    }
+    let reason = format!("{} cannot have virtual functions: it has no SR-IOV", device.name());
+    inventory.physical_function(physical).is_none().then_some(Decision::Missing { reason })
 }
 
 /// Puts an address into a sorted list; whether it was not there.
@@ -209,7 +261,7 @@ fn contradictions(config: &Config, selections: &[Vec<&Device>]) -> Vec<ConfigErr
 /// Why nothing was found.
 pub(super) fn missing(claim: &Claim, inventory: &Inventory) -> String {
     let what = match &claim.selector {
-        Selector::Address(address) => format!("no device at {address}"),
+        Selector::Address(address) | Selector::VirtualFunctions(address) => format!("no device at {address}"),
         Selector::Slot(slot) => format!("no device in slot {slot}"),
         Selector::Path(path) => format!("no device at the end of the path {path}"),
         Selector::Id(_) | Selector::Modalias(_) => format!("no device matches {}", claim.selector),

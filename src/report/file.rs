@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The report that stays: /run/vfio-early/report.json, written in the initramfs and read for as long as the machine runs.
+//! The report's file, /run/vfio-early/report.json: written in the initramfs and read for as long as the machine runs.
 
-use crate::config::Origin;
 use crate::json::{self, FromJson};
 use crate::machine::{Error, Machine};
 
-use super::json::{Claim, ProblemEntry, Report};
+use crate::problem::Problem;
+
+use super::{ClaimState, ClaimedDevice, Report};
 
 /// Where the report lies.
 pub const PATH: &str = "/run/vfio-early/report.json";
 
 /// How large a report may be; one of 256 functions takes a tenth of that.
-const MOST: usize = 4 * 1024 * 1024;
+const MAX_SIZE: usize = 4 * 1024 * 1024;
 
 /// How many steps a report keeps; a device that comes and goes must not make it grow for ever.
-const STEPS: usize = 1024;
+const MAX_STEPS: usize = 1024;
 
 /// Reads the report; `None` where there is none that can be understood.
 pub fn load(machine: &dyn Machine) -> Option<Report> {
-    let content = machine.read(PATH, MOST).ok()?;
+    let content = machine.read(PATH, MAX_SIZE).ok()?;
     let text = std::str::from_utf8(&content).ok()?;
     Report::from_json(&json::read(text)?)
 }
@@ -31,22 +32,24 @@ pub fn save(machine: &dyn Machine, report: &Report) -> Result<(), Error> {
 }
 
 /// What is kept of an earlier report beside a new one. A claim that still holds keeps the stage and the time at which it
-/// was made, and what was bound by hand stays bound, whatever is configured. Where the new run looked at some devices only
+/// was made, and what was bound manually stays bound, whatever is configured. Where the new run looked at some devices only
 /// (`partial`), the earlier one stands for all others.
 pub fn merge(earlier: Option<Report>, mut new: Report, partial: bool) -> Report {
-    // What was refused by hand was not done, and is nobody's wish any more.
-    let idle = |claim: &Claim| claim.source == Origin::BIND && matches!(claim.state.as_str(), "refused" | "missing");
+    // What `bind` was refused was not done, and nothing asks for it any more.
+    let idle = |claim: &ClaimedDevice| {
+        claim.source.is_bind() && matches!(claim.state, ClaimState::Refused | ClaimState::Missing)
+    };
     new.problems.retain(|problem| !new.claims.iter().any(|claim| idle(claim) && is_about(claim, problem)));
     new.claims.retain(|claim| !idle(claim));
     let Some(mut earlier) = earlier else { return new };
     for claim in &mut new.claims {
         let old = earlier.claims.iter().find(|old| old.device.is_some() && old.device == claim.device);
-        if let (Some(old), true) = (old, claim.state == "claimed" && claim.stage.is_none()) {
-            claim.stage = old.stage.clone();
+        if let (Some(old), true) = (old, claim.state == ClaimState::Claimed && claim.stage.is_none()) {
+            claim.stage = old.stage;
             claim.time_ms = old.time_ms;
             claim.before = old.before.clone();
-            // By hand there was nothing left to do: it stays whose claim it was.
-            if claim.source == Origin::BIND {
+            // `bind` found it claimed: it stays the claim that it was.
+            if claim.source.is_bind() {
                 claim.source = old.source.clone();
                 claim.selector = old.selector.clone();
             }
@@ -59,7 +62,7 @@ pub fn merge(earlier: Option<Report>, mut new: Report, partial: bool) -> Report 
         }
     }
     new.image = new.image.or(earlier.image.take());
-    let replaced = |old: &Claim| new.claims.iter().any(|claim| is_same(claim, old));
+    let replaced = |old: &ClaimedDevice| new.claims.iter().any(|claim| is_same(claim, old));
     if partial {
         // What was wrong with a claim goes with it.
         earlier.problems.retain(|old| {
@@ -71,27 +74,27 @@ pub fn merge(earlier: Option<Report>, mut new: Report, partial: bool) -> Report 
         earlier.claims.retain(|old| !replaced(old));
         earlier.claims.append(&mut new.claims);
         earlier.steps.append(&mut new.steps);
-        let surplus = earlier.steps.len().saturating_sub(STEPS);
+        let surplus = earlier.steps.len().saturating_sub(MAX_STEPS);
         earlier.steps.drain(..surplus);
         return earlier;
     }
-    earlier.claims.retain(|old| old.source == Origin::BIND && old.state == "claimed" && !replaced(old));
+    earlier.claims.retain(|old| old.source.is_bind() && old.state == ClaimState::Claimed && !replaced(old));
     new.claims.append(&mut earlier.claims);
     new
 }
 
 /// Whether a problem is one of this claim; one that has found nothing is known by its reason.
-fn is_about(claim: &Claim, problem: &ProblemEntry) -> bool {
+fn is_about(claim: &ClaimedDevice, problem: &Problem) -> bool {
     match &claim.device {
-        Some(device) => problem.device.as_ref() == Some(device),
+        Some(device) => problem.device == Some(*device),
         None => claim.reason.as_ref() == Some(&problem.message),
     }
 }
 
 /// Whether a new entry takes the place of an old one: the same device, or the claim that had found none.
-fn is_same(new: &Claim, old: &Claim) -> bool {
+fn is_same(new: &ClaimedDevice, old: &ClaimedDevice) -> bool {
     match &old.device {
-        Some(device) => new.device.as_ref() == Some(device),
+        Some(device) => new.device == Some(*device),
         None => new.selector == old.selector && new.source == old.source,
     }
 }

@@ -59,7 +59,7 @@ fn quotes_and_bytes_of_others_do_no_harm() {
         claims(&loaded.config),
         ["kernel command line: claim 0000:01:00.0 with=none", "kernel command line: claim 0000:02:00.0"]
     );
-    assert_eq!(loaded.config.settings.iommu, Iommu::Optional);
+    assert_eq!(loaded.config.settings.iommu, IommuPolicy::Optional);
 }
 
 #[test]

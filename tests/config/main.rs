@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use vfio_early::config::{
-    Claim, Config, Driver, Framebuffer, Guard, Iommu, Loaded, OPTIONS, OnFailure, Options, Origin, Reader, Rebar,
+    Claim, Config, Driver, Framebuffer, Guard, IommuPolicy, Loaded, OPTIONS, OnFailure, Options, Origin, Reader, Rebar,
     SETTINGS, Settings, Sources, With, load,
 };
 use vfio_early::machine::{Error, Machine, Node, Operation, Result as Passed, Tree};
@@ -127,7 +127,7 @@ fn a_whole_configuration_is_understood() {
     assert_eq!(config.claims[1].options.allow, [Guard::Storage, Guard::Rmrr]);
     assert_eq!(config.claims[1].options.driver, Driver::Named("xe_vfio_pci".into()));
     let settings = Settings {
-        iommu: Iommu::Optional,
+        iommu: IommuPolicy::Optional,
         on_failure: OnFailure::Keep,
         framebuffer: Framebuffer::Release,
         adopt_ids: true,
@@ -170,7 +170,7 @@ fn files_are_read_in_their_order_and_replace_each_other() {
     let selectors: Vec<_> = loaded.config.claims.iter().map(|claim| claim.selector.to_string()).collect();
     let buses = ["01", "03", "05", "07", "06", "04"];
     assert_eq!(selectors, buses.map(|bus| format!("0000:{bus}:00.0")));
-    assert_eq!(loaded.config.settings.iommu, Iommu::Required);
+    assert_eq!(loaded.config.settings.iommu, IommuPolicy::Required);
 }
 
 #[test]
@@ -253,6 +253,7 @@ fn the_tables_say_what_the_parser_takes() {
             all: true,
             with: Some(With::Group),
             driver: Driver::Auto,
+            power_on: true,
             save_rom: true,
             reset: vec!["flr", "bus"],
             rebar: vec![Rebar { bar: 1, exponent: 13 }],
@@ -263,7 +264,7 @@ fn the_tables_say_what_the_parser_takes() {
     let printed = claim.to_string();
     assert_eq!(
         printed,
-        "claim 10de:1e04 id=10de:1e04 match=all with=group driver=auto rom=save reset=flr+bus rebar=1:8G allow=in-use+rmrr"
+        "claim 10de:1e04 id=10de:1e04 match=all with=group driver=auto rom=save reset=flr+bus rebar=1:8G power=on allow=in-use+rmrr"
     );
     let names: Vec<_> = printed.split(' ').filter_map(|word| word.split_once('=')).map(|(name, _)| name).collect();
     assert_eq!(names, OPTIONS.iter().map(|word| word.name).collect::<Vec<_>>(), "an option that is not printed");

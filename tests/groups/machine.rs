@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A recorded machine, read as the command reads it.
+//! Reads a recorded machine as `vfio-early groups` does.
 
 use vfio_early::inventory::Inventory;
 use vfio_early::machine::Recorded;
 
-/// Everything that bears on the groups of a recorded machine.
+/// The inventory of a recorded machine, with configuration spaces.
 pub(crate) fn inventory(content: &[u8]) -> Inventory {
     let machine = Recorded::parse(content).expect("a recorded machine");
     let mut inventory = Inventory::survey(&machine, true).expect("a machine with PCI");

@@ -91,7 +91,7 @@ fn guards_are_those_of_the_table() {
 #[test]
 fn selectors_can_be_read() {
     let page = page(CONFIGURATION);
-    let mut seen = [false; 5];
+    let mut seen = [false; 6];
     for item in &part(&page, "Selectors").items {
         for word in words(&item.head, "Li").iter().chain(&item.words("Li", "")) {
             let selector: Selector = word.parse().unwrap_or_else(|error| panic!("{word}: {error}"));
@@ -101,10 +101,11 @@ fn selectors_can_be_read() {
                 Selector::Path(_) => 2,
                 Selector::Id(_) => 3,
                 Selector::Modalias(_) => 4,
+                Selector::VirtualFunctions(_) => 5,
             }] = true;
         }
     }
-    assert_eq!(seen, [true; 5], "a kind of selector is missing");
+    assert_eq!(seen, [true; 6], "a kind of selector is missing");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is asked of a device besides its driver, and what becomes of the claim where it cannot be had.
 
-use vfio_early::cli::Exit;
+use vfio_early::exit::Exit;
+use vfio_early::problem::Severity;
 
 use super::case::{Case, Run};
 use super::machines::{desktop, taken};
@@ -20,8 +21,8 @@ fn run(config: &str, change: impl FnOnce(&mut Builder), name: &str) -> (Run, Str
 /// How it ended; what became of the card; the errors that are told.
 fn end(run: &Run) -> (Exit, &str, Vec<&str>) {
     let claimed = run.result.as_ref().unwrap();
-    let errors = claimed.report.problems.iter().filter(|problem| problem.severity == "error");
-    (claimed.exit, claimed.report.claims[0].state.as_str(), errors.map(|problem| problem.message.as_str()).collect())
+    let errors = claimed.report.problems.iter().filter(|problem| problem.severity == Severity::Error);
+    (claimed.exit, claimed.report.claims[0].state.name(), errors.map(|problem| problem.message.as_str()).collect())
 }
 
 #[test]
@@ -30,7 +31,7 @@ fn a_card_that_cannot_be_reset_as_asked_is_claimed_all_the_same() {
     assert_eq!((end(&done), now.as_str()), ((Exit::Ok, "claimed", vec![]), "bus flr\n"));
     let (done, now) = run("claim 01:00.0 reset=bus+pm\n", |_| (), "reset_method");
     let message = "reset=bus+pm: cannot write /sys/bus/pci/devices/0000:01:00.0/reset_method: Invalid argument; it is claimed all the same";
-    assert_eq!((end(&done), now.as_str()), ((Exit::NotHeld, "claimed", vec![message]), "flr bus\n"));
+    assert_eq!((end(&done), now.as_str()), ((Exit::NotMet, "claimed", vec![message]), "flr bus\n"));
 }
 
 #[test]
@@ -52,7 +53,8 @@ fn a_bar_is_resized_between_the_drivers() {
     };
     let (done, now) = run("claim 01:00.0 rebar=1:8G\n", can, "resource");
     assert_eq!((end(&done), now.contains("0x00040001ffffffff")), ((Exit::Ok, "claimed", vec![]), true));
-    let steps: Vec<String> = done.result.unwrap().report.steps.into_iter().map(|step| step.op).collect();
+    let steps: Vec<String> =
+        done.result.unwrap().report.steps.into_iter().map(|step| step.op.name().to_owned()).collect();
     let at = |name: &str| steps.iter().position(|op| op == name).unwrap();
     assert!(at("override") < at("detach") && at("detach") < at("rebar") && at("rebar") < at("probe"), "{steps:?}");
 
@@ -60,7 +62,8 @@ fn a_bar_is_resized_between_the_drivers() {
     let mut builder = desktop("claim 01:00.0 rebar=1:8G\n");
     let machine = builder.resizable("0000:01:00.0").start();
     let done = Case::new("untouched", machine, &[]).run(None);
-    let steps: Vec<String> = done.result.unwrap().report.steps.into_iter().map(|step| step.op).collect();
+    let steps: Vec<String> =
+        done.result.unwrap().report.steps.into_iter().map(|step| step.op.name().to_owned()).collect();
     let at = |name: &str| steps.iter().position(|op| op == name).unwrap();
     assert!(at("override") < at("rebar") && at("rebar") < at("load"), "{steps:?}");
 }
@@ -75,7 +78,7 @@ fn a_bar_that_cannot_be_resized_keeps_nobody_from_the_card() {
     let told = |config: &str, message: &str| {
         let (done, _) = run(config, small, "resource");
         let (exit, state, errors) = end(&done);
-        assert_eq!((exit, state, errors.len()), (Exit::NotHeld, "claimed", 1), "{config}");
+        assert_eq!((exit, state, errors.len()), (Exit::NotMet, "claimed", 1), "{config}");
         assert!(errors[0].contains(message), "{config}: {}", errors[0]);
     };
     told(
@@ -96,7 +99,7 @@ fn a_size_that_the_kernel_takes_and_finds_no_place_for_is_told() {
     };
     let (done, _) = run("claim 01:00.0 rebar=1:8G\n", lost, "resource");
     let (exit, state, errors) = end(&done);
-    assert_eq!((exit, state), (Exit::NotHeld, "claimed"));
+    assert_eq!((exit, state), (Exit::NotMet, "claimed"));
     assert!(errors[0].contains("the BAR has another size"), "{errors:?}");
 }
 
@@ -106,7 +109,7 @@ fn a_bar_is_left_alone_under_its_guest() {
     builder.resizable("0000:04:00.0").loaded("vfio_pci").with(|state| state.claim("0000:04:00.0", "vfio-pci"));
     let done = Case::new("claimed", builder.start(), &[]).run(None);
     let (exit, state, errors) = end(&done);
-    assert_eq!((exit, state), (Exit::NotHeld, "claimed"));
+    assert_eq!((exit, state), (Exit::NotMet, "claimed"));
     assert!(errors[0].contains("the device has its driver already: release it first"), "{errors:?}");
     assert!(
         done.log
@@ -125,6 +128,6 @@ fn a_device_that_sleeps_under_its_driver_is_woken_to_be_asked() {
     let done = Case::new("asleep", builder.start(), &[]).run(None);
     assert_eq!(end(&done).0, Exit::Ok);
     let steps = done.result.unwrap().report.steps;
-    let steps: Vec<(&str, &str)> = steps.iter().map(|step| (step.op.as_str(), step.value.as_str())).collect();
+    let steps: Vec<(&str, &str)> = steps.iter().map(|step| (step.op.name(), step.value.as_str())).collect();
     assert_eq!(steps, [("power-up", ""), ("reset-method", "bus"), ("power-control", "auto")]);
 }

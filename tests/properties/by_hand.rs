@@ -4,8 +4,10 @@
 use std::time::Instant;
 
 use nix::errno::Errno;
-use vfio_early::cli::{Claimed, Exit, Failure, bind, release};
 use vfio_early::config::{self, Sources};
+use vfio_early::exit::{Exit, Failure};
+use vfio_early::pipeline::{Run as PipelineRun, bind, release};
+use vfio_early::report::ClaimState;
 
 use super::case::{Drivers, drivers};
 use super::machines::{desktop, taken};
@@ -21,7 +23,7 @@ enum Hand {
     Release,
 }
 
-fn run(machine: &SimulatedMachine, hand: Hand) -> Result<Claimed, Failure> {
+fn run(machine: &SimulatedMachine, hand: Hand) -> Result<PipelineRun, Failure> {
     let words = ["01:00.0".to_owned()];
     match hand {
         Hand::Bind => {
@@ -76,8 +78,8 @@ fn a_card_that_vfio_pci_takes_by_its_id_is_not_said_to_be_released() {
     let released = run(&machine, Hand::Release).unwrap();
     let claim = &released.report.claims[0];
     assert_eq!(
-        (released.exit, claim.state.as_str(), claim.driver.as_deref()),
-        (Exit::NotHeld, "failed", Some("vfio-pci"))
+        (released.exit, claim.state.name(), claim.driver.as_deref()),
+        (Exit::NotMet, "failed", Some("vfio-pci"))
     );
     assert!(claim.reason.as_ref().unwrap().contains("ids="), "{claim:?}");
 }
@@ -106,7 +108,7 @@ fn faults(at: usize, entry: &Entry) -> Vec<Fault> {
 fn broken(
     before: &Drivers,
     machine: &SimulatedMachine,
-    result: &Result<Claimed, Failure>,
+    result: &Result<PipelineRun, Failure>,
     fault: &Fault,
 ) -> Vec<String> {
     let mut broken = Vec::new();
@@ -119,11 +121,13 @@ fn broken(
     }
     let claims = result.as_ref().map(|run| run.report.claims.clone()).unwrap_or_default();
     for claim in &claims {
-        let Some(device) = &claim.device else { continue };
+        let Some(device) = claim.device else { continue };
+        let device = device.to_string();
+        let device = device.as_str();
         let driver = machine.driver(device);
         let vfio = driver.as_deref() == Some("vfio-pci");
         let hangs = machine.is_locked(device);
-        match claim.state.as_str() {
+        match claim.state.name() {
             // It may go while the report is written.
             "claimed" if !vfio && !vanished(device) => {
                 broken.push(format!("{device} is said to be claimed, {driver:?} has it"));
@@ -132,7 +136,9 @@ fn broken(
             _ => {}
         }
     }
-    if result.as_ref().is_ok_and(|run| run.exit == Exit::Ok) && claims.iter().any(|claim| claim.state == "failed") {
+    if result.as_ref().is_ok_and(|run| run.exit == Exit::Ok)
+        && claims.iter().any(|claim| claim.state == ClaimState::Failed)
+    {
         broken.push("ended with 0 though a claim failed".to_owned());
     }
     if !machine.deadlocks().is_empty() {

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use vfio_early::cli::{Claimed, Failure, claim};
 use vfio_early::config::{self, Config, OnFailure};
+use vfio_early::exit::Failure;
 use vfio_early::machine::Machine;
 use vfio_early::pci::{Address, Slot};
+use vfio_early::pipeline::{Run as PipelineRun, claim};
 use vfio_early::plan::{self, Decision};
 
 use crate::simulated::{Entry, Fault, Probe, SimulatedMachine};
@@ -42,7 +43,7 @@ pub(super) struct Case {
 pub(super) struct Run {
     /// The machine as the run left it.
     pub(super) machine: SimulatedMachine,
-    pub(super) result: Result<Claimed, Failure>,
+    pub(super) result: Result<PipelineRun, Failure>,
     /// What came through the door.
     pub(super) log: Vec<Entry>,
 }
@@ -116,13 +117,13 @@ impl Run {
     pub(super) fn states(&self) -> Vec<(Address, String)> {
         let Ok(claimed) = &self.result else { return Vec::new() };
         let claims = claimed.report.claims.iter();
-        claims.filter_map(|claim| Some((claim.device.as_ref()?.parse().unwrap(), claim.state.clone()))).collect()
+        claims.filter_map(|claim| Some((claim.device?, claim.state.name().to_owned()))).collect()
     }
 
     /// The functions that are to be taken, with the drivers that they shall end on.
     pub(super) fn planned(&self) -> Vec<(Address, String)> {
         let Ok(claimed) = &self.result else { return Vec::new() };
-        let taken = claimed.plan.entries.iter().filter(|entry| entry.decision == Decision::Take);
+        let taken = claimed.plan.devices.iter().filter(|entry| entry.decision == Decision::Take);
         taken.filter_map(|entry| Some((entry.device?, entry.target.clone()))).collect()
     }
 
@@ -132,7 +133,7 @@ impl Run {
         let holding = |entry: &plan::PlannedDevice| {
             entry.decision.holds() && entry.device.is_some_and(|a| a.to_string() == device)
         };
-        claimed.plan.entries.iter().any(holding)
+        claimed.plan.devices.iter().any(holding)
     }
 
     /// The slots of the functions that are to be taken.

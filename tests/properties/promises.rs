@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The promises, each a function that looks at a run and says what was broken.
 
-use vfio_early::cli::Exit;
 use vfio_early::config::Rebar;
+use vfio_early::exit::Exit;
 use vfio_early::json::FromJson;
 use vfio_early::machine::{Node, Operation};
 use vfio_early::pci::Address;
-use vfio_early::plan::{Op, same_name};
-use vfio_early::report::{self, json};
+use vfio_early::plan::{Op, StepKind, same_name};
+use vfio_early::problem::{Code, Severity};
+use vfio_early::report::{self, ClaimState, Ended, Report, ReportedStep};
 
 use super::case::{Case, Drivers, Run, drivers};
 use super::excuse::{Hurt, beyond_help, blind};
@@ -172,7 +173,9 @@ fn the_report_is_true(run: &Run, fault: Option<&Fault>, broken: &mut Broken) {
     };
     let report = &claimed.report;
     for claim in &report.claims {
-        let Some(device) = &claim.device else { continue };
+        let Some(device) = claim.device else { continue };
+        let device = device.to_string();
+        let device = device.as_str();
         let driver = run.machine.driver(device);
         if pulled_afterwards(run, fault, device) {
             continue;
@@ -185,7 +188,7 @@ fn the_report_is_true(run: &Run, fault: Option<&Fault>, broken: &mut Broken) {
         let name_fits = |name: Option<String>| name.is_some_and(|name| same_name(&name, &claim.target));
         let held =
             name_fits(driver) && name_fits(run.machine.driver_override(device)) && !run.machine.is_locked(device);
-        match claim.state.as_str() {
+        match claim.state.name() {
             "claimed" if !held => broken.push(format!("{device} is told to be claimed, and is not")),
             "failed" | "refused" | "missing" if reason.is_empty() => broken.push(format!("{device}: no reason")),
             "claimed" | "failed" | "refused" | "missing" => {}
@@ -193,11 +196,11 @@ fn the_report_is_true(run: &Run, fault: Option<&Fault>, broken: &mut Broken) {
         }
     }
     // What was asked for besides the driver counts too.
-    let met = report.problems.iter().all(|problem| problem.severity == "warning");
-    let all = met && report.claims.iter().all(|claim| claim.state == "claimed");
+    let met = report.problems.iter().all(|problem| problem.severity == Severity::Warning);
+    let all = met && report.claims.iter().all(|claim| claim.state == ClaimState::Claimed);
     let status = match (claimed.plan.unprotected, all, &claimed.unsaved) {
         (true, _, _) => Exit::Unprotected,
-        (_, false, _) => Exit::NotHeld,
+        (_, false, _) => Exit::NotMet,
         (_, true, Some(_)) => Exit::System,
         (_, true, None) => Exit::Ok,
     };
@@ -210,7 +213,7 @@ fn the_report_is_true(run: &Run, fault: Option<&Fault>, broken: &mut Broken) {
     };
     let written = !report.claims.is_empty() || report.steps.is_empty();
     if claimed.unsaved.is_none() && written {
-        let saved = saved.and_then(|text| json::Report::from_json(&vfio_early::json::read(&text)?));
+        let saved = saved.and_then(|text| Report::from_json(&vfio_early::json::read(&text)?));
         match saved {
             Some(saved) if steps(&saved.steps).ends_with(&steps(&report.steps)) => {}
             Some(_) => broken.push("the saved report tells something else".to_owned()),
@@ -229,21 +232,19 @@ fn pulled_afterwards(run: &Run, fault: Option<&Fault>, device: &str) -> bool {
     gone && fault.is_some_and(|fault| last.is_none_or(|last| fault.at - 1 > last))
 }
 
-fn steps(steps: &[json::Step]) -> Vec<(Option<&str>, &str, &str, &str)> {
-    let rows =
-        steps.iter().map(|step| (step.device.as_deref(), step.op.as_str(), step.value.as_str(), step.result.as_str()));
-    rows.collect()
+fn steps(steps: &[ReportedStep]) -> Vec<(Option<Address>, &str, &str, &str)> {
+    steps.iter().map(|step| (step.device, step.op.name(), step.value.as_str(), step.result.text())).collect()
 }
 
 /// Whether an operation at the door belongs to a step.
-fn belongs(entry: &Entry, step: &json::Step) -> bool {
-    let device = step.device.as_deref().unwrap_or_default();
+fn belongs(entry: &Entry, step: &ReportedStep) -> bool {
+    let device = step.device.map(|address| address.to_string()).unwrap_or_default();
     let own = |name: &str| entry.object == format!("/sys/bus/pci/devices/{device}/{name}");
     let value = entry.value.as_deref().unwrap_or_default().trim_end();
     let of_driver = |file: &str| {
         entry.object.starts_with("/sys/bus/pci/drivers/") && entry.object.ends_with(file) && value == device
     };
-    match step.op.as_str() {
+    match step.op.name() {
         "override" | "restore-override" => own("driver_override") && same_name(value, &step.value),
         "power-up" => own("power/control") && value == "on",
         "save-rom" => ["rom", "enable", "power/control"].into_iter().any(own) || entry.object == step.value,
@@ -260,17 +261,16 @@ fn belongs(entry: &Entry, step: &json::Step) -> bool {
 }
 
 /// Every change is told as a step, and a step that is told to be done was done.
-fn steps_are_true(run: &Run, report: &json::Report, broken: &mut Broken) {
+fn steps_are_true(run: &Run, report: &Report, broken: &mut Broken) {
     let changes = || run.log.iter().filter(|entry| entry.changes());
     for entry in changes().filter(|entry| entry.operation == Operation::Load || entry.object.starts_with("/sys/")) {
         if !report.steps.iter().any(|step| belongs(entry, step)) {
             broken.push(format!("nobody was told: {entry:?}"));
         }
     }
-    for step in report.steps.iter().filter(|step| step.result == "ok" && step.op != "verify") {
+    for step in report.steps.iter().filter(|step| step.result == Ended::Ok && step.op != StepKind::Verify) {
         let done = changes().any(|entry| {
-            belongs(entry, step)
-                && (entry.ok || ["load", "detach", "reset-method", "rebar"].contains(&step.op.as_str()))
+            belongs(entry, step) && (entry.ok || ["load", "detach", "reset-method", "rebar"].contains(&step.op.name()))
         });
         if !done {
             broken.push(format!("told to be done, and was not: {step:?}"));
@@ -307,15 +307,14 @@ fn resets_are_as_asked_or_told(case: &Case, run: &Run, fault: Option<&Fault>, br
     };
     let settled = run.machine.clone();
     settled.settle();
-    for entry in claimed.plan.entries.iter().filter(|entry| entry.decision.holds()) {
+    for entry in claimed.plan.devices.iter().filter(|entry| entry.decision.holds()) {
         let device = entry.device.unwrap().to_string();
         let asked = case.config.claims[entry.claim].options.reset.join(" ");
         let before = methods(&case.machine, &device).unwrap();
         let (Some(now), Some(then)) = (methods(&run.machine, &device), methods(&settled, &device)) else { continue };
         let state = run.states().into_iter().find(|(address, _)| Some(*address) == entry.device).unwrap().1;
         let told = claimed.report.problems.iter().any(|problem| {
-            (problem.code.as_str(), problem.severity.as_str()) == ("reset", "error")
-                && problem.device.as_ref() == Some(&device)
+            (problem.code, problem.severity) == (Code::Reset, Severity::Error) && problem.device == entry.device
         });
         // What cannot be read lists nothing, and what comes along is left as it is then.
         let unread = run.log.iter().any(|entry| {
@@ -337,7 +336,7 @@ fn resets_are_as_asked_or_told(case: &Case, run: &Run, fault: Option<&Fault>, br
 /// A claimed device has the BARs that were asked for, or people are told.
 fn bars_are_as_asked_or_told(case: &Case, run: &Run, fault: Option<&Fault>, broken: &mut Broken) {
     let Ok(claimed) = &run.result else { return };
-    for entry in claimed.plan.entries.iter().filter(|entry| entry.decision.holds() && entry.along.is_none()) {
+    for entry in claimed.plan.devices.iter().filter(|entry| entry.decision.holds() && entry.along.is_none()) {
         let device = entry.device.unwrap().to_string();
         let options = &case.config.claims[entry.claim].options;
         let tree = run.machine.tree();
@@ -355,8 +354,7 @@ fn bars_are_as_asked_or_told(case: &Case, run: &Run, fault: Option<&Fault>, brok
             last.wrapping_sub(first).wrapping_add(1) == 1 << (20 + rebar.exponent)
         });
         let told = claimed.report.problems.iter().any(|problem| {
-            (problem.code.as_str(), problem.severity.as_str()) == ("rebar", "error")
-                && problem.device.as_ref() == Some(&device)
+            (problem.code, problem.severity) == (Code::Rebar, Severity::Error) && problem.device == entry.device
         });
         let state = run.states().into_iter().find(|(address, _)| Some(*address) == entry.device).unwrap().1;
         if state == "claimed" && told == as_asked && !(told && fault.is_some()) {
@@ -453,8 +451,8 @@ pub(super) fn a_dry_run_writes_nothing(case: &Case) -> Broken {
         broken.push("the dry run has changed the machine".to_owned());
     }
     if let (Ok(dry), Some(Ok(real))) = (&dry.result, case.reference.as_ref().map(|run| &run.result)) {
-        let names = |report: &json::Report| -> Vec<String> {
-            report.steps.iter().map(|step| format!("{:?} {} {}", step.device, step.op, step.value)).collect()
+        let names = |report: &Report| -> Vec<String> {
+            report.steps.iter().map(|step| format!("{:?} {} {}", step.device, step.op.name(), step.value)).collect()
         };
         if !names(&real.report).starts_with(&names(&dry.report)) {
             broken.push("the dry run tells other steps".to_owned());

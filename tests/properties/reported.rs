@@ -3,10 +3,11 @@
 
 use std::time::Instant;
 
-use vfio_early::cli::{bind, claim, release};
 use vfio_early::config::{self, Config, Sources};
 use vfio_early::machine::Node;
-use vfio_early::report::{self, json::Report};
+use vfio_early::pci::Address;
+use vfio_early::pipeline::{bind, claim, release};
+use vfio_early::report::{self, ClaimState, Report};
 
 use super::machines::{desktop, taken};
 use crate::simulated::{Builder, Probe, SimulatedMachine};
@@ -30,18 +31,17 @@ fn report(machine: &SimulatedMachine) -> Report {
     report::load(machine).unwrap()
 }
 
-/// The claims of a report: device, state, source.
-fn claims(report: &Report) -> Vec<(&str, &str, &str)> {
+/// The claims of a report: `DEVICE STATE SOURCE`.
+fn claims(report: &Report) -> Vec<String> {
+    let device = |device: Option<Address>| device.map_or_else(|| "-".to_owned(), |device| device.to_string());
     let claims = report.claims.iter();
-    claims.map(|claim| (claim.device.as_deref().unwrap_or("-"), claim.state.as_str(), claim.source.as_str())).collect()
+    claims.map(|claim| format!("{} {} {}", device(claim.device), claim.state.name(), claim.source)).collect()
 }
 
 /// The codes of its problems.
 fn problems(report: &Report) -> Vec<&str> {
-    report.problems.iter().map(|problem| problem.code.as_str()).collect()
+    report.problems.iter().map(|problem| problem.code.name()).collect()
 }
-
-const FILE: &str = "/etc/vfio-early.conf:1";
 
 #[test]
 fn what_was_bound_by_hand_stays_on_record_until_it_is_released() {
@@ -49,8 +49,8 @@ fn what_was_bound_by_hand_stays_on_record_until_it_is_released() {
     by_hand(&machine, &["03:00.0", "allow=storage"]);
     run(&machine, &[]);
     run(&machine, &[]);
-    let configured = [("0000:02:00.0", "claimed", FILE), ("0000:02:00.1", "claimed", FILE)];
-    let both = [configured.as_slice(), &[("0000:03:00.0", "claimed", "bind")]].concat();
+    let configured = ["0000:02:00.0 claimed /etc/vfio-early.conf:1", "0000:02:00.1 claimed /etc/vfio-early.conf:1"];
+    let both = [configured.as_slice(), &["0000:03:00.0 claimed bind"]].concat();
     assert_eq!(claims(&report(&machine)), both);
     release(&machine, &["03:00.0".to_owned()], false, Instant::now()).unwrap();
     run(&machine, &[]);
@@ -81,7 +81,7 @@ fn what_was_wrong_is_forgotten_with_the_claim_that_it_was_about() {
     by_hand(&machine, &["03:00.0", "allow=storage"]);
     assert_eq!(
         (claims(&report(&machine)), problems(&report(&machine))),
-        (vec![("0000:03:00.0", "claimed", "bind")], vec![])
+        (vec!["0000:03:00.0 claimed bind".to_owned()], vec![])
     );
 }
 
@@ -161,7 +161,7 @@ fn a_virtual_function_that_fails_does_not_stop_its_neighbours() {
     let machine = builder.start();
     run(&machine, &[]);
     let report = report(&machine);
-    let states: Vec<_> = claims(&report).into_iter().map(|(device, state, _)| (device, state)).collect();
-    assert_eq!(states, [("0000:04:00.1", "failed"), ("0000:04:00.2", "claimed")]);
+    let states: Vec<_> = report.claims.iter().map(|claim| claim.state).collect();
+    assert_eq!(states, [ClaimState::Failed, ClaimState::Claimed]);
     assert_eq!(machine.driver("0000:04:00.2").as_deref(), Some("vfio-pci"));
 }

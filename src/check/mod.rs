@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is wrong, or may become wrong, with a configuration on a machine: the document of `check`.
+
+mod text;
+
+use crate::config::{Config, ConfigError, Selector};
+use crate::exit::Exit;
+use crate::inventory::{Device, Inventory};
+use crate::json::fields;
+use crate::plan::Plan;
+use crate::problem::{Code, Problem, Severity};
+use crate::report::{self, ClaimState, ClaimedDevice};
+
+pub use text::text;
+
+/// The document of `check`.
+#[derive(Clone, Debug, Default)]
+pub struct Check {
+    /// Everything that is wrong, or worth a thought.
+    pub problems: Vec<Problem>,
+    /// What would become of each claim.
+    pub claims: Vec<ClaimedDevice>,
+}
+
+fields!(Check { problems, claims });
+
+impl Check {
+    /// Of a configuration that cannot be understood.
+    pub fn broken(errors: &[ConfigError]) -> Self {
+        Self { problems: errors.iter().map(Into::into).collect(), claims: Vec::new() }
+    }
+
+    /// Of a plan, the problems beside those of the plan, and the warnings of the configuration's reader.
+    pub fn new(config: &Config, plan: Plan, more: Vec<Problem>, warnings: &[ConfigError]) -> Self {
+        let claims = report::claims(config, &plan, None);
+        let mut problems = plan.problems;
+        problems.extend(more);
+        add_remedies(&claims, &mut problems);
+        problems.extend(warnings.iter().map(|warning| Problem { severity: Severity::Warning, ..warning.into() }));
+        Self { problems, claims }
+    }
+}
+
+/// How the command ends. `unprotected`: nothing is claimed for want of an IOMMU.
+pub fn exit(check: &Check, unprotected: bool) -> Exit {
+    let met = check.claims.iter().all(|claim| matches!(claim.state, ClaimState::Pending | ClaimState::Claimed));
+    match (unprotected, met && check.problems.iter().all(|problem| problem.severity != Severity::Error)) {
+        (true, _) => Exit::Unprotected,
+        (false, true) => Exit::Ok,
+        (false, false) => Exit::NotMet,
+    }
+}
+
+/// What to do about a problem whose message does not say.
+const REMEDIES: &[(Code, &str)] = &[
+    (Code::Missing, "vfio-early status --all lists what is there"),
+    (Code::IdMismatch, "correct the address or the id="),
+    (Code::Along, "with=none claims without what goes along"),
+    (Code::NoIommuGroup, "`set iommu optional` claims it all the same"),
+    (Code::NotViable, "vfio-early groups tells why they are one group, with=group claims all of it"),
+    (Code::NoDriver, "install the package that has it"),
+    (Code::Off, "take it off to claim"),
+];
+
+/// Adds where a problem comes from, and what to do about it, once where several are of one kind.
+fn add_remedies(claims: &[ClaimedDevice], problems: &mut [Problem]) {
+    let mut after = None;
+    for problem in problems.iter_mut().rev() {
+        if problem.source.is_none() {
+            let of_device = claims.iter().find(|claim| claim.device.is_some() && claim.device == problem.device);
+            problem.source = of_device.map(|claim| claim.source.clone());
+        }
+        let kind = Some((problem.code, problem.source.clone(), problem.device));
+        if let (Some((_, remedy)), true) = (REMEDIES.iter().find(|(code, _)| *code == problem.code), after != kind) {
+            problem.message.push_str("; ");
+            problem.message.push_str(remedy);
+        }
+        after = kind;
+    }
+}
+
+/// What holds now and may not stay so, and what a person may not have meant.
+pub fn advice(config: &Config, inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (index, claim) in config.claims.iter().enumerate() {
+        let by_place = matches!(claim.selector, Selector::Address(_) | Selector::Slot(_));
+        let first = plan.devices.iter().find(|planned| planned.claim == index && planned.along.is_none());
+        let found = first
+            .filter(|planned| planned.decision.holds())
+            .and_then(|planned| planned.device)
+            .and_then(|address| inventory.device(address));
+        if let (true, None, Some(device)) = (by_place, claim.options.id, found) {
+            let (selector, id) = (&claim.selector, device.identity.id());
+            let message = format!("{selector} may be another device once a card is added or moved: say id={id}");
+            problems.push(Problem::warning(Code::NoId, Some(device.address), message).of(config, index));
+        }
+    }
+    let holds = |device: &Device| {
+        plan.devices.iter().any(|planned| planned.device == Some(device.address) && planned.decision.holds())
+    };
+    for planned in plan.devices.iter().filter(|planned| planned.decision.holds() && planned.along.is_none()) {
+        let Some(address) = planned.device else { continue };
+        let mut slot = inventory.devices.iter().filter(|device| device.address.slot() == address.slot());
+        // The functions of a chipset are no card, and each virtual function is one.
+        let chipset = slot.clone().any(|device| device.identity.class.is_bridge() || device.is_virtual());
+        if let (Some(left), true, false) = (slot.find(|device| !holds(device)), plan.iommu.is_enabled(), chipset) {
+            let left = left.name();
+            let message = format!(
+                "{address} is claimed and {left} of the same slot is not: one card for the host and a guest \
+                 (with=functions claims all of it)"
+            );
+            problems.push(Problem::warning(Code::SplitSlot, Some(address), message).of(config, planned.claim));
+        }
+    }
+    problems
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Takes inventory: what a configuration needs to know of a machine, and no more.
+
+use crate::config::{Config, ConfigError};
+use crate::inventory::Inventory;
+use crate::machine::{Error, Machine};
+use crate::pci::Address;
+use crate::plan::{self, Decision, Op, Plan};
+use crate::problem::Code;
+
+/// The inventory that a configuration needs.
+pub(super) fn take_inventory(machine: &dyn Machine, config: &Config) -> Result<Inventory, Error> {
+    let mut inventory = survey(machine, config)?;
+    add_details(machine, config, &mut inventory);
+    Ok(inventory)
+}
+
+/// What every device is, as far as the selectors of the claims need to know.
+pub(super) fn survey(machine: &dyn Machine, config: &Config) -> Result<Inventory, Error> {
+    let mut inventory = Inventory::survey(machine, plan::needs_chains(config))?;
+    if let Some(physical) = plan::needs_virtual_functions(config) {
+        inventory.read_virtual_functions(machine, &physical);
+    }
+    Ok(inventory)
+}
+
+/// Adds the details of the devices that the claims are about.
+pub(super) fn add_details(machine: &dyn Machine, config: &Config, inventory: &mut Inventory) {
+    if config.claims.iter().any(|claim| claim.options.save_rom) {
+        inventory.list_saved_roms(machine);
+    }
+    let devices = plan::devices_of_interest(config, inventory);
+    read_details(machine, config, inventory, &devices);
+    // Reading every configuration space takes time; it matters only where the kernel may group without ACS.
+    if inventory.acs_override() && !devices.is_empty() {
+        inventory.read_config_spaces(machine, None);
+    }
+}
+
+/// Reads the details of these devices as far as the configuration asks for them.
+pub(super) fn read_details(machine: &dyn Machine, config: &Config, inventory: &mut Inventory, devices: &[Address]) {
+    inventory.read_details(machine, devices);
+    if plan::needs_bars(config) {
+        inventory.read_bars(machine, devices);
+    }
+    if plan::needs_aliases(config) {
+        inventory.read_aliases(machine);
+    }
+}
+
+/// Plans, and once more where a device that is to be detached, or a virtual function of it, is open in a guest.
+pub(super) fn plan_around_guests(
+    machine: &dyn Machine,
+    inventory: &mut Inventory,
+    plan: &dyn Fn(&Inventory) -> Result<Plan, Vec<ConfigError>>,
+) -> Result<Plan, Vec<ConfigError>> {
+    let first = plan(inventory)?;
+    let detached = first.steps.iter().filter(|step| matches!(step.op, Op::Detach(_))).filter_map(|step| step.device);
+    // A guest that has a virtual function is the better reason to refuse its physical one.
+    let refused = first.devices.iter().filter(
+        |planned| matches!(&planned.decision, Decision::Refuse(refusal) if refusal.code == Code::VirtualFunctions),
+    );
+    let devices: Vec<Address> = detached.chain(refused.filter_map(|planned| planned.device)).collect();
+    inventory.find_guests(machine, &devices);
+    if inventory.guests.is_empty() { Ok(first) } else { plan(inventory) }
+}
