@@ -19,5 +19,6 @@ pub mod plan;
 pub mod problem;
 pub mod report;
 pub mod rom;
+pub mod severity;
 pub mod snapshot;
 pub mod status;

@@ -5,17 +5,7 @@ use crate::config::{Config, ConfigError, Guard, Origin};
 use crate::json::{fields, readable, readable_words};
 use crate::pci::Address;
 
-/// How bad a problem is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// A claim or a request was not met.
-    #[default]
-    Error,
-    /// It was met, with a drawback.
-    Warning,
-}
-
-readable_words!(Severity { Error: "error", Warning: "warning" });
+pub use crate::severity::Severity;
 
 /// What kind of problem it is: a word for programs that never changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +54,8 @@ pub enum Code {
     NoId,
     /// The device is in no IOMMU group.
     NoIommuGroup,
+    /// The device is not there.
+    NoDevice,
     /// The device has no option ROM.
     NoRom,
     /// A neighbour in the IOMMU group is on a host driver.
@@ -132,6 +124,7 @@ readable_words!(Code {
     NoDriver: "no-driver",
     NoId: "no-id",
     NoIommuGroup: "no-iommu-group",
+    NoDevice: "no-device",
     NoRom: "no-rom",
     NotViable: "not-viable",
     Off: "off",

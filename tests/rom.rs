@@ -26,7 +26,7 @@ use std::path::Path;
 use build::build;
 use miniserde::{Deserialize, json};
 use vfio_early::pci::ExpectedId;
-use vfio_early::rom::{Verdict, What, extract, judge, parse, repair, show, vfct};
+use vfio_early::rom::{ExtractTarget, JudgedRom, Usable, Verdict, extract, judge, parse, parse_vfct, repair, text};
 
 /// Every description in `tests/rom`, with its name.
 fn descriptions() -> Vec<(String, String)> {
@@ -45,6 +45,10 @@ fn described(name: &str) -> Vec<u8> {
     build(&descriptions().into_iter().find(|(other, _)| other == name).unwrap().1)
 }
 
+fn judged(rom: &[u8], device: Option<&str>) -> JudgedRom {
+    judge(parse(rom), device.map(|id| id.parse().unwrap()).as_ref())
+}
+
 fn codes(rom: &[u8]) -> Vec<&'static str> {
     parse(rom).problems.iter().map(|problem| problem.code).collect()
 }
@@ -55,10 +59,9 @@ fn says_what_is_written_down() {
     let mut all = String::new();
     for (name, description) in descriptions() {
         let rom = build(&description);
-        let parsed = parse(&rom);
-        write!(all, "{}", show::show(&name, &parsed, &judge(&parsed, None))).unwrap();
+        write!(all, "{}", text::show(&name, &judged(&rom, None))).unwrap();
         match repair(&rom, None) {
-            Ok(result) => write!(all, "repair:\n{}\n", show::repaired(&name, &result)).unwrap(),
+            Ok(result) => write!(all, "repair:\n{}\n", text::repaired(&name, &result)).unwrap(),
             Err(error) => write!(all, "repair:\n{error}\n\n").unwrap(),
         }
     }
@@ -87,7 +90,7 @@ fn verdicts() {
     for (verdict, names) in expected {
         for name in names.split(' ') {
             let rom = described(name);
-            assert_eq!(judge(&parse(&rom), None).verdict, verdict, "{name}: {:?}", codes(&rom));
+            assert_eq!(judged(&rom, None).verdict, verdict, "{name}: {:?}", codes(&rom));
             count += 1;
         }
     }
@@ -148,9 +151,9 @@ fn a_device_id_is_written_only_when_asked_for() {
     let with = repair(&rom, Some(&id)).unwrap();
     assert!(parse(&without).images.iter().all(|image| image.pcir.device == 0x10d3));
     assert!(parse(&with.bytes).images.iter().all(|image| image.pcir.device == 0x1533));
-    let judgement = judge(&parse(&with.bytes), Some(&id));
-    assert_eq!((judgement.verdict, judgement.card.unwrap().answer), (Verdict::Valid, "yes"));
-    assert_eq!(judgement.seabios.answer, "yes");
+    let judged = judged(&with.bytes, Some("8086:1533"));
+    assert_eq!((judged.verdict, judged.card.unwrap().answer), (Verdict::Valid, Usable::Yes));
+    assert_eq!(judged.seabios.answer, Usable::Yes);
     // Another vendor's ROM is the wrong ROM, whatever is written into it.
     let other: ExpectedId = "10de:10d3".parse().unwrap();
     let error = repair(&rom, Some(&other)).unwrap_err().to_string();
@@ -159,14 +162,14 @@ fn a_device_id_is_written_only_when_asked_for() {
 
 #[test]
 fn the_device_list_counts_for_the_card_but_not_for_seabios() {
-    let parsed = parse(&repair(&described("nvidia-flash-v3"), None).unwrap().bytes);
-    let listed = judge(&parsed, Some(&"10de:1e07".parse().unwrap()));
-    assert_eq!((listed.verdict, listed.card.unwrap().answer), (Verdict::Valid, "yes"));
-    assert_eq!((listed.seabios.answer, listed.ovmf.answer), ("no", "yes"));
-    let own = judge(&parsed, Some(&"10de:1e04".parse().unwrap()));
-    assert_eq!(own.seabios.answer, "yes");
-    let neither = judge(&parsed, Some(&"10de:1e09".parse().unwrap()));
-    assert_eq!((neither.verdict, neither.card.unwrap().answer), (Verdict::Repairable, "after-repair"));
+    let rom = repair(&described("nvidia-flash-v3"), None).unwrap().bytes;
+    let listed = judged(&rom, Some("10de:1e07"));
+    assert_eq!((listed.verdict, listed.card.unwrap().answer), (Verdict::Valid, Usable::Yes));
+    assert_eq!((listed.seabios.answer, listed.ovmf.answer), (Usable::No, Usable::Yes));
+    let own = judged(&rom, Some("10de:1e04"));
+    assert_eq!(own.seabios.answer, Usable::Yes);
+    let neither = judged(&rom, Some("10de:1e09"));
+    assert_eq!((neither.verdict, neither.card.unwrap().answer), (Verdict::Repairable, Usable::AfterRepair));
 }
 
 #[test]
@@ -177,8 +180,8 @@ fn a_signature_never_breaks_silently() {
     let pcir = rom[0x1c..0x38].to_vec();
     rom[0x300..0x31c].copy_from_slice(&pcir);
     let repaired = repair(&rom, None).unwrap();
-    assert_eq!(repaired.broken_signatures, ["the Authenticode signature of image 0 no longer holds"]);
-    assert!(show::repaired("x", &repaired).contains("warning: the Authenticode signature"));
+    assert_eq!(repaired.broken_signatures, ["the Authenticode signature of image 0 is no longer valid"]);
+    assert!(text::repaired("x", &repaired).contains("warning: the Authenticode signature"));
     // A checksum in a vendor's own image.
     let repaired = repair(&described("amd-swapped-bad-checksum"), None).unwrap();
     assert_eq!(repaired.broken_signatures.len(), 1);
@@ -189,22 +192,25 @@ fn a_signature_never_breaks_silently() {
 fn extracts_images_and_drivers() {
     let rom = described("several-machines");
     let driver = build::pe(0x8664, 11, 0x600, false, "");
-    let raw = extract(&rom, What::Efi { raw: true }).unwrap();
+    let raw = extract(&rom, ExtractTarget::EfiDriver { decompress: true }).unwrap();
     assert_eq!(raw.bytes, driver, "the x64 driver is preferred, and decompressed");
-    let stored = extract(&rom, What::Efi { raw: false }).unwrap();
+    let stored = extract(&rom, ExtractTarget::EfiDriver { decompress: false }).unwrap();
     assert_eq!(stored.bytes, build::compress(&driver));
-    let image = extract(&rom, What::Image(3)).unwrap();
+    let image = extract(&rom, ExtractTarget::Image(3)).unwrap();
     assert_eq!((image.bytes.len(), &image.bytes[..2]), (6 * 512, &[0x55, 0xaa][..]));
-    assert_eq!(extract(&rom, What::Image(6)).unwrap_err().to_string(), "there is no image 6; the last one is 5");
-    let cut = extract(&described("truncated"), What::Image(1)).unwrap_err().to_string();
-    assert_eq!(cut, "image 1 is not whole: it should end at 0x3000");
     assert_eq!(
-        extract(&[0xff; 4096], What::Image(0)).unwrap_err().to_string().split(':').next(),
+        extract(&rom, ExtractTarget::Image(6)).unwrap_err().to_string(),
+        "there is no image 6; the last one is 5"
+    );
+    let cut = extract(&described("truncated"), ExtractTarget::Image(1)).unwrap_err().to_string();
+    assert_eq!(cut, "image 1 is incomplete: it should end at 0x3000");
+    assert_eq!(
+        extract(&[0xff; 4096], ExtractTarget::Image(0)).unwrap_err().to_string().split(':').next(),
         Some("nothing but FF")
     );
     // An uncompressed driver ends where its header says, not where its image does; a signature belongs to it.
     let rom = described("nvidia-sysfs");
-    let driver = extract(&rom, What::Efi { raw: true }).unwrap();
+    let driver = extract(&rom, ExtractTarget::EfiDriver { decompress: true }).unwrap();
     assert_eq!(driver.bytes, build::pe(0x8664, 11, 0x600, true, ""));
 }
 
@@ -219,7 +225,7 @@ fn nothing_there() {
     assert_eq!(codes(&build::pe(0x8664, 11, 0x400, false, "")), ["driver"]);
     for length in 0..2048 {
         let whole = described("plain-pcir0");
-        assert_eq!(judge(&parse(&whole[..length]), None).verdict, Verdict::Invalid, "{length} bytes");
+        assert_eq!(judged(&whole[..length], None).verdict, Verdict::Invalid, "{length} bytes");
     }
 }
 
@@ -276,11 +282,14 @@ struct ContractProblem {
     message: String,
 }
 
+fn document(rom: &[u8]) -> String {
+    vfio_early::json::to_string(&vfio_early::rom::json::document(&judged(rom, None)))
+}
+
 #[test]
 fn json_is_what_the_contract_says() {
     let rom = described("nvidia-flash-v3");
-    let parsed = parse(&rom);
-    let text = vfio_early::json::to_string(&show::json(&parsed, &judge(&parsed, None)));
+    let text = document(&rom);
     let value: Contract = json::from_str(&text).unwrap();
     let prefix = value.prefix.unwrap();
     assert_eq!((value.size, prefix.kind.as_str(), prefix.length), (0x6800, "nvgi", 0x1400));
@@ -298,8 +307,7 @@ fn json_is_what_the_contract_says() {
     assert_eq!((efi.signature_ok, efi.subsystem, efi.machine.as_str()), (true, 11, "8664"));
     assert_eq!((efi.compression, efi.image_offset, efi.payload.as_str()), (1, 0x200, "compressed"));
     // A file without any image has every key all the same.
-    let nothing = parse(&[0xff; 512]);
-    let text = vfio_early::json::to_string(&show::json(&nothing, &judge(&nothing, None)));
+    let text = document(&[0xff; 512]);
     let value: Contract = json::from_str(&text).unwrap();
     assert!(value.prefix.is_none() && value.images.is_empty() && text.contains("\"prefix\":null"));
 }
@@ -310,8 +318,7 @@ fn nothing_unprintable_reaches_the_terminal() {
     for byte in &mut rom[0x230..0x400] {
         *byte = byte.wrapping_add(0x80);
     }
-    let parsed = parse(&rom);
-    let text = show::show("x", &parsed, &judge(&parsed, None));
+    let text = text::show("x", &judged(&rom, None));
     assert!(text.bytes().all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)), "{text}");
 }
 
@@ -335,13 +342,13 @@ fn takes_a_rom_from_the_firmware_s_table() {
     let length = u32::try_from(table.len()).unwrap().to_le_bytes();
     table[4..8].copy_from_slice(&length);
     table[52..56].copy_from_slice(&76_u32.to_le_bytes());
-    let found = vfct(&table).unwrap();
+    let found = parse_vfct(&table).unwrap();
     assert_eq!(found.iter().map(|one| one.id).collect::<Vec<_>>(), [(0x1002, 0x1638), (0x1002, 0x13c0)]);
     assert_eq!((found[0].at, found[0].rom), ((5, 0, 1), &rom[..]));
     // Cut off: what is whole is still found, and what is not, is not.
     table.pop();
     let length = u32::try_from(table.len()).unwrap().to_le_bytes();
     table[4..8].copy_from_slice(&length);
-    assert_eq!(vfct(&table).unwrap().len(), 1);
-    assert!(vfct(b"VFC").is_none() && vfct(&rom).is_none());
+    assert_eq!(parse_vfct(&table).unwrap().len(), 1);
+    assert!(parse_vfct(b"VFC").is_none() && parse_vfct(&rom).is_none());
 }

@@ -2,19 +2,19 @@
 //! Extracting every image and the driver, also from a compressed stream that is the whole input.
 #![no_main]
 
-use vfio_early::rom::{What, extract, parse};
+use vfio_early::rom::{ExtractTarget, extract, parse};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let rom = parse(data);
     for (number, image) in rom.images.iter().enumerate() {
-        if let Ok(taken) = extract(data, What::Image(number)) {
-            assert_eq!(taken.bytes.len(), image.length);
+        if let Ok(extracted) = extract(data, ExtractTarget::Image(number)) {
+            assert_eq!(extracted.bytes.len(), image.length);
         }
     }
-    for raw in [false, true] {
-        let _ = extract(data, What::Efi { raw });
+    for decompress in [false, true] {
+        let _ = extract(data, ExtractTarget::EfiDriver { decompress });
     }
-    let _ = extract(&wrapped(data), What::Efi { raw: true });
+    let _ = extract(&wrapped(data), ExtractTarget::EfiDriver { decompress: true });
 });
 
 /// An EFI image around a compressed driver, so that the fuzzer need not find the headers first.

@@ -2,15 +2,14 @@
 //! Reading, judging and printing any bytes: no panic, nothing unprintable.
 #![no_main]
 
-use vfio_early::rom::{judge, parse, show, vfct};
+use vfio_early::rom::{json, judge, parse, parse_vfct, text};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let rom = parse(data);
-    let judgement = judge(&rom, None);
-    let text = show::show("x", &rom, &judgement);
+    let judged = judge(parse(data), None);
+    let text = text::show("x", &judged);
     assert!(text.bytes().all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)));
-    let _ = show::json(&rom, &judgement);
-    for found in vfct(data).into_iter().flatten() {
+    let _ = json::document(&judged);
+    for found in parse_vfct(data).into_iter().flatten() {
         assert!(found.offset + found.rom.len() <= data.len());
     }
 });

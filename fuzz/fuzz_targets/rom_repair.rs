@@ -7,15 +7,15 @@ use vfio_early::rom::{Verdict, judge, parse, repair};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     for id in [None, Some(ExpectedId { vendor: 0x10de, device: 0x1e09, subsystem: None })] {
-        let before = parse(data);
-        let verdict = judge(&before, id.as_ref()).verdict;
+        let before = judge(parse(data), id.as_ref());
+        let verdict = before.verdict;
         let Ok(repaired) = repair(data, id.as_ref()) else {
             assert_ne!(verdict, Verdict::Valid);
             continue;
         };
-        let after = parse(&repaired.bytes);
-        assert_eq!(judge(&after, id.as_ref()).verdict, Verdict::Valid);
-        assert_eq!(before.images.len(), after.images.len());
+        let after = judge(parse(&repaired.bytes), id.as_ref());
+        assert_eq!(after.verdict, Verdict::Valid);
+        assert_eq!(before.rom.images.len(), after.rom.images.len());
         assert_eq!(verdict == Verdict::Valid, repaired.changes.is_empty());
         assert!(verdict != Verdict::Valid || repaired.bytes == data);
         let again = repair(&repaired.bytes, id.as_ref()).unwrap();

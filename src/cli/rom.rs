@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `vfio-early rom`: reads, explains, checks, takes apart and repairs option ROMs.
+//! `vfio-early rom`: reads, shows, verifies, extracts from and repairs option ROMs.
 
-use crate::execute::option_rom::{self, MOST, Trouble};
+use crate::execute::option_rom::{self, MAX_ROM_SIZE, RomError};
 use crate::machine::Machine;
 use crate::pci::{Address, ExpectedId};
-use crate::rom::{self, Judgement, Rom, Verdict, What, show};
+use crate::rom::{self, ExtractTarget, JudgedRom, Verdict};
 
 use super::OpenMachine;
 use super::arguments::{self, RomCommand};
@@ -13,114 +13,108 @@ use crate::exit::{Exit, Failure};
 use crate::{layout, pipeline};
 
 /// Runs the command.
-pub(super) fn run(room: &OpenMachine, options: &arguments::Rom, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) fn run(machine: &OpenMachine, options: &arguments::Rom, output: &mut Output) -> Result<Exit, Failure> {
     match &options.command {
-        RomCommand::Dump(options) => dump(room, options, output),
+        RomCommand::Dump(options) => dump(machine, options, output),
         RomCommand::Show(options) => {
-            let input = Input::open(room, &options.rom, output)?;
-            let (parsed, judgement) = input.judge(None);
-            let text = if options.json { String::new() } else { show::show(&options.rom, &parsed, &judgement) };
-            tell(&text, &parsed, &judgement, output);
-            Ok(if judgement.verdict == Verdict::Invalid { Exit::NotMet } else { Exit::Ok })
+            let judged = Input::read(machine, &options.rom, None, output)?.judged;
+            if options.json {
+                print_json(&judged, output);
+            } else {
+                output.result(&layout::flow(&rom::text::show(&options.rom, &judged)));
+            }
+            Ok(if judged.verdict == Verdict::Invalid { Exit::NotMet } else { Exit::Ok })
         }
         RomCommand::Verify(options) => {
             let device = match (options.device, options.id) {
                 (Some(_), Some(_)) => return Err(usage("give --device or --id, not both")),
                 (Some(address), None) => {
-                    Some(option_rom::identify(room.get(), address).map_err(|why| trouble(address, &why))?)
+                    Some(option_rom::device_id(machine.get(), address).map_err(|error| device_error(address, &error))?)
                 }
                 (None, id) => id,
             };
-            let input = Input::open(room, &options.rom, output)?;
-            let (parsed, judgement) = input.judge(device);
-            let text = if options.json { String::new() } else { show::verify(&options.rom, &parsed, &judgement) };
-            tell(&text, &parsed, &judgement, output);
-            Ok(if judgement.verdict == Verdict::Valid { Exit::Ok } else { Exit::NotMet })
+            let judged = Input::read(machine, &options.rom, device, output)?.judged;
+            if options.json {
+                print_json(&judged, output);
+            } else {
+                output.result(&layout::flow(&rom::text::verify(&options.rom, &judged)));
+            }
+            Ok(if judged.verdict == Verdict::Valid { Exit::Ok } else { Exit::NotMet })
         }
         RomCommand::Extract(options) => {
-            let what = match (options.image, options.efi) {
-                (Some(number), false) if !options.raw => What::Image(number),
-                (None, true) => What::Efi { raw: options.raw },
-                _ => return Err(usage("give either --image N or --efi; --raw goes with --efi")),
+            let target = match (options.image, options.efi) {
+                (Some(number), false) if !options.raw => ExtractTarget::Image(number),
+                (None, true) => ExtractTarget::EfiDriver { decompress: options.raw },
+                _ => return Err(usage("give either --image N or --efi; --raw requires --efi")),
             };
-            let bytes = room.get().read(&options.file, MOST)?;
-            let extracted = rom::extract(&bytes, what).map_err(|why| not_held(&options.file, &why.to_string()))?;
-            create(room.get(), &options.output, &extracted.bytes, options.force, Some(&options.file))?;
-            output.result(&format!("{}: {}", options.output, extracted.what));
+            let bytes = machine.get().read(&options.file, MAX_ROM_SIZE)?;
+            let extracted = rom::extract(&bytes, target).map_err(|why| not_met(&options.file, &why.to_string()))?;
+            create(machine.get(), &options.output, &extracted.bytes, options.force, Some(&options.file))?;
+            output.result(&format!("{}: {}", options.output, extracted.description));
             Ok(Exit::Ok)
         }
         RomCommand::Repair(options) => {
-            let bytes = room.get().read(&options.file, MOST)?;
+            let bytes = machine.get().read(&options.file, MAX_ROM_SIZE)?;
             let repaired =
-                rom::repair(&bytes, options.id.as_ref()).map_err(|why| not_held(&options.file, &why.to_string()))?;
-            create(room.get(), &options.output, &repaired.bytes, options.force, Some(&options.file))?;
-            output.result(&layout::flow(&show::repaired(&options.file, &repaired)));
+                rom::repair(&bytes, options.id.as_ref()).map_err(|why| not_met(&options.file, &why.to_string()))?;
+            create(machine.get(), &options.output, &repaired.bytes, options.force, Some(&options.file))?;
+            output.result(&layout::flow(&rom::text::repaired(&options.file, &repaired)));
             Ok(Exit::Ok)
         }
     }
 }
 
 /// Reads the ROM of a device into a file, or to standard output.
-fn dump(room: &OpenMachine, options: &arguments::Dump, output: &mut Output) -> Result<Exit, Failure> {
+fn dump(machine: &OpenMachine, options: &arguments::Dump, output: &mut Output) -> Result<Exit, Failure> {
     if options.output.is_none() && output.is_terminal() {
-        return Err(usage("a ROM is no text: name a file with -o, or send standard output elsewhere"));
+        return Err(usage("not writing a ROM to a terminal: use -o FILE or redirect standard output"));
     }
     let name = options.address.to_string();
-    let input = Input::open(room, &name, output)?;
-    let (parsed, judgement) = input.judge(None);
+    let input = Input::read(machine, &name, None, output)?;
     match &options.output {
         Some(file) => {
-            create(room.get(), file, &input.bytes, options.force, None)?;
-            output.result(&layout::flow(&show::verify(file, &parsed, &judgement)));
+            create(machine.get(), file, &input.bytes, options.force, None)?;
+            output.result(&layout::flow(&rom::text::verify(file, &input.judged)));
         }
         None => output.raw(&input.bytes),
     }
-    Ok(if judgement.verdict == Verdict::Invalid { Exit::NotMet } else { Exit::Ok })
+    Ok(if input.judged.verdict == Verdict::Invalid { Exit::NotMet } else { Exit::Ok })
 }
 
-/// A ROM that is looked at.
+/// A ROM from a file or from a device.
 struct Input {
     bytes: Vec<u8>,
-    /// The device that it was read from.
-    device: Option<ExpectedId>,
+    judged: JudgedRom,
 }
 
 impl Input {
-    /// Reads a file, or the ROM of the device at an address. A file that is called like an address is `./ADDRESS`.
-    fn open(room: &OpenMachine, name: &str, output: &Output) -> Result<Self, Failure> {
+    /// Reads a file, or the ROM of the device at an address, and judges it for `expected`, or else for that device. A file
+    /// whose name is an address is `./ADDRESS`.
+    fn read(machine: &OpenMachine, name: &str, expected: Option<ExpectedId>, output: &Output) -> Result<Self, Failure> {
         let Ok(address) = name.parse::<Address>() else {
-            return Ok(Self { bytes: room.get().read(name, MOST)?, device: None });
+            let bytes = machine.get().read(name, MAX_ROM_SIZE)?;
+            let judged = rom::judge(rom::parse(&bytes), expected.as_ref());
+            return Ok(Self { bytes, judged });
         };
-        // Two that read one ROM at a time would switch it off under each other's hands.
-        let lock = match room {
+        // Of two processes that read one ROM at a time, the first to finish would disable it for the other.
+        let lock = match machine {
             OpenMachine::Host(host) => pipeline::lock(host),
             OpenMachine::Recorded(_) => None,
         };
-        let dump = option_rom::dump(room.get(), address).map_err(|why| trouble(address, &why))?;
+        let dump = option_rom::dump(machine.get(), address, expected).map_err(|error| device_error(address, &error))?;
         drop(lock);
-        for note in dump.notes.iter().filter(|note| note.code != "rom-doubtful") {
-            output.warn(&format!("{address}: {}", note.message));
+        for warning in &dump.warnings {
+            output.warn(&format!("{address}: {}", warning.message));
         }
-        Ok(Self { bytes: dump.bytes, device: Some(dump.id) })
-    }
-
-    fn judge(&self, device: Option<ExpectedId>) -> (Rom, Judgement) {
-        let parsed = rom::parse(&self.bytes);
-        let judgement = rom::judge(&parsed, device.or(self.device).as_ref());
-        (parsed, judgement)
+        Ok(Self { bytes: dump.bytes, judged: dump.judged })
     }
 }
 
-/// Prints the text, or the document where there is none.
-fn tell(text: &str, rom: &Rom, judgement: &Judgement, output: &mut Output) {
-    if text.is_empty() {
-        output.result(&crate::json::to_string(&show::json(rom, judgement)));
-    } else {
-        output.result(&layout::flow(text));
-    }
+fn print_json(judged: &JudgedRom, output: &mut Output) {
+    output.result(&crate::json::to_string(&rom::json::document(judged)));
 }
 
-/// Puts a file in place.
+/// Creates a file, whole or not at all.
 pub(super) fn create(
     machine: &dyn Machine,
     path: &str,
@@ -129,9 +123,9 @@ pub(super) fn create(
     input: Option<&str>,
 ) -> Result<(), Failure> {
     machine.create(path, content, force, input).map_err(|error| match error.source.kind() {
-        // A plain file that is there, and not one that must stay.
+        // A plain file that may be replaced.
         std::io::ErrorKind::AlreadyExists if !force && error.source.raw_os_error().is_some() => {
-            usage(&format!("{error}; --force replaces a file"))
+            usage(&format!("{error}; --force replaces it"))
         }
         std::io::ErrorKind::AlreadyExists => usage(&error.to_string()),
         _ => error.into(),
@@ -142,12 +136,12 @@ fn usage(message: &str) -> Failure {
     Failure::Message(Exit::Usage, message.to_owned())
 }
 
-fn not_held(name: &str, why: &str) -> Failure {
+fn not_met(name: &str, why: &str) -> Failure {
     Failure::Message(Exit::NotMet, format!("{name}: {why}"))
 }
 
-/// Why nothing came of a device.
-fn trouble(address: Address, trouble: &Trouble) -> Failure {
-    let exit = if trouble.denied || trouble.hangs { Exit::System } else { Exit::NotMet };
-    Failure::Message(exit, format!("{address}: {}", trouble.message))
+/// Why the ROM of a device could not be read.
+fn device_error(address: Address, error: &RomError) -> Failure {
+    let exit = if error.denied || error.hangs { Exit::System } else { Exit::NotMet };
+    Failure::Message(exit, format!("{address}: {}", error.message))
 }

@@ -59,8 +59,8 @@ pub struct Execution {
     pub steps: Vec<ExecutedStep>,
     /// What became of each planned device, in the plan's order.
     pub devices: Vec<DeviceResult>,
-    /// What was found of the option ROMs that were to be saved.
-    pub roms: Vec<(Address, option_rom::Trouble)>,
+    /// The option ROMs that were saved, and why others were not.
+    pub roms: Vec<(Address, Result<option_rom::SavedRom, option_rom::RomError>)>,
     /// A step failed because the rights for it are missing.
     pub denied: bool,
 }
@@ -76,7 +76,7 @@ struct Run<'a> {
     stuck: Vec<Address>,
     hung: usize,
     denied: bool,
-    roms: Vec<(Address, option_rom::Trouble)>,
+    roms: Vec<(Address, Result<option_rom::SavedRom, option_rom::RomError>)>,
 }
 
 /// Carries out a plan.
@@ -133,20 +133,20 @@ impl Run<'_> {
     /// Saves an option ROM. A claim never fails for that, and after a device that hangs no other is asked: it helps, and
     /// the boot waits.
     fn save_rom(&mut self, address: Address, path: &str) -> StepResult {
-        if self.roms.iter().any(|(_, trouble)| trouble.hangs) {
+        if self.roms.iter().any(|(_, saved)| saved.as_ref().is_err_and(|error| error.hangs)) {
             return StepResult::Skipped;
         }
-        match option_rom::save(self.machine, address, path) {
-            Ok(notes) => {
-                self.roms.extend(notes.into_iter().map(|note| (address, note)));
-                StepResult::Done
-            }
-            Err(trouble) => {
-                let cause = Cause::OptionRom(trouble.message.clone());
-                self.roms.push((address, trouble));
-                StepResult::Failed(Rc::new(StepError { step: StepKind::SaveRom, device: Some(address), cause }))
-            }
-        }
+        let saved = option_rom::save(self.machine, address, path);
+        let result = match &saved {
+            Ok(_) => StepResult::Done,
+            Err(error) => StepResult::Failed(Rc::new(StepError {
+                step: StepKind::SaveRom,
+                device: Some(address),
+                cause: Cause::OptionRom(error.message.clone()),
+            })),
+        };
+        self.roms.push((address, saved));
+        result
     }
 
     /// Tries a step, and remembers what hangs and what is denied.

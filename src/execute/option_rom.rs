@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reads the option ROM of a device, and puts everything back however that ends.
+//! Reads and saves the option ROM of a device, and restores the device's state whatever happens.
 //!
 //! The kernel shows it as the attribute `rom` (drivers/pci/pci-sysfs.c, `pci_read_rom`): it is readable after `1` was
 //! written to it, until exactly `0` and a newline is. While it is read, the ROM BAR is enabled, and where the card shares
@@ -9,132 +9,152 @@ use crate::inventory::{self, Holders, PCI};
 use crate::machine::{self, Error, Machine};
 use crate::pci::{Address, ExpectedId, parse_modalias};
 use crate::plan::is_vfio_driver;
-use crate::rom::{self, Judgement, Severity};
+use crate::problem::Code;
+use crate::rom::{self, JudgedRom};
 
 use super::step;
 
 /// The largest ROM BAR that PCI allows.
-pub const MOST: usize = 16 * 1024 * 1024;
+pub const MAX_ROM_SIZE: usize = 16 * 1024 * 1024;
 
-/// Where the firmware hands over the ROMs of AMD graphics.
+/// The table with which the firmware passes the ROMs of AMD graphics.
 const VFCT: &str = "/sys/firmware/acpi/tables/VFCT";
 
-/// A ROM that was read.
+/// A ROM that was read from a device.
 #[derive(Clone, Debug)]
 pub struct Dump {
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// What the device says it is.
-    pub id: ExpectedId,
-    /// What people should know about it.
-    pub notes: Vec<Trouble>,
+    /// What they hold, judged for the device.
+    pub judged: JudgedRom,
+    /// What else people should know about it.
+    pub warnings: Vec<RomWarning>,
 }
 
-/// Why a ROM could not be read, or may not be what it seems.
+/// A ROM that was saved.
+#[derive(Clone, Debug)]
+pub struct SavedRom {
+    /// The file it was saved to.
+    pub path: String,
+    /// What it holds, judged for the device.
+    pub judged: JudgedRom,
+    /// What people should know about it.
+    pub warnings: Vec<RomWarning>,
+}
+
+/// Why a ROM may not be what it seems.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct RomWarning {
     /// A short word for programs.
-    pub code: &'static str,
+    pub code: Code,
     /// What it is, and what to do.
     pub message: String,
-    /// The rights for it are missing.
+}
+
+impl RomWarning {
+    fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// Why a ROM could not be read or saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RomError {
+    /// A short word for programs.
+    pub code: Code,
+    /// What went wrong, and what to do.
+    pub message: String,
+    /// The permission for it is missing.
     pub denied: bool,
-    /// Something did not come back.
+    /// An operation did not return in time.
     pub hangs: bool,
 }
 
-impl Trouble {
-    fn new(code: &'static str, message: impl Into<String>) -> Self {
+impl RomError {
+    fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), denied: false, hangs: false }
     }
 
-    fn with(code: &'static str, error: &Error) -> Self {
+    fn from_error(code: Code, error: &Error) -> Self {
         let denied = error.is_denied();
         let advice = if denied { " (this needs root)" } else { "" };
         Self { code, message: format!("{error}{advice}"), denied, hangs: error.is_timeout() }
     }
 }
 
-/// What a device says it is.
-pub fn identify(machine: &dyn Machine, address: Address) -> Result<ExpectedId, Trouble> {
+/// The ID of a device.
+pub fn device_id(machine: &dyn Machine, address: Address) -> Result<ExpectedId, RomError> {
     let modalias = machine.attribute(&format!("{PCI}/devices/{address}/modalias")).unwrap_or_default();
-    let identity = parse_modalias(&modalias).ok_or_else(|| Trouble::new("no-device", "there is no such device"))?;
+    let identity = parse_modalias(&modalias).ok_or_else(|| RomError::new(Code::NoDevice, "no such device"))?;
     Ok(ExpectedId { vendor: identity.vendor, device: identity.device, subsystem: None })
 }
 
-/// Reads the option ROM of a device.
-pub fn dump(machine: &dyn Machine, address: Address) -> Result<Dump, Trouble> {
-    let id = identify(machine, address)?;
+/// Reads the option ROM of a device and judges it: for the device itself, or for another ID that is expected.
+pub fn dump(machine: &dyn Machine, address: Address, expected: Option<ExpectedId>) -> Result<Dump, RomError> {
+    let id = device_id(machine, address)?;
     let driver = inventory::driver(machine, address).unwrap_or_default();
     let vfio = driver.as_deref().filter(|driver| is_vfio_driver(driver));
     let holders =
         vfio.and_then(|driver| Holders::read(machine).of_device(machine, address, driver)).unwrap_or_default();
     if let Some(who) = holders.first() {
-        let message = format!("{who} has the device open, and reading its ROM would disturb it: stop the guest first");
-        return Err(Trouble::new("rom-in-guest", message));
+        let message =
+            format!("{who} has the device open: reading its ROM would disturb the guest; stop the guest first");
+        return Err(RomError::new(Code::RomInGuest, message));
     }
-    let window = Window::read(machine, address);
-    let mut work = Work { machine, address, undo: Vec::new(), hangs: false };
-    let read = work.read(driver.as_deref(), &window);
-    let left = work.put_back();
-    let mut notes: Vec<Trouble> = left.into_iter().collect();
+    let bar = RomBar::read(machine, address);
+    let mut access = RomAccess { machine, address, undo: Vec::new(), hangs: false };
+    let read = access.read(driver.as_deref(), &bar);
+    let mut warnings: Vec<RomWarning> = access.restore().into_iter().collect();
     let bytes = match read {
         Ok(bytes) => {
-            notes.extend(window.shadow.then(|| Trouble::new("rom-shadow", SHADOW)));
+            warnings.extend(bar.shadow.then(|| RomWarning::new(Code::RomShadow, SHADOW)));
             bytes
         }
-        Err(trouble) => {
-            let Some(bytes) = from_firmware(machine, address, &id) else { return Err(trouble) };
-            let message = format!("this is the copy in the firmware's VFCT table: {}", trouble.message);
-            notes.push(Trouble::new("rom-from-firmware", message));
+        Err(error) => {
+            let Some(bytes) = rom_from_vfct(machine, address, &id) else { return Err(error) };
+            let message = format!("using the copy in the firmware's VFCT table: {}", error.message);
+            warnings.push(RomWarning::new(Code::RomFromFirmware, message));
             bytes
         }
     };
-    let judgement = rom::judge(&rom::parse(&bytes), Some(&id));
-    for problem in &judgement.problems {
+    let judged = rom::judge(rom::parse(&bytes), Some(expected.as_ref().unwrap_or(&id)));
+    for problem in &judged.rom.problems {
         match problem.code {
             "empty" | "all-ff" | "all-00" => {
-                return Err(Trouble::new("rom-blank", format!("{}: {}", problem.message, problem.remedy)));
+                return Err(RomError::new(Code::RomBlank, format!("{}: {}", problem.message, problem.remedy)));
             }
-            "truncated" if bytes.len() == window.size && notes.iter().all(|note| note.code != "rom-window") => {
-                let message = format!("the ROM is longer than the {} bytes that its BAR shows of it", window.size);
-                notes.push(Trouble::new("rom-window", message));
+            "truncated"
+                if bytes.len() == bar.size && warnings.iter().all(|warning| warning.code != Code::RomWindow) =>
+            {
+                let message = format!("the ROM is longer than the {} bytes that its BAR shows", bar.size);
+                warnings.push(RomWarning::new(Code::RomWindow, message));
             }
             _ => {}
         }
     }
-    notes.extend(doubt(&judgement));
-    Ok(Dump { bytes, id, notes })
+    Ok(Dump { bytes, judged, warnings })
 }
 
-/// The worst that is wrong with a ROM, if it cannot be used as it is.
-pub fn doubt(judgement: &Judgement) -> Option<Trouble> {
-    let errors = || judgement.problems.iter().filter(|problem| problem.severity == Severity::Error);
-    let worst = errors().find(|problem| !problem.repairable).or_else(|| errors().next())?;
-    let message = format!("the option ROM is {}: {} ({})", judgement.verdict.word(), worst.message, worst.remedy);
-    Some(Trouble::new("rom-doubtful", message))
+/// Reads the option ROM of a device and saves it. It is saved even if it is not valid, with a warning.
+pub(super) fn save(machine: &dyn Machine, address: Address, path: &str) -> Result<SavedRom, RomError> {
+    let Dump { bytes, judged, mut warnings } = dump(machine, address, None)?;
+    machine.save(path, &bytes).map_err(|error| RomError::from_error(Code::RomNotSaved, &error))?;
+    warnings.extend(judged.why_not_valid().map(|why| RomWarning::new(Code::RomDoubtful, why)));
+    Ok(SavedRom { path: path.to_owned(), judged, warnings })
 }
 
-/// Reads the option ROM of a device and saves it. Returns what people should know.
-pub(super) fn save(machine: &dyn Machine, address: Address, path: &str) -> Result<Vec<Trouble>, Trouble> {
-    let dump = dump(machine, address)?;
-    machine.save(path, &dump.bytes).map_err(|error| Trouble::with("rom-not-saved", &error))?;
-    Ok(dump.notes)
-}
+const SHADOW: &str = "this is the boot display: the kernel shows the firmware's copy at 0xc0000 (at most 128 KiB, \
+    possibly changed since), not the card's own ROM; to read that, make another card the boot display";
 
-const SHADOW: &str = "this is the boot display: the kernel shows the copy in memory that the firmware left at 0xc0000 \
-    (128 KiB at most) and that may have changed since, not the card's own ROM; make another card the boot display to \
-    read that";
-
-/// What the seventh line of `resource` says of the ROM BAR (include/linux/ioport.h).
-struct Window {
-    /// Its size in bytes; 0 where nobody knows.
+/// The ROM BAR, from the seventh line of `resource` (include/linux/ioport.h).
+struct RomBar {
+    /// Its size in bytes; 0 if unknown.
     size: usize,
-    /// It is the copy of a boot display's ROM in memory (`IORESOURCE_ROM_SHADOW`).
+    /// The kernel shows the copy of a boot display's ROM in memory (`IORESOURCE_ROM_SHADOW`).
     shadow: bool,
 }
 
-impl Window {
+impl RomBar {
     fn read(machine: &dyn Machine, address: Address) -> Self {
         let text = machine::text(machine, &format!("{PCI}/devices/{address}/resource")).unwrap_or_default();
         let flags = text.lines().nth(6).and_then(|line| inventory::hexadecimal(line.split(' ').nth(2)?)).unwrap_or(0);
@@ -143,86 +163,86 @@ impl Window {
     }
 }
 
-/// What was changed to read a ROM.
-struct Work<'a> {
+/// Access to the ROM of a device, and what was changed for it.
+struct RomAccess<'a> {
     machine: &'a dyn Machine,
     address: Address,
-    /// What to write to where, last things first, and whether that must work.
+    /// Paths and the values to restore, in the order of the changes, and whether restoring must succeed.
     undo: Vec<(String, String, bool)>,
-    /// Something did not come back: no more waiting for this device.
+    /// An operation timed out: no more waiting for this device.
     hangs: bool,
 }
 
-impl Work<'_> {
+impl RomAccess<'_> {
     fn path(&self, name: &str) -> String {
         format!("{PCI}/devices/{}/{name}", self.address)
     }
 
-    fn read(&mut self, driver: Option<&str>, window: &Window) -> Result<Vec<u8>, Trouble> {
+    fn read(&mut self, driver: Option<&str>, bar: &RomBar) -> Result<Vec<u8>, RomError> {
         let names = self.machine.list(&self.path("")).unwrap_or_default();
         if names.iter().all(|name| name != "rom") {
-            let message = "it has no option ROM of its own (no ROM BAR): normal for graphics inside a processor and for \
-                most functions that are no display";
-            return Err(Trouble::new("no-rom", message));
+            let message = "the device has no option ROM (no ROM BAR): normal for integrated graphics and for most functions \
+                that are not displays";
+            return Err(RomError::new(Code::NoRom, message));
         }
         let asleep = self.wake().err();
-        // Without a driver, the kernel may have left its memory switched off.
-        let enabled = self.word("enable");
+        // Without a driver, the kernel may have left its memory decoding disabled.
+        let enabled = self.attribute("enable");
         if driver.is_none() && enabled == "0" {
-            // That it fails shows soon enough.
+            // If this fails, reading fails too.
             let _ = self.change("enable", "1", "0");
         }
         if self.hangs {
-            return Err(Trouble { hangs: true, ..Trouble::new("rom-unreadable", "the device does not answer") });
+            return Err(RomError { hangs: true, ..RomError::new(Code::RomUnreadable, "the device does not respond") });
         }
         let path = self.path("rom");
-        let fail = |error: &Error| Trouble::with("rom-unreadable", error);
+        let fail = |error: &Error| RomError::from_error(Code::RomUnreadable, error);
         let number = |error: &Error| error.source.raw_os_error();
-        let mut read = self.machine.read_device(&path, MOST);
-        // What can be read as it is needs no switching: somebody left it on, or it is a record of a machine.
+        let mut read = self.machine.read_device(&path, MAX_ROM_SIZE);
+        // If it can be read, it is enabled already, or this is a recorded machine.
         if read.as_ref().is_err_and(|error| number(error) == Some(nix::libc::EINVAL)) {
             self.change("rom", "1\n", "0\n").map_err(|error| fail(&error))?;
-            read = self.machine.read_device(&path, MOST);
+            read = self.machine.read_device(&path, MAX_ROM_SIZE);
         }
         match read {
             Ok(bytes) if !bytes.is_empty() => Ok(bytes),
             Err(error) if number(&error) == Some(nix::libc::EINVAL) => {
-                Err(Trouble::new("rom-unreadable", "its ROM is switched off, and cannot be switched on here"))
+                Err(RomError::new(Code::RomUnreadable, "the ROM is disabled and cannot be enabled here"))
             }
             Err(error) if number(&error) != Some(nix::libc::EIO) => {
                 self.hangs |= error.is_timeout();
                 Err(fail(&error))
             }
-            _ => Err(Trouble::new("rom-unreadable", unreadable(driver, window, asleep.as_ref()))),
+            _ => Err(RomError::new(Code::RomUnreadable, why_unreadable(driver, bar, asleep.as_ref()))),
         }
     }
 
-    fn word(&self, name: &str) -> String {
+    fn attribute(&self, name: &str) -> String {
         machine::text(self.machine, &self.path(name)).unwrap_or_default()
     }
 
     /// Wakes the device, and keeps it awake.
     fn wake(&mut self) -> Result<(), Error> {
-        let control = self.word("power/control");
-        if control != "auto" && self.word("power_state") != "D3cold" {
+        let control = self.attribute("power/control");
+        if control != "auto" && self.attribute("power_state") != "D3cold" {
             return Ok(());
         }
         if !control.is_empty() {
             self.undo.push((self.path("power/control"), control, true));
         }
         let result = step::wake(self.machine, self.address);
-        self.note(&result);
+        self.note_timeout(&result);
         result
     }
 
-    /// Writes an attribute, and remembers what it has to get back.
+    /// Writes an attribute, and remembers the value to restore.
     fn change(&mut self, name: &str, value: &str, back: &str) -> Result<(), Error> {
         let path = self.path(name);
         let result = self.write(&path, value);
         self.undo.push((path, back.to_owned(), result.is_ok()));
-        self.note(&result);
+        self.note_timeout(&result);
         match result {
-            // A machine that takes no changes is a record: it shows what it has.
+            // A recorded machine takes no changes: it shows what it has.
             Err(error) if error.source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => Ok(()),
             result => result,
         }
@@ -232,21 +252,21 @@ impl Work<'_> {
         if self.hangs { self.machine.queue_write(path, value) } else { self.machine.write(path, value) }
     }
 
-    fn note(&mut self, result: &Result<(), Error>) {
+    fn note_timeout(&mut self, result: &Result<(), Error>) {
         self.hangs |= result.as_ref().is_err_and(Error::is_timeout);
     }
 
-    /// Puts everything back; what could not be put back, and should have been.
-    fn put_back(mut self) -> Option<Trouble> {
+    /// Restores everything; returns what should have been restored and could not be.
+    fn restore(mut self) -> Option<RomWarning> {
         let mut left = None;
         while let Some((path, value, sure)) = self.undo.pop() {
-            // Once more, because nobody else will.
+            // Try twice: nothing else restores it.
             let result = self.write(&path, &value).or_else(|_| self.write(&path, &value));
-            self.note(&result);
+            self.note_timeout(&result);
             if let (Err(error), true) = (result, sure) {
-                left = Some(Trouble::new(
-                    "rom-left-open",
-                    format!("{error}: it is not as it was before the ROM was read"),
+                left = Some(RomWarning::new(
+                    Code::RomLeftOpen,
+                    format!("cannot restore the state from before the ROM was read: {error}"),
                 ));
             }
         }
@@ -255,27 +275,27 @@ impl Work<'_> {
 }
 
 /// Why the kernel found nothing that looks like a ROM.
-fn unreadable(driver: Option<&str>, window: &Window, asleep: Option<&Error>) -> String {
-    const NOTHING: &str = "the kernel finds no option ROM there (the kernel log tells what it saw)";
-    match (window.shadow, asleep, driver) {
+fn why_unreadable(driver: Option<&str>, bar: &RomBar, asleep: Option<&Error>) -> String {
+    const NOTHING: &str = "the kernel finds no option ROM (see the kernel log)";
+    match (bar.shadow, asleep, driver) {
         (true, ..) => format!("{NOTHING}: {SHADOW}"),
-        (_, Some(error), _) => format!("{NOTHING}: it could not be woken: {error}"),
+        (_, Some(error), _) => format!("{NOTHING}: the device could not be woken: {error}"),
         (_, _, Some(driver)) => {
-            format!("{NOTHING}: {driver} has it and may have switched its memory off; read it at boot, with rom=save")
+            format!(
+                "{NOTHING}: {driver} is bound and may have disabled the device's memory; save the ROM at boot with rom=save"
+            )
         }
-        _ => format!(
-            "{NOTHING}: the card has none, or does not answer since it was reset; switch the machine off and on"
-        ),
+        _ => format!("{NOTHING}: the card has none, or has not responded since a reset; power the machine off and on"),
     }
 }
 
 /// The ROM of a device in the firmware's table.
-fn from_firmware(machine: &dyn Machine, address: Address, id: &ExpectedId) -> Option<Vec<u8>> {
-    let table = machine.read(VFCT, MOST).ok()?;
+fn rom_from_vfct(machine: &dyn Machine, address: Address, id: &ExpectedId) -> Option<Vec<u8>> {
+    let table = machine.read(VFCT, MAX_ROM_SIZE).ok()?;
     let place = (usize::from(address.bus), usize::from(address.device), usize::from(address.function));
-    let mut roms = rom::vfct(&table)?;
+    let mut roms = rom::parse_vfct(&table)?;
     roms.retain(|rom| rom.id == (id.vendor, id.device));
-    // Where the kernel numbered the buses anew, the ID alone has to do.
+    // If the kernel renumbered the buses, match by ID alone.
     let exact = roms.iter().find(|rom| rom.at == place && address.domain == 0);
     exact.or_else(|| roms.first().filter(|_| roms.len() == 1)).map(|rom| rom.rom.to_vec())
 }

@@ -16,6 +16,7 @@ use crate::json::{FromJson, Json, Value, fields, readable, readable_words};
 use crate::pci::Address;
 use crate::plan::{Iommu, StepKind};
 use crate::problem::{Code, Problem};
+use crate::rom::Verdict;
 
 pub use assemble::{assemble, claims};
 pub use file::{PATH, load, merge, save};
@@ -239,8 +240,8 @@ pub struct SavedRom {
     pub path: Option<String>,
     /// Its size in bytes.
     pub size: u64,
-    /// `valid`, `repairable`, `invalid`.
-    pub verdict: Option<String>,
+    /// Whether a guest can use it.
+    pub verdict: Option<Verdict>,
     /// Why it was not saved, or the worst that is wrong with it.
     pub problem: Option<String>,
 }
@@ -253,8 +254,10 @@ impl SavedRom {
     pub fn text(&self) -> String {
         let problem = self.problem.as_deref();
         match (&self.path, &self.verdict) {
-            (Some(path), Some(verdict)) => format!("option ROM in {path}: {} bytes, {verdict}", self.size),
-            _ => format!("option ROM not saved: {}", problem.unwrap_or("no attempt on record")),
+            (Some(path), Some(verdict)) => {
+                format!("option ROM in {path}: {} bytes, {}", self.size, verdict.name())
+            }
+            _ => format!("option ROM not saved: {}", problem.unwrap_or("not attempted")),
         }
     }
 }

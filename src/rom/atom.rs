@@ -4,14 +4,14 @@
 
 use crate::json::fields;
 
-use super::bytes::{array, find, part, text, u8_at, u16_at, up_to};
+use super::bytes::{array, find, part, printable, u8_at, u16_at, up_to};
 
 /// At 0x30 of every AMD legacy image.
 const MAGIC: &[u8] = b" 761295520";
 /// Where AMD keeps the byte that makes the checksum right.
-pub(super) const CHECKSUM: usize = 0x21;
+pub(super) const CHECKSUM_OFFSET: usize = 0x21;
 
-/// What an AMD ROM says of itself.
+/// The ATOM ROM header and the texts around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Atom {
     /// Where the ATOM ROM header is, in bytes from the start of the file.
@@ -52,7 +52,7 @@ pub(super) fn parse(image: &[u8], base: usize) -> Option<Atom> {
     };
     let named = |field: usize| {
         let at = usize::from(u16_at(image, header.checked_add(field)?)?);
-        Some(if at == 0 { String::new() } else { line(image, at) })
+        Some(if at == 0 { String::new() } else { text_at(image, at) })
     };
     let number = |field: usize| u16_at(image, header.checked_add(field)?);
     let part_number = match u8_at(image, 0x2f)? {
@@ -62,25 +62,25 @@ pub(super) fn parse(image: &[u8], base: usize) -> Option<Atom> {
     Some(Atom {
         offset: base.checked_add(header)?,
         signature,
-        part_number: line(image, part_number),
-        build: build(image),
+        part_number: text_at(image, part_number),
+        build: build_version(image),
         message: named(0x10)?,
         configuration: named(0x0c)?,
-        date: line(image, 0x50),
+        date: text_at(image, 0x50),
         subsystem: format!("{:04x}:{:04x}", number(0x18)?, number(0x1a)?),
     })
 }
 
 /// The text at `at`; leading line ends and one leading zero are skipped.
-fn line(image: &[u8], at: usize) -> String {
+fn text_at(image: &[u8], at: usize) -> String {
     let bytes = up_to(image, at, 128);
     let start = bytes.iter().position(|b| !matches!(b, 0 | b'\r' | b'\n' | b' ')).filter(|&start| start < 4);
-    text(up_to(bytes, start.unwrap_or(0), 128), 80)
+    printable(up_to(bytes, start.unwrap_or(0), 128), 80)
 }
 
 /// The version that the build put after its mark.
-fn build(image: &[u8]) -> String {
+fn build_version(image: &[u8]) -> String {
     const MARK: &[u8] = b"ATOMBIOSBK-AMD VER";
     let strings = up_to(image, 0, 0x2000);
-    find(strings, MARK).map_or_else(String::new, |at| text(up_to(strings, at.saturating_add(MARK.len()), 40), 40))
+    find(strings, MARK).map_or_else(String::new, |at| printable(up_to(strings, at.saturating_add(MARK.len()), 40), 40))
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reads of numbers and parts out of bytes that nobody vouches for: every one is checked, none can panic.
+//! Reads numbers and slices from untrusted bytes: every access is checked, none can panic.
 
 /// The unit of every length in an option ROM header, in bytes.
 pub(super) const BLOCK: usize = 512;
@@ -45,17 +45,17 @@ pub(super) fn sum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |sum: u8, &byte| sum.wrapping_add(byte))
 }
 
-/// Whether there is nothing here but `byte`.
-pub(super) fn only(bytes: &[u8], byte: u8) -> bool {
+/// Whether every byte is `byte`.
+pub(super) fn is_filled_with(bytes: &[u8], byte: u8) -> bool {
     bytes.iter().all(|&b| b == byte)
 }
 
-/// Whether there is nothing here that anybody wrote: erased flash (FF) or zeros.
-pub(super) fn blank(bytes: &[u8]) -> bool {
-    only(bytes, 0xff) || only(bytes, 0)
+/// Whether the bytes are erased flash (all FF) or zeros.
+pub(super) fn is_blank(bytes: &[u8]) -> bool {
+    is_filled_with(bytes, 0xff) || is_filled_with(bytes, 0)
 }
 
-/// Where `needle` first is.
+/// The offset of the first `needle`.
 pub(super) fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     let first = *needle.first()?;
     let mut from = 0_usize;
@@ -69,9 +69,9 @@ pub(super) fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     None
 }
 
-/// The printable ASCII text at the start of `bytes`, at most `limit` characters, blanks at both ends removed. Nothing else
-/// ever reaches a terminal from a ROM.
-pub(super) fn text(bytes: &[u8], limit: usize) -> String {
+/// The printable ASCII text at the start of `bytes`, at most `limit` characters, without blanks at both ends. No other
+/// bytes of a ROM reach a terminal.
+pub(super) fn printable(bytes: &[u8], limit: usize) -> String {
     let text: String =
         bytes.iter().take(limit).map_while(|&b| matches!(b, b' '..=b'~').then(|| char::from(b))).collect();
     text.trim().to_owned()

@@ -2,7 +2,7 @@
 //! The compression of EFI option ROMs (UEFI Specification, "Compression Algorithm Specification"): LZ77 in blocks, each
 //! with three Huffman codes, most significant bit first.
 //!
-//! Our own because the one crate for it is deprecated by its authors, stands on `bitvec`, and has no limit on the work
+//! Not a dependency: the only crate for it is deprecated by its authors, needs `bitvec`, and does not limit the work
 //! that a hostile stream can cause: a block costs a few bits of input and the building of three tables. Here a
 //! [`Budget`] covers every ROM as a whole.
 
@@ -20,8 +20,8 @@ impl Default for Budget {
 }
 
 impl Budget {
-    fn spend(&mut self, work: usize) -> Result<(), Fault> {
-        self.0 = self.0.checked_sub(work).ok_or(Fault::TooMuch)?;
+    fn spend(&mut self, work: usize) -> Result<(), DecompressError> {
+        self.0 = self.0.checked_sub(work).ok_or(DecompressError::TooMuch)?;
         Ok(())
     }
 }
@@ -31,7 +31,7 @@ const BLOCK_WORK: usize = 600;
 
 /// Why a stream cannot be decompressed. Offsets are in bytes from the start of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum DecompressError {
     /// The eight bytes of the header are not all there, or the stream is longer than the room for it.
     Header,
     /// The stream ends before all output is there.
@@ -44,14 +44,14 @@ pub(super) enum Fault {
     TooMuch,
 }
 
-impl std::fmt::Display for Fault {
+impl std::fmt::Display for DecompressError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Header => f.write_str("its sizes do not fit the image"),
+            Self::Header => f.write_str("its sizes exceed the image"),
             Self::Ends => f.write_str("it ends too early"),
-            Self::Code(at) => write!(f, "no Huffman code at byte {at:#x} of it"),
-            Self::Copy(at) => write!(f, "a copy from before its start at byte {at:#x} of it"),
-            Self::TooMuch => f.write_str("it unpacks to more than any driver needs"),
+            Self::Code(at) => write!(f, "invalid Huffman code at byte {at:#x} of it"),
+            Self::Copy(at) => write!(f, "it copies from before its start at byte {at:#x} of it"),
+            Self::TooMuch => f.write_str("it decompresses to more than any driver needs"),
         }
     }
 }
@@ -62,11 +62,11 @@ pub(super) fn sizes(stream: &[u8]) -> Option<(usize, usize)> {
 }
 
 /// Decompresses `stream`, which starts with its header and may be followed by padding.
-pub(super) fn decompress(stream: &[u8], budget: &mut Budget) -> Result<Vec<u8>, Fault> {
-    let (packed, size) = sizes(stream).ok_or(Fault::Header)?;
-    let data = part(stream, 8, packed).ok_or(Fault::Header)?;
+pub(super) fn decompress(stream: &[u8], budget: &mut Budget) -> Result<Vec<u8>, DecompressError> {
+    let (packed, size) = sizes(stream).ok_or(DecompressError::Header)?;
+    let data = part(stream, 8, packed).ok_or(DecompressError::Header)?;
     if size == 0 {
-        return Err(Fault::Header);
+        return Err(DecompressError::Header);
     }
     budget.spend(size.saturating_add(packed.saturating_mul(2)))?;
     let mut bits = Bits { data, at: 0, held: 0, count: 0 };
@@ -79,8 +79,8 @@ pub(super) fn decompress(stream: &[u8], budget: &mut Budget) -> Result<Vec<u8>, 
 }
 
 /// One block: its three codes, then its symbols.
-fn block(bits: &mut Bits<'_>, out: &mut Vec<u8>, size: usize) -> Result<(), Fault> {
-    // The counter of the reference is 16 bits wide and counts down before it is looked at: 0 is 65536.
+fn block(bits: &mut Bits<'_>, out: &mut Vec<u8>, size: usize) -> Result<(), DecompressError> {
+    // The counter of the reference is 16 bits wide and counts down before it is tested: 0 is 65536.
     let symbols = match bits.take(16)? {
         0 => 0x1_0000,
         count => count,
@@ -102,17 +102,23 @@ fn block(bits: &mut Bits<'_>, out: &mut Vec<u8>, size: usize) -> Result<(), Faul
 }
 
 /// Repeats `length` bytes from a distance that the stream names; the last copy may reach over the end of the output.
-fn copy(bits: &mut Bits<'_>, out: &mut Vec<u8>, size: usize, length: usize, positions: &Code<16>) -> Result<(), Fault> {
+fn copy(
+    bits: &mut Bits<'_>,
+    out: &mut Vec<u8>,
+    size: usize,
+    length: usize,
+    positions: &Code<16>,
+) -> Result<(), DecompressError> {
     let width = u32::from(positions.read(bits)?);
     let distance = match width.checked_sub(1) {
         None => 0,
         Some(low) => (1_usize << low) | bits.take(low)?,
     };
-    let from = out.len().checked_sub(distance.saturating_add(1)).ok_or(Fault::Copy(bits.place()))?;
+    let from = out.len().checked_sub(distance.saturating_add(1)).ok_or(DecompressError::Copy(bits.place()))?;
     let length = length.min(size.saturating_sub(out.len()));
     // Source and target may overlap: what was just written is read again.
     for at in from..from.saturating_add(length) {
-        let byte = out.get(at).copied().ok_or(Fault::Copy(bits.place()))?;
+        let byte = out.get(at).copied().ok_or(DecompressError::Copy(bits.place()))?;
         out.push(byte);
     }
     Ok(())
@@ -124,7 +130,7 @@ fn read_short_lengths<const N: usize>(
     bits: &mut Bits<'_>,
     width: u32,
     zeros_after: Option<usize>,
-) -> Result<Code<N>, Fault> {
+) -> Result<Code<N>, DecompressError> {
     let count = bits.take(width)?;
     if count == 0 {
         return Code::single(bits.take(width)?, bits.place());
@@ -136,8 +142,8 @@ fn read_short_lengths<const N: usize>(
         while length >= 7 && bits.take(1)? == 1 {
             length = length.saturating_add(1);
         }
-        let fault = Fault::Code(bits.place());
-        *lengths.get_mut(index).ok_or(fault)? = u8::try_from(length).map_err(|_| fault)?;
+        let error = DecompressError::Code(bits.place());
+        *lengths.get_mut(index).ok_or(error)? = u8::try_from(length).map_err(|_| error)?;
         index = index.saturating_add(1);
         if Some(index) == zeros_after {
             index = index.saturating_add(bits.take(2)?);
@@ -147,7 +153,7 @@ fn read_short_lengths<const N: usize>(
 }
 
 /// The lengths of the code for characters and copy lengths, themselves in the extra code: 0, 1 and 2 are runs of zeros.
-fn read_char_lengths(bits: &mut Bits<'_>, extra: &Code<19>) -> Result<Code<510>, Fault> {
+fn read_char_lengths(bits: &mut Bits<'_>, extra: &Code<19>) -> Result<Code<510>, DecompressError> {
     let count = bits.take(9)?;
     if count == 0 {
         return Code::single(bits.take(9)?, bits.place());
@@ -160,15 +166,15 @@ fn read_char_lengths(bits: &mut Bits<'_>, extra: &Code<19>) -> Result<Code<510>,
             1 => bits.take(4)?.saturating_add(3),
             2 => bits.take(9)?.saturating_add(20),
             length => {
-                let place = lengths.get_mut(index).ok_or(Fault::Code(bits.place()))?;
-                *place = u8::try_from(length.saturating_sub(2)).map_err(|_| Fault::Code(bits.place()))?;
+                let place = lengths.get_mut(index).ok_or(DecompressError::Code(bits.place()))?;
+                *place = u8::try_from(length.saturating_sub(2)).map_err(|_| DecompressError::Code(bits.place()))?;
                 1
             }
         };
         index = index.saturating_add(skip);
     }
     if index > lengths.len() {
-        return Err(Fault::Code(bits.place()));
+        return Err(DecompressError::Code(bits.place()));
     }
     Code::new(&lengths, bits.place())
 }
@@ -186,8 +192,8 @@ struct Code<const N: usize> {
 
 impl<const N: usize> Code<N> {
     /// The code with one symbol, which takes no bits.
-    fn single(symbol: usize, at: usize) -> Result<Self, Fault> {
-        let symbol = u16::try_from(symbol).ok().filter(|&s| usize::from(s) < N).ok_or(Fault::Code(at))?;
+    fn single(symbol: usize, at: usize) -> Result<Self, DecompressError> {
+        let symbol = u16::try_from(symbol).ok().filter(|&s| usize::from(s) < N).ok_or(DecompressError::Code(at))?;
         let mut symbols = [0; N];
         if let Some(first) = symbols.first_mut() {
             *first = symbol;
@@ -200,10 +206,10 @@ impl<const N: usize> Code<N> {
     }
 
     /// The code in which symbol `i` has `lengths[i]` bits, 0 for none. It has to be complete.
-    fn new(lengths: &[u8; N], at: usize) -> Result<Self, Fault> {
+    fn new(lengths: &[u8; N], at: usize) -> Result<Self, DecompressError> {
         let mut counts = [0_u32; 17];
         for &length in lengths {
-            let count = counts.get_mut(usize::from(length)).ok_or(Fault::Code(at))?;
+            let count = counts.get_mut(usize::from(length)).ok_or(DecompressError::Code(at))?;
             *count = count.saturating_add(1);
         }
         let mut rows = [(0, 0); 17];
@@ -218,12 +224,12 @@ impl<const N: usize> Code<N> {
             place = place.saturating_add(count);
         }
         if end != 0x1_0000 {
-            return Err(Fault::Code(at));
+            return Err(DecompressError::Code(at));
         }
         let mut symbols = [0; N];
         for (symbol, &length) in (0_u16..).zip(lengths).filter(|&(_, &length)| length != 0) {
-            let place = places.get_mut(usize::from(length)).ok_or(Fault::Code(at))?;
-            *symbols.get_mut(*place).ok_or(Fault::Code(at))? = symbol;
+            let place = places.get_mut(usize::from(length)).ok_or(DecompressError::Code(at))?;
+            *symbols.get_mut(*place).ok_or(DecompressError::Code(at))? = symbol;
             *place = place.saturating_add(1);
         }
         let shortest = rows.iter().position(|&(end, _)| end != 0).unwrap_or(0);
@@ -231,7 +237,7 @@ impl<const N: usize> Code<N> {
     }
 
     /// The next symbol.
-    fn read(&self, bits: &mut Bits<'_>) -> Result<u16, Fault> {
+    fn read(&self, bits: &mut Bits<'_>) -> Result<u16, DecompressError> {
         let ahead = bits.peek16();
         for (length, &(end, base)) in (0_u32..).zip(&self.rows).skip(self.shortest) {
             if ahead < end {
@@ -239,10 +245,10 @@ impl<const N: usize> Code<N> {
                 let code = ahead >> 16_u32.saturating_sub(length);
                 let place =
                     if length == 0 { 0 } else { usize::try_from(code.wrapping_add(base)).unwrap_or(usize::MAX) };
-                return self.symbols.get(place).copied().ok_or(Fault::Code(bits.place()));
+                return self.symbols.get(place).copied().ok_or(DecompressError::Code(bits.place()));
             }
         }
-        Err(Fault::Code(bits.place()))
+        Err(DecompressError::Code(bits.place()))
     }
 }
 
@@ -270,17 +276,17 @@ impl Bits<'_> {
     }
 
     /// Moves on by `count` of the bits that were peeked at.
-    fn skip(&mut self, count: u32) -> Result<(), Fault> {
-        self.count = self.count.checked_sub(count).ok_or(Fault::Ends)?;
+    fn skip(&mut self, count: u32) -> Result<(), DecompressError> {
+        self.count = self.count.checked_sub(count).ok_or(DecompressError::Ends)?;
         self.held <<= count;
         Ok(())
     }
 
     /// The next `count` bits, at most 16, as a number.
-    fn take(&mut self, count: u32) -> Result<usize, Fault> {
+    fn take(&mut self, count: u32) -> Result<usize, DecompressError> {
         let ahead = self.peek16();
         self.skip(count)?;
-        usize::try_from(ahead >> 16_u32.saturating_sub(count)).map_err(|_| Fault::Ends)
+        usize::try_from(ahead >> 16_u32.saturating_sub(count)).map_err(|_| DecompressError::Ends)
     }
 
     /// The byte of the stream, its header included, that the next bit is in.

@@ -4,13 +4,13 @@
 
 use crate::json::words;
 
-use super::bytes::{blank, blocks, part, u16_at, up_to};
+use super::bytes::{blocks, is_blank, part, u16_at, up_to};
 use super::decompress::{self, Budget};
 use super::pe::{self, Pe};
 use super::problem::Problems;
-use super::strings::{self, Version};
+use super::versions::{self, Version};
 
-/// What an EFI image says in its header, and what was found where the header points.
+/// The header of an EFI image, and the driver it points to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Efi {
     /// Whether 0x0EF1 is at offset 4.
@@ -25,7 +25,7 @@ pub struct Efi {
     pub image_offset: usize,
     /// The size in the header ("initialization size"), in bytes.
     pub declared: usize,
-    /// What is there.
+    /// What is at that offset.
     pub payload: Payload,
     /// The driver as it is stored, in bytes from the start of the file: offset and length.
     pub stored: (usize, usize),
@@ -37,7 +37,7 @@ pub struct Efi {
     pub loadable: bool,
 }
 
-/// What lies where the EFI header points.
+/// What is where the EFI header points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payload {
     /// A driver.
@@ -90,65 +90,71 @@ pub(super) fn parse(
         pe: None,
         loadable: false,
     };
-    let fault = header_fault(&efi, length);
-    if let Some((place, message)) = &fault {
-        problems.error("efi-header", at.saturating_add(*place), message.clone(), ASK);
+    let error = check_header(&efi, length);
+    if let Some((place, message)) = &error {
+        problems.error("efi-header", at.saturating_add(*place), message.clone(), DUMP_OR_ASK_VENDOR);
     }
     let start = at.saturating_add(efi.image_offset);
-    // A header with a wrong size may still have a whole driver: look as far as the image goes.
-    let end = if fault.is_some() || declared == 0 { length } else { declared };
+    // A header with a wrong size may still have a whole driver: search to the end of the image.
+    let end = if error.is_some() || declared == 0 { length } else { declared };
     let stored = up_to(up_to(image, 0, end), efi.image_offset, usize::MAX);
     efi.stored = (start, stored.len());
     let head = up_to(stored, 0, 64);
     if stored.starts_with(b"MZ") {
         efi.payload = Payload::Pe;
-        found(&mut efi, stored, problems, versions);
-    } else if efi.compression == 1 && !blank(head) {
+        parse_driver(&mut efi, stored, problems, versions);
+    } else if efi.compression == 1 && !is_blank(head) {
         efi.payload = Payload::Compressed;
         match decompress::decompress(stored, budget) {
             Ok(driver) => {
                 efi.unpacked = Some(driver.len());
                 let packed = decompress::sizes(stored).map_or(0, |(packed, _)| packed);
                 efi.stored.1 = packed.saturating_add(8).min(stored.len());
-                found(&mut efi, &driver, problems, versions);
+                parse_driver(&mut efi, &driver, problems, versions);
             }
-            Err(fault) => {
-                problems.error("efi-compression", start, format!("the driver cannot be decompressed: {fault}"), ASK);
+            Err(error) => {
+                problems.error(
+                    "efi-compression",
+                    start,
+                    format!("the driver cannot be decompressed: {error}"),
+                    DUMP_OR_ASK_VENDOR,
+                );
             }
         }
     } else {
-        let what = if blank(head) { "nothing but FF or 00" } else { "no driver" };
-        problems.error("efi-payload", start, format!("{what} where the EFI header points"), ASK);
+        let what = if is_blank(head) { "nothing but FF or 00" } else { "no driver" };
+        problems.error("efi-payload", start, format!("the EFI header points to {what}"), DUMP_OR_ASK_VENDOR);
     }
-    efi.loadable = fault.is_none() && efi.pe.is_some_and(|pe| pe.machine == efi.machine);
+    efi.loadable = error.is_none() && efi.pe.is_some_and(|pe| pe.machine == efi.machine);
     Some(efi)
 }
 
-const ASK: &str = "dump the ROM again while the card is awake and no driver has it, or get one from the vendor";
+const DUMP_OR_ASK_VENDOR: &str =
+    "dump the ROM again while the card is awake and has no driver, or get it from the vendor";
 
 /// The first check of edk2 that the header fails: offset in the image, and why.
-fn header_fault(efi: &Efi, length: usize) -> Option<(usize, String)> {
+fn check_header(efi: &Efi, length: usize) -> Option<(usize, String)> {
     if !efi.signature_ok {
-        Some((4, "no EFI signature 0x0EF1".to_owned()))
+        Some((4, "the EFI signature 0x0EF1 is missing".to_owned()))
     } else if !matches!(efi.subsystem, 11 | 12) {
         Some((8, format!("subsystem {} is neither a boot service (11) nor a runtime driver (12)", efi.subsystem)))
     } else if efi.compression > 1 {
-        Some((12, format!("compression type {} does not exist", efi.compression)))
+        Some((12, format!("unknown compression type {}", efi.compression)))
     } else if efi.declared > length {
-        Some((2, format!("the EFI header claims {} bytes, the image has {length}", efi.declared)))
+        Some((2, format!("the EFI header says {} bytes, the image has {length}", efi.declared)))
     } else if efi.image_offset >= efi.declared {
         let (offset, declared) = (efi.image_offset, efi.declared);
-        Some((0x16, format!("the driver would start at {offset:#x} of an image of {declared:#x} bytes")))
+        Some((0x16, format!("the driver offset {offset:#x} is outside the image of {declared:#x} bytes")))
     } else {
         None
     }
 }
 
-/// Looks at the driver itself: its header against the one of the image, and its names.
-fn found(efi: &mut Efi, driver: &[u8], problems: &mut Problems, versions: &mut Vec<Version>) {
+/// Reads the driver itself: compares its header with that of the image, and collects its versions.
+fn parse_driver(efi: &mut Efi, driver: &[u8], problems: &mut Problems, versions: &mut Vec<Version>) {
     let start = efi.stored.0;
     let Some(pe) = pe::parse(driver) else {
-        problems.error("efi-pe", start, "the driver has no PE header".to_owned(), ASK);
+        problems.error("efi-pe", start, "the driver has no PE header".to_owned(), DUMP_OR_ASK_VENDOR);
         return;
     };
     efi.pe = Some(pe);
@@ -156,17 +162,22 @@ fn found(efi: &mut Efi, driver: &[u8], problems: &mut Problems, versions: &mut V
         efi.stored.1 = pe.size;
     }
     if pe.size > driver.len() {
-        let message = format!("the driver has {} bytes, only {} of them are here", pe.size, driver.len());
-        problems.error("efi-truncated", start, message, ASK);
+        let message = format!("the driver has {} bytes, but only {} are present", pe.size, driver.len());
+        problems.error("efi-truncated", start, message, DUMP_OR_ASK_VENDOR);
         efi.pe = None;
     }
     if pe.machine != efi.machine {
         let (is, says) = (machine_name(pe.machine), machine_name(efi.machine));
-        problems.error("efi-machine", start, format!("the driver is for {is}, the EFI header says {says}"), ASK);
+        problems.error(
+            "efi-machine",
+            start,
+            format!("the driver is for {is}, the EFI header says {says}"),
+            DUMP_OR_ASK_VENDOR,
+        );
     }
     if pe.subsystem != efi.subsystem {
         let message = format!("the driver has subsystem {}, the EFI header says {}", pe.subsystem, efi.subsystem);
         problems.warning("efi-subsystem", start, message, "");
     }
-    strings::of_driver(driver, versions);
+    versions::of_driver(driver, versions);
 }

@@ -1,61 +1,61 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Taking one image, or the driver in it, out of a ROM.
+//! Extracts one image, or the driver in it, from a ROM.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use super::Payload;
 use super::bytes::part;
-use super::decompress::{self, Budget};
+use super::decompress::{self as compression, Budget};
 use super::efi::machine_name;
 use super::image::Image;
 
-/// What to take.
+/// What to extract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum ExtractTarget {
     /// The image with this number, counted from 0, as it is.
     Image(usize),
     /// The EFI driver; that for x64 if there are several. As it is stored, or decompressed.
-    Efi {
+    EfiDriver {
         /// Decompress it.
-        raw: bool,
+        decompress: bool,
     },
 }
 
-/// What was taken.
+/// What was extracted.
 #[derive(Clone, Debug)]
 pub struct Extracted<'a> {
     /// The bytes.
     pub bytes: Cow<'a, [u8]>,
     /// What they are, one line.
-    pub what: String,
+    pub description: String,
 }
 
-/// Why nothing could be taken; prints as one line.
+/// Why nothing could be extracted; prints as one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotThere(String);
+pub struct ExtractError(String);
 
-impl fmt::Display for NotThere {
+impl fmt::Display for ExtractError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for NotThere {}
+impl std::error::Error for ExtractError {}
 
-/// Takes an image or a driver out of `rom`.
-pub fn extract(rom: &[u8], what: What) -> Result<Extracted<'_>, NotThere> {
+/// Extracts an image or a driver from `rom`.
+pub fn extract(rom: &[u8], target: ExtractTarget) -> Result<Extracted<'_>, ExtractError> {
     let parsed = super::parse(rom);
-    let no = |text: &str| Err(NotThere(text.to_owned()));
+    let no = |text: &str| Err(ExtractError(text.to_owned()));
     let images = &parsed.images;
     if images.is_empty() {
-        let why = parsed.problems.first().map_or("there is no image", |problem| &problem.message);
+        let why = parsed.problems.first().map_or("no image", |problem| &problem.message);
         return no(why);
     }
-    match what {
-        What::Image(number) => {
+    match target {
+        ExtractTarget::Image(number) => {
             let Some(image) = images.get(number) else {
-                return Err(NotThere(format!(
+                return Err(ExtractError(format!(
                     "there is no image {number}; the last one is {}",
                     images.len().saturating_sub(1)
                 )));
@@ -63,42 +63,42 @@ pub fn extract(rom: &[u8], what: What) -> Result<Extracted<'_>, NotThere> {
             let end = image.offset.saturating_add(image.length);
             match part(rom, image.offset, image.length) {
                 Some(bytes) if !bytes.is_empty() => {
-                    let what = format!("image {number}, bytes {:#x} to {end:#x}", image.offset);
-                    Ok(Extracted { bytes: Cow::Borrowed(bytes), what })
+                    let description = format!("image {number}, bytes {:#x} to {end:#x}", image.offset);
+                    Ok(Extracted { bytes: Cow::Borrowed(bytes), description })
                 }
-                _ => Err(NotThere(format!("image {number} is not whole: it should end at {end:#x}"))),
+                _ => Err(ExtractError(format!("image {number} is incomplete: it should end at {end:#x}"))),
             }
         }
-        What::Efi { raw } => match chosen(images) {
-            Some((number, image)) => driver(rom, number, image, raw),
+        ExtractTarget::EfiDriver { decompress } => match preferred_driver(images) {
+            Some((number, image)) => driver(rom, number, image, decompress),
             None => no("there is no EFI driver"),
         },
     }
 }
 
-/// The image whose driver is meant.
-fn chosen(images: &[Image]) -> Option<(usize, &Image)> {
+/// The image with the driver for x64, or else the first one with a driver.
+fn preferred_driver(images: &[Image]) -> Option<(usize, &Image)> {
     let all = || {
-        let there = |image: &&Image| image.efi.as_ref().is_some_and(|efi| efi.payload != Payload::Unknown);
-        images.iter().enumerate().filter(move |(_, image)| there(image))
+        let has_driver = |image: &&Image| image.efi.as_ref().is_some_and(|efi| efi.payload != Payload::Unknown);
+        images.iter().enumerate().filter(move |(_, image)| has_driver(image))
     };
     all().find(|(_, image)| image.efi.as_ref().is_some_and(|efi| efi.machine == 0x8664)).or_else(|| all().next())
 }
 
-fn driver<'a>(rom: &'a [u8], number: usize, image: &Image, raw: bool) -> Result<Extracted<'a>, NotThere> {
-    let gone = || NotThere(format!("the driver of image {number} is not whole"));
-    let efi = image.efi.as_ref().ok_or_else(gone)?;
+fn driver<'a>(rom: &'a [u8], number: usize, image: &Image, decompress: bool) -> Result<Extracted<'a>, ExtractError> {
+    let incomplete = || ExtractError(format!("the driver of image {number} is incomplete"));
+    let efi = image.efi.as_ref().ok_or_else(incomplete)?;
     let (at, length) = efi.stored;
-    let stored = part(rom, at, length).ok_or_else(gone)?;
+    let stored = part(rom, at, length).ok_or_else(incomplete)?;
     let machine = machine_name(efi.machine);
-    if raw && efi.payload == Payload::Compressed {
-        let bytes = decompress::decompress(stored, &mut Budget::default())
-            .map_err(|fault| NotThere(format!("the driver at {at:#x} cannot be decompressed: {fault}")))?;
-        let what = format!("{machine} driver of image {number}, decompressed from {length} bytes at {at:#x}");
-        return Ok(Extracted { bytes: Cow::Owned(bytes), what });
+    if decompress && efi.payload == Payload::Compressed {
+        let bytes = compression::decompress(stored, &mut Budget::default())
+            .map_err(|error| ExtractError(format!("the driver at {at:#x} cannot be decompressed: {error}")))?;
+        let description = format!("{machine} driver of image {number}, decompressed from {length} bytes at {at:#x}");
+        return Ok(Extracted { bytes: Cow::Owned(bytes), description });
     }
     let packed = if efi.payload == Payload::Compressed { ", compressed" } else { "" };
     let end = at.saturating_add(length);
-    let what = format!("{machine} driver of image {number}{packed}, bytes {at:#x} to {end:#x}");
-    Ok(Extracted { bytes: Cow::Borrowed(stored), what })
+    let description = format!("{machine} driver of image {number}{packed}, bytes {at:#x} to {end:#x}");
+    Ok(Extracted { bytes: Cow::Borrowed(stored), description })
 }

@@ -4,9 +4,9 @@
 use crate::json::fields;
 
 use super::efi::machine_name;
-use super::image::{Checksum, Image, code_type_name};
-use super::judge::{Answer, Judgement, Verdict};
-use super::{Atom, Npde, Payload, Prefix, Problem, Rom, Vbt, Version};
+use super::image::{Checksum, Image};
+use super::pcir::code_type_name;
+use super::{Atom, Compatibility, JudgedRom, Npde, Payload, Prefix, RomProblem, Usable, Vbt, Verdict, Version};
 
 /// The whole document.
 #[derive(Clone, Debug)]
@@ -17,10 +17,10 @@ pub struct RomJson {
     trailing_bytes: usize,
     efi_capable: bool,
     verdict: Verdict,
-    ovmf: Answer,
-    seabios: Answer,
-    card: Option<Answer>,
-    problems: Vec<Problem>,
+    ovmf: Compatibility,
+    seabios: Compatibility,
+    card: Option<Compatibility>,
+    problems: Vec<RomProblem>,
 }
 
 fields!(RomJson { size, prefix, images, trailing_bytes, efi_capable, verdict, ovmf, seabios, card, problems });
@@ -126,18 +126,19 @@ fields!(EfiJson {
 });
 
 /// The document of a ROM.
-pub fn json(rom: &Rom, judgement: &Judgement) -> RomJson {
+pub fn document(judged: &JudgedRom) -> RomJson {
+    let rom = &judged.rom;
     RomJson {
         size: rom.size,
         prefix: rom.prefix.clone(),
         images: rom.images.iter().map(image).collect(),
         trailing_bytes: rom.trailing(),
-        efi_capable: judgement.ovmf.answer != "no",
-        verdict: judgement.verdict,
-        ovmf: judgement.ovmf.clone(),
-        seabios: judgement.seabios.clone(),
-        card: judgement.card.clone(),
-        problems: judgement.problems.clone(),
+        efi_capable: judged.ovmf.answer != Usable::No,
+        verdict: judged.verdict,
+        ovmf: judged.ovmf.clone(),
+        seabios: judged.seabios.clone(),
+        card: judged.card.clone(),
+        problems: rom.problems.clone(),
     }
 }
 

@@ -24,16 +24,16 @@ pub(super) struct Ifr {
 }
 
 /// Reads the prefix, if the file starts with one.
-pub(super) fn ifr(rom: &[u8]) -> Option<Ifr> {
+pub(super) fn parse_ifr(rom: &[u8]) -> Option<Ifr> {
     if !rom.starts_with(SIGNATURE) {
         return None;
     }
     let version = u8_at(rom, 5)?;
     let mut ifr = Ifr { version, directory: None, image: None };
     match version {
-        1 | 2 => ifr.image = fixed(rom),
+        1 | 2 => ifr.image = image_offset(rom),
         3 => {
-            ifr.directory = directory(rom);
+            ifr.directory = directory_offset(rom);
             ifr.image = ifr.directory.and_then(|at| u32_at(rom, at.checked_add(8)?));
         }
         _ => {}
@@ -42,13 +42,13 @@ pub(super) fn ifr(rom: &[u8]) -> Option<Ifr> {
 }
 
 /// Versions 1 and 2: the extended section follows the fixed data; its second word is the offset.
-fn fixed(rom: &[u8]) -> Option<usize> {
+fn image_offset(rom: &[u8]) -> Option<usize> {
     let size = usize::from(u16_at(rom, 6)? & 0x7fff);
     u32_at(rom, size.checked_add(4)?)
 }
 
 /// Version 3: after all data comes the offset of the flash status, and behind that the directory.
-fn directory(rom: &[u8]) -> Option<usize> {
+fn directory_offset(rom: &[u8]) -> Option<usize> {
     let total = u32_at(rom, 8)? & 0x000f_ffff;
     let at = u32_at(rom, total)?.checked_add(FLASH_STATUS)?;
     (part(rom, at, 4)? == b"RFRD").then_some(at)
@@ -74,7 +74,7 @@ fields!(Npde { offset, revision, length, last, flags });
 
 /// Reads the extension of the PCI data structure of `length` bytes that is `pcir` bytes into `image`: it is at the next
 /// multiple of 16. `base` is where the image starts in the file.
-pub(super) fn npde(image: &[u8], pcir: usize, length: u16, base: usize) -> Option<Npde> {
+pub(super) fn parse_npde(image: &[u8], pcir: usize, length: u16, base: usize) -> Option<Npde> {
     let at = pcir.checked_add(usize::from(length))?.checked_next_multiple_of(16)?;
     let table = image.get(at..)?;
     if !table.starts_with(b"NPDE") {

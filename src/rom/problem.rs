@@ -1,35 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is wrong with a ROM, in a form that people and programs can both use.
+//! What is wrong with a ROM, for people and for programs.
 
-use crate::json::{fields, words};
-
-/// How much a problem matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// The ROM cannot be used as it is.
-    Error,
-    /// It can be used, but somebody will be surprised.
-    Warning,
-    /// Worth knowing, and normal.
-    Note,
-}
-
-words!(Severity { Error: "error", Warning: "warning", Note: "note" });
-
-impl Severity {
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-            Self::Note => "note",
-        }
-    }
-}
+use crate::json::fields;
+use crate::severity::Severity;
 
 /// One problem of a ROM.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct RomProblem {
     /// How much it matters.
     pub severity: Severity,
     /// A short name that never changes, for programs.
@@ -40,36 +17,36 @@ pub struct Problem {
     pub message: String,
     /// What to do about it, one line.
     pub remedy: String,
-    /// Whether `rom repair` puts it right. An error that is not makes the ROM invalid.
+    /// Whether `rom repair` fixes it. An error that it cannot fix makes the ROM invalid.
     pub repairable: bool,
 }
 
-fields!(Problem { severity, code, offset, message, remedy, repairable });
+fields!(RomProblem { severity, code, offset, message, remedy, repairable });
 
-/// The problems that were found so far. A hostile file can have one in every image: there is a limit.
+/// The problems found so far. A hostile file can have one in every image, so their number is limited.
 #[derive(Debug, Default)]
-pub(super) struct Problems(pub(super) Vec<Problem>);
+pub(super) struct Problems(pub(super) Vec<RomProblem>);
 
-/// More problems than this are no longer news.
-const LIMIT: usize = 200;
+/// Warnings and notes beyond this many are dropped.
+const MAX_PROBLEMS: usize = 200;
 
 impl Problems {
-    /// An error that `rom repair` cannot put right.
+    /// An error that `rom repair` cannot fix.
     pub(super) fn error(&mut self, code: &'static str, offset: usize, message: String, remedy: &str) {
         self.push(Severity::Error, code, offset, message, remedy, false);
     }
 
-    /// An error that `rom repair` puts right.
+    /// An error that `rom repair` fixes.
     pub(super) fn repairable(&mut self, code: &'static str, offset: usize, message: String, remedy: &str) {
         self.push(Severity::Error, code, offset, message, remedy, true);
     }
 
-    /// A surprise.
+    /// A warning.
     pub(super) fn warning(&mut self, code: &'static str, offset: usize, message: String, remedy: &str) {
         self.push(Severity::Warning, code, offset, message, remedy, false);
     }
 
-    /// Something worth knowing.
+    /// A note.
     pub(super) fn note(&mut self, code: &'static str, offset: usize, message: String) {
         self.push(Severity::Note, code, offset, message, "", false);
     }
@@ -83,9 +60,9 @@ impl Problems {
         remedy: &str,
         repairable: bool,
     ) {
-        // Errors always get in, because the verdict hangs on them; the number of images bounds them.
-        if self.0.len() < LIMIT || severity == Severity::Error {
-            self.0.push(Problem { severity, code, offset, message, remedy: remedy.to_owned(), repairable });
+        // Errors are never dropped, because the verdict depends on them; the number of images bounds them.
+        if self.0.len() < MAX_PROBLEMS || severity == Severity::Error {
+            self.0.push(RomProblem { severity, code, offset, message, remedy: remedy.to_owned(), repairable });
         }
     }
 }

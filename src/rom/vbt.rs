@@ -4,9 +4,9 @@
 
 use crate::json::fields;
 
-use super::bytes::{array, part, sum, text, u16_at, u32_at, up_to};
+use super::bytes::{array, part, printable, sum, u16_at, u32_at, up_to};
 
-/// What the table says of itself.
+/// The header of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vbt {
     /// Where it is, in bytes from the start of the file.
@@ -24,12 +24,12 @@ pub struct Vbt {
 fields!(Vbt { offset, length, name, version, checksum_ok });
 
 /// No image that has the table is longer.
-const FARTHEST: usize = 1 << 20;
+const MAX_SEARCH: usize = 1 << 20;
 
-/// Finds the table in an image that starts at `base` of the file. The kernel does the same: it looks at every fourth byte
-/// for the signature.
+/// Finds the table in an image that starts at `base` of the file. Like the kernel, it searches at
+/// multiples of four bytes.
 pub(super) fn parse(image: &[u8], base: usize) -> Option<Vbt> {
-    let words = up_to(image, 0, FARTHEST).chunks_exact(4);
+    let words = up_to(image, 0, MAX_SEARCH).chunks_exact(4);
     let at = words.zip((0_usize..).step_by(4)).find(|(word, _)| *word == b"$VBT").map(|(_, at)| at)?;
     let table = image.get(at..)?;
     let length = usize::from(u16_at(table, 24)?);
@@ -40,7 +40,7 @@ pub(super) fn parse(image: &[u8], base: usize) -> Option<Vbt> {
     Some(Vbt {
         offset: base.checked_add(at)?,
         length,
-        name: text(part(table, 4, 16)?, 16),
+        name: printable(part(table, 4, 16)?, 16),
         version: u16_at(table, data.checked_add(16)?)?,
         checksum_ok: sum(part(table, 0, length)?) == 0,
     })

@@ -6,7 +6,7 @@ use super::bytes::{part, u16_at, u32_at};
 
 /// One ROM from the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FromFirmware<'a> {
+pub struct VfctRom<'a> {
     /// Bus, device and function that it is for, as the firmware numbered them.
     pub at: (usize, usize, usize),
     /// Vendor and device ID.
@@ -20,8 +20,8 @@ pub struct FromFirmware<'a> {
 /// Bytes of the header before each ROM.
 const HEADER: usize = 28;
 
-/// The ROMs in a VFCT table, up to the first one that is not whole. `None`: this is no VFCT.
-pub fn vfct(table: &[u8]) -> Option<Vec<FromFirmware<'_>>> {
+/// The ROMs in a VFCT table, up to the first incomplete one. `None`: not a VFCT.
+pub fn parse_vfct(table: &[u8]) -> Option<Vec<VfctRom<'_>>> {
     if !table.starts_with(b"VFCT") {
         return None;
     }
@@ -30,7 +30,7 @@ pub fn vfct(table: &[u8]) -> Option<Vec<FromFirmware<'_>>> {
     let mut roms = Vec::new();
     // The header of the table has 76 bytes; a step is never shorter than a header, so this ends.
     while at >= 76 && roms.len() < 64 {
-        let Some((rom, next)) = one(table, at) else { break };
+        let Some((rom, next)) = parse_entry(table, at) else { break };
         if !rom.rom.is_empty() {
             roms.push(rom);
         }
@@ -40,11 +40,11 @@ pub fn vfct(table: &[u8]) -> Option<Vec<FromFirmware<'_>>> {
 }
 
 /// The ROM whose header is at `at`, and where the next header is.
-fn one(table: &[u8], at: usize) -> Option<(FromFirmware<'_>, usize)> {
+fn parse_entry(table: &[u8], at: usize) -> Option<(VfctRom<'_>, usize)> {
     let header = part(table, at, HEADER)?;
     let offset = at.checked_add(HEADER)?;
     let rom = part(table, offset, u32_at(header, 24)?)?;
     let place = (u32_at(header, 0)?, u32_at(header, 4)?, u32_at(header, 8)?);
     let id = (u16_at(header, 12)?, u16_at(header, 14)?);
-    Some((FromFirmware { at: place, id, offset, rom }, offset.checked_add(rom.len())?))
+    Some((VfctRom { at: place, id, offset, rom }, offset.checked_add(rom.len())?))
 }

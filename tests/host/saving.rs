@@ -164,6 +164,28 @@ fn claims_at_once_lose_nothing_of_each_other() {
     json::parse(&machine.report()).unwrap();
 }
 
+/// A ROM is read and judged once: only that of an earlier run is read from its file, and the report says the same of it.
+#[test]
+fn a_saved_rom_is_not_read_back() {
+    const FILE: &str = "/run/vfio-early/rom/0000:65:00.0.rom";
+    let machine = MachineRoot::new(&tree("two-identical-gpus-claimed", "claim 65:00.0 rom=save\n"));
+    fs::create_dir(machine.at("/run")).unwrap();
+    fs::write(machine.attribute("0000:65:00.0", "rom"), "not much of a ROM").unwrap();
+    let entry = || {
+        let report = machine.report();
+        let entry = report.split("\"rom\":").skip(1).find(|rest| rest.starts_with('{')).unwrap();
+        entry[..=entry.find('}').unwrap()].to_owned()
+    };
+    let saving = machine.run("--verbose claim");
+    let saved = entry();
+    assert_eq!(fs::read(machine.at(FILE)).unwrap(), b"not much of a ROM", "{saving:?}");
+    assert!(saved.contains("\"size\":17,\"verdict\":\"invalid\",\"problem\":\"the option ROM is invalid"), "{saved}");
+    assert!(!saving.stderr.contains(&format!("read {FILE}")), "{saving:?}");
+    let later = machine.run("--verbose claim");
+    assert!(later.stderr.contains(&format!("read {FILE}")), "{later:?}");
+    assert_eq!(entry(), saved);
+}
+
 /// Holds the lock of a machine.
 fn hold(path: &Path) -> Flock<fs::File> {
     fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use vfio_early::config::Guard;
-use vfio_early::rom::{judge, parse, show};
+use vfio_early::rom::{self, judge, parse};
 
 use super::mdoc::{Part, page, part, section, words};
 use super::{PROGRAM, literals, sources};
@@ -43,8 +43,8 @@ const STRUCTURES: &[(&str, &str)] = &[
     ("Failure", "Failure"),
     ("ROM", "RomJson"),
     ("Prefix", "Prefix"),
-    ("Answer", "Answer"),
-    ("ROM problem", "Problem"),
+    ("Answer", "Compatibility"),
+    ("ROM problem", "RomProblem"),
     ("Image", "ImageJson"),
     ("EFI", "EfiJson"),
     ("NPDE", "Npde"),
@@ -150,15 +150,16 @@ fn words_of_the_source_are_told() {
                 seen += 1;
             }
         }
-        let in_rom = path.components().any(|part| part.as_os_str() == "rom");
+        let in_rom = path.parent().unwrap().ends_with("src/rom");
         let calls: &[&str] = if in_rom {
             &["problems.error(", "problems.warning(", "problems.repairable(", "problems.note(", "no("]
         } else {
             &[
                 "Problem::error(",
                 "Problem::warning(",
-                "Trouble::new(",
-                "Trouble::with(",
+                "RomError::new(",
+                "RomError::from_error(",
+                "RomWarning::new(",
                 "refuse(None, ",
                 "Some((None, ",
             ]
@@ -328,8 +329,7 @@ fn documents_are_as_the_manual_says() {
     assert!(commands.is_superset(&expected), "no golden case prints one of {expected:?}, only {commands:?}");
     for path in below("rom") {
         let rom = build::build(&fs::read_to_string(&path).unwrap());
-        let rom = parse(&rom);
-        let text = vfio_early::json::to_string(&show::json(&rom, &judge(&rom, None)));
+        let text = vfio_early::json::to_string(&rom::json::document(&judge(parse(&rom), None)));
         reader.structure("ROM", &json::parse(&text).unwrap(), &path.display().to_string());
     }
     assert!(reader.wrong.is_empty(), "{}", reader.wrong.join("\n"));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use super::{build, described};
-use vfio_early::rom::{What, extract, repair};
+use vfio_early::rom::{ExtractTarget, extract, repair};
 
 /// A directory that goes with the test.
 struct Scratch(PathBuf);
@@ -73,7 +73,7 @@ fn every_described_rom_ends_as_its_verdict_says() {
     for (name, description) in super::descriptions() {
         let rom = build(&description);
         scratch.write("in.rom", &rom);
-        let verdict = vfio_early::rom::judge(&vfio_early::rom::parse(&rom), None).verdict.word();
+        let verdict = super::judged(&rom, None).verdict.name();
         let (show, verify, repaired) = match verdict {
             "valid" => (0, 0, 0),
             "repairable" => (0, 1, 0),
@@ -104,9 +104,9 @@ fn a_file_is_replaced_only_when_that_is_asked_for() {
     assert!(scratch.expect(2, "rom extract in.rom --efi --raw -o out.efi").contains("--force"));
     assert_eq!(scratch.read("out.efi"), b"precious");
     assert!(scratch.expect(0, "rom extract in.rom --efi --raw -o=out.efi --force").contains("decompressed"));
-    assert_eq!(scratch.read("out.efi"), *extract(&rom, What::Efi { raw: true }).unwrap().bytes);
+    assert_eq!(scratch.read("out.efi"), *extract(&rom, ExtractTarget::EfiDriver { decompress: true }).unwrap().bytes);
     scratch.expect(0, "rom extract in.rom --image 1 -o image");
-    assert_eq!(scratch.read("image"), *extract(&rom, What::Image(1)).unwrap().bytes);
+    assert_eq!(scratch.read("image"), *extract(&rom, ExtractTarget::Image(1)).unwrap().bytes);
     assert_eq!(scratch.files().len(), 3);
     // Through a directory that cannot be written, as everybody but root.
     fs::create_dir(scratch.0.join("closed")).unwrap();

@@ -5,37 +5,37 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use vfio_early::pci::ExpectedId;
-use vfio_early::rom::{Image, Rom, Verdict, What, extract, judge, parse, repair, show, vfct};
+use vfio_early::rom::{ExtractTarget, Image, Rom, Verdict, extract, judge, parse, parse_vfct, repair, text};
 
 use super::build::{Bits, block_header, build, compress};
 use super::descriptions;
 
 /// What must hold whatever the bytes are.
 fn holds(rom: &[u8], id: Option<&ExpectedId>) {
-    let parsed = parse(rom);
-    let judgement = judge(&parsed, id);
-    assert!(!show::show("x", &parsed, &judgement).is_empty());
+    let judged = judge(parse(rom), id);
+    let parsed = &judged.rom;
+    assert!(!text::show("x", &judged).is_empty());
     assert!(parsed.end <= rom.len());
     for number in 0..parsed.images.len() {
-        if let Ok(image) = extract(rom, What::Image(number)) {
+        if let Ok(image) = extract(rom, ExtractTarget::Image(number)) {
             assert_eq!(image.bytes.len(), parsed.images[number].length);
         }
     }
-    for raw in [false, true] {
-        let _ = extract(rom, What::Efi { raw });
+    for decompress in [false, true] {
+        let _ = extract(rom, ExtractTarget::EfiDriver { decompress });
     }
-    let _ = vfct(rom);
+    let _ = parse_vfct(rom);
     match repair(rom, id) {
         Err(error) => {
             assert!(!error.to_string().is_empty());
-            assert_ne!(judgement.verdict, Verdict::Valid);
+            assert_ne!(judged.verdict, Verdict::Valid);
         }
         Ok(repaired) => {
-            let after = parse(&repaired.bytes);
-            assert_eq!(judge(&after, id).verdict, Verdict::Valid, "what was repaired is valid");
-            assert_eq!(images(&parsed), images(&after), "and has the same images");
-            assert_eq!(repaired.changes.is_empty(), judgement.verdict == Verdict::Valid);
-            if judgement.verdict == Verdict::Valid {
+            let after = judge(parse(&repaired.bytes), id);
+            assert_eq!(after.verdict, Verdict::Valid, "what was repaired is valid");
+            assert_eq!(images(parsed), images(&after.rom), "and has the same images");
+            assert_eq!(repaired.changes.is_empty(), judged.verdict == Verdict::Valid);
+            if judged.verdict == Verdict::Valid {
                 assert_eq!(repaired.bytes, rom, "a valid ROM is left as it is");
             }
             let again = repair(&repaired.bytes, id).unwrap();
@@ -111,7 +111,9 @@ fn unpack(stream: &[u8]) -> Result<Vec<u8>, String> {
     let blocks = stream.len() / 512 + 2;
     let mut rom = build(&format!("image 1002:73bf type=3 blocks={blocks} last=1\n efi compression=1\n"));
     rom[0x200..0x200 + stream.len()].copy_from_slice(stream);
-    extract(&rom, What::Efi { raw: true }).map(|driver| driver.bytes.into_owned()).map_err(|error| error.to_string())
+    extract(&rom, ExtractTarget::EfiDriver { decompress: true })
+        .map(|driver| driver.bytes.into_owned())
+        .map_err(|error| error.to_string())
 }
 
 fn stream(size: u32, fill: impl FnOnce(&mut Bits)) -> Vec<u8> {
@@ -149,14 +151,17 @@ fn codes_of_one_symbol() {
 #[test]
 fn bad_streams_name_the_place() {
     let error = |stream: Vec<u8>| unpack(&stream).unwrap_err().split_once("decompressed: ").unwrap().1.to_owned();
-    assert_eq!(error(stream(5, |bits| single(bits, 5, 256, 0))), "a copy from before its start at byte 0xe of it");
+    assert_eq!(error(stream(5, |bits| single(bits, 5, 256, 0))), "it copies from before its start at byte 0xe of it");
     assert_eq!(error(stream(5, |bits| bits.put(1, 16))), "it ends too early");
-    assert_eq!(error(stream(0, |bits| bits.put(1, 16))), "its sizes do not fit the image");
-    assert_eq!(error(stream(5, |bits| single(bits, 5, 511, 0))), "no Huffman code at byte 0xd of it");
-    assert_eq!(error(stream(500 << 20, |bits| single(bits, 0, 0x41, 0))), "it unpacks to more than any driver needs");
+    assert_eq!(error(stream(0, |bits| bits.put(1, 16))), "its sizes exceed the image");
+    assert_eq!(error(stream(5, |bits| single(bits, 5, 511, 0))), "invalid Huffman code at byte 0xd of it");
+    assert_eq!(
+        error(stream(500 << 20, |bits| single(bits, 0, 0x41, 0))),
+        "it decompresses to more than any driver needs"
+    );
     let mut long = stream(5, |bits| single(bits, 5, 0x41, 0));
     long[0..4].copy_from_slice(&u32::MAX.to_le_bytes());
-    assert_eq!(error(long), "its sizes do not fit the image");
+    assert_eq!(error(long), "its sizes exceed the image");
 }
 
 /// Files made to cost as much as possible for their 16 MiB.
@@ -244,9 +249,7 @@ fn hostile_files_cost_little() {
         // The best of three: caches are cold at first.
         let best = (0..3).map(|_| {
             let start = Spent::now();
-            let parsed = parse(&rom);
-            let judgement = judge(&parsed, None);
-            assert!(show::show("x", &parsed, &judgement).len() < 1 << 20);
+            assert!(text::show("x", &judge(parse(&rom), None)).len() < 1 << 20);
             start.elapsed()
         });
         let best = best.min().unwrap();

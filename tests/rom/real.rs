@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use vfio_early::rom::{Checksum, LEGACY, Verdict, What, extract, judge, parse, repair};
+use vfio_early::rom::{Checksum, ExtractTarget, LEGACY, Usable, Verdict, extract, judge, parse, repair};
 
 /// Prints past the capture of the test harness.
 pub(crate) fn aloud(text: &str) {
@@ -43,9 +43,9 @@ const DEVICES: &[(&str, u16, u16)] = &[
 fn ipxe() {
     let roms = roms("/usr/lib/ipxe/qemu", "ipxe-qemu");
     for (name, rom) in &roms {
-        let parsed = parse(rom);
-        let judgement = judge(&parsed, None);
-        assert_eq!(judgement.verdict, Verdict::Valid, "{name}: {:?}", judgement.problems);
+        let judged = judge(parse(rom), None);
+        let parsed = &judged.rom;
+        assert_eq!(judged.verdict, Verdict::Valid, "{name}: {:?}", parsed.problems);
         assert_eq!(parsed.end, rom.len(), "{name}");
         let legacy = &parsed.images[0];
         assert_eq!(
@@ -61,7 +61,7 @@ fn ipxe() {
             assert!(parsed.images.iter().all(|image| image.is_for(*vendor, *device)), "{name}");
         }
         assert_eq!(parsed.images.len(), if kind.starts_with("efi-") { 2 } else { 1 }, "{name}");
-        assert_eq!(judgement.ovmf.answer, if kind.starts_with("efi-") { "yes" } else { "no" }, "{name}");
+        assert_eq!(judged.ovmf.answer, if kind.starts_with("efi-") { Usable::Yes } else { Usable::No }, "{name}");
         assert_eq!(repair(rom, None).unwrap().bytes, *rom, "{name}");
     }
     if let Some((_, rom)) = roms.iter().find(|(name, _)| name == "efi-e1000e.rom") {
@@ -72,7 +72,7 @@ fn ipxe() {
 
 /// The driver that was put into Debian's efi-e1000e.rom, by what its own PE header says.
 fn driver(rom: &[u8]) {
-    let driver = extract(rom, What::Efi { raw: true }).unwrap().bytes;
+    let driver = extract(rom, ExtractTarget::EfiDriver { decompress: true }).unwrap().bytes;
     assert_eq!(&driver[..2], b"MZ");
     let pe = usize::from(driver[0x3c]);
     assert_eq!(&driver[pe..pe + 6], b"PE\0\0\x64\x86", "for x64");
@@ -93,7 +93,7 @@ fn damaged(rom: &[u8]) {
     flash[0x600 + 6] ^= 0x55;
     assert_eq!(repair(&flash, None).unwrap().bytes, rom, "the checksum is where QEMU puts it");
     for length in [1, 0x100, 0x1_2600, rom.len() - 1] {
-        assert_ne!(judge(&parse(&rom[..length]), None).verdict, Verdict::Valid, "cut to {length:#x}");
+        assert_ne!(judge(parse(&rom[..length]), None).verdict, Verdict::Valid, "cut to {length:#x}");
     }
 }
 
@@ -101,15 +101,15 @@ fn damaged(rom: &[u8]) {
 fn seabios() {
     for (name, rom) in roms("/usr/share/seabios", "seabios") {
         let Some(kind) = name.strip_prefix("vgabios").map(|name| name.trim_end_matches(".bin")) else { continue };
-        let parsed = parse(&rom);
-        let judgement = judge(&parsed, None);
+        let judged = judge(parse(&rom), None);
+        let parsed = &judged.rom;
         // Those for ISA and for a framebuffer without a device have no PCI data structure (vgasrc/Kconfig, VGA_PCI).
         if matches!(kind, "" | "-isavga" | "-ramfb") {
-            assert_eq!((judgement.verdict, parsed.problems[0].code), (Verdict::Invalid, "pcir"), "{name}");
+            assert_eq!((judged.verdict, parsed.problems[0].code), (Verdict::Invalid, "pcir"), "{name}");
             continue;
         }
-        assert_eq!(judgement.verdict, Verdict::Valid, "{name}: {:?}", judgement.problems);
-        assert_eq!((judgement.seabios.answer, judgement.ovmf.answer), ("yes", "no"), "{name}");
+        assert_eq!(judged.verdict, Verdict::Valid, "{name}: {:?}", parsed.problems);
+        assert_eq!((judged.seabios.answer, judged.ovmf.answer), (Usable::Yes, Usable::No), "{name}");
         let image = &parsed.images[0];
         assert_eq!((image.pcir.class, image.length), (0x03_0000, rom.len()), "{name}: a VGA controller");
         let vendor = match kind {
@@ -132,14 +132,14 @@ fn from_a_drawer() {
         return;
     };
     for (name, rom) in roms(directory.to_str().unwrap(), "some ROMs there") {
-        let parsed = parse(&rom);
-        let judgement = judge(&parsed, None);
-        aloud(&format!("{name}: {}, {} images", judgement.verdict.word(), parsed.images.len()));
+        let judged = judge(parse(&rom), None);
+        let parsed = &judged.rom;
+        aloud(&format!("{name}: {}, {} images", judged.verdict.name(), parsed.images.len()));
         if let Ok(repaired) = repair(&rom, None) {
-            assert_eq!(judge(&parse(&repaired.bytes), None).verdict, Verdict::Valid, "{name}");
+            assert_eq!(judge(parse(&repaired.bytes), None).verdict, Verdict::Valid, "{name}");
         }
         for image in parsed.images.iter().filter_map(|image| image.efi.as_ref()).filter(|efi| efi.loadable) {
-            let driver = extract(&rom, What::Efi { raw: true }).unwrap().bytes;
+            let driver = extract(&rom, ExtractTarget::EfiDriver { decompress: true }).unwrap().bytes;
             assert_eq!(image.unpacked.unwrap_or(image.stored.1), driver.len(), "{name}");
         }
     }

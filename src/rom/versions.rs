@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The versions and names that a person looks for in a ROM.
+//! The versions and names in a ROM: of its firmware, its vendor, its driver.
 
 use crate::json::fields;
 
-use super::bytes::{array, find, part, sum, text, u8_at, u16_at, up_to};
+use super::bytes::{array, find, part, printable, sum, u8_at, u16_at, up_to};
 
-/// One of them.
+/// A version or a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     /// What it is, for example `vBIOS version`.
@@ -17,26 +17,26 @@ pub struct Version {
 fields!(Version { name, text });
 
 /// Every text is at most this long.
-const LIMIT: usize = 80;
-/// At most so many for one image.
-const MOST: usize = 6;
+const MAX_LENGTH: usize = 80;
+/// The highest number of versions for one image.
+const MAX_VERSIONS: usize = 6;
 
 fn add(versions: &mut Vec<Version>, name: &'static str, text: String) {
     let version = Version { name, text };
-    if !version.text.is_empty() && versions.len() < MOST && !versions.contains(&version) {
+    if !version.text.is_empty() && versions.len() < MAX_VERSIONS && !versions.contains(&version) {
         versions.push(version);
     }
 }
 
-/// What a legacy image says: its PnP header, NVIDIA's table, and the texts of well-known programs.
-pub(super) fn of_legacy(image: &[u8], versions: &mut Vec<Version>) {
+/// Those of a legacy image: its PnP header, NVIDIA's table, and the texts of well-known programs.
+pub(super) fn of_legacy_image(image: &[u8], versions: &mut Vec<Version>) {
     pnp(image, versions);
     let head = up_to(image, 0, 0x1_0000);
     if let Some(version) = nvidia(head) {
         add(versions, "vBIOS version", version);
     }
     if let Some(at) = find(head, b"SeaVGABIOS") {
-        add(versions, "built from", text(up_to(head, at, 10), 10));
+        add(versions, "built from", printable(up_to(head, at, 10), 10));
     }
 }
 
@@ -52,7 +52,7 @@ fn pnp(image: &[u8], versions: &mut Vec<Version>) -> Option<()> {
         for (field, name) in [(0x0e, "manufacturer"), (0x10, "product")] {
             let string = usize::from(u16_at(header, field)?);
             if string != 0 {
-                add(versions, name, text(up_to(image, string, LIMIT), LIMIT));
+                add(versions, name, printable(up_to(image, string, MAX_LENGTH), MAX_LENGTH));
             }
         }
     }
@@ -74,14 +74,14 @@ fn nvidia(image: &[u8]) -> Option<String> {
     None
 }
 
-/// What a driver calls itself: the UTF-16 texts that a firmware would show, known by the words in them.
+/// Those of a driver: the UTF-16 texts that a firmware would show, recognized by the words in them.
 pub(super) fn of_driver(driver: &[u8], versions: &mut Vec<Version>) {
     const WORDS: &[&str] = &["GOP", "Driver", "driver", "UEFI", "iPXE", "efidrv"];
     let mut run = String::new();
     let mut at = 0_usize;
     while let Some(pair) = array::<2>(driver, at) {
         let wide = matches!(pair, [b' '..=b'~', 0]);
-        if wide && run.len() < LIMIT {
+        if wide && run.len() < MAX_LENGTH {
             let [low, _] = pair;
             run.push(char::from(low));
         } else if !wide && !run.is_empty() {

@@ -4,18 +4,15 @@
 use std::fmt::Write as _;
 
 use super::efi::machine_name;
-use super::image::{Checksum, Image, code_type_name};
-use super::judge::{Answer, Judgement};
-use super::problem::Problem;
-use super::repair::Repaired;
-use super::{Pe, Rom};
+use super::image::{Checksum, Image};
+use super::pcir::code_type_name;
+use super::{Compatibility, JudgedRom, Pe, Repaired, RomProblem, Usable};
 use crate::pci::Class;
 
-pub use super::json::{RomJson, json};
-
-/// The text of `rom show`. `name` is what the user called the ROM.
-pub fn show(name: &str, rom: &Rom, judgement: &Judgement) -> String {
-    let mut out = headline(name, rom, judgement);
+/// The text of `rom show`. `name`: the file or the address, as the user wrote it.
+pub fn show(name: &str, judged: &JudgedRom) -> String {
+    let rom = &judged.rom;
+    let mut out = summary(name, judged);
     if let Some(prefix) = &rom.prefix {
         let _ = write!(out, "prefix: {} bytes, {}", prefix.length, prefix.kind);
         if let Some(version) = prefix.version {
@@ -27,23 +24,23 @@ pub fn show(name: &str, rom: &Rom, judgement: &Judgement) -> String {
         out.push('\n');
     }
     for (number, image) in rom.images.iter().enumerate() {
-        show_image(&mut out, number, image);
+        image_lines(&mut out, number, image);
     }
     if rom.trailing() != 0 {
         let _ = writeln!(out, "trailing: {} bytes at {:#x}", rom.trailing(), rom.end);
     }
-    problems(&mut out, &judgement.problems);
+    problem_lines(&mut out, &judged.rom.problems);
     out
 }
 
 /// The text of `rom verify`.
-pub fn verify(name: &str, rom: &Rom, judgement: &Judgement) -> String {
-    let mut out = headline(name, rom, judgement);
-    problems(&mut out, &judgement.problems);
+pub fn verify(name: &str, judged: &JudgedRom) -> String {
+    let mut out = summary(name, judged);
+    problem_lines(&mut out, &judged.rom.problems);
     out
 }
 
-/// The text of `rom repair`: what was done to the ROM called `name`.
+/// The text of `rom repair`: the changes to the ROM called `name`.
 pub fn repaired(name: &str, result: &Repaired) -> String {
     let mut out = String::new();
     if result.changes.is_empty() {
@@ -51,7 +48,7 @@ pub fn repaired(name: &str, result: &Repaired) -> String {
     }
     for change in &result.changes {
         let end = change.offset.saturating_add(change.length);
-        let _ = write!(out, "{:#x}-{end:#x}: {}", change.offset, change.what);
+        let _ = write!(out, "{:#x}-{end:#x}: {}", change.offset, change.description);
         if !change.after.is_empty() {
             let _ = write!(out, ": {} -> {}", change.before, change.after);
         }
@@ -63,24 +60,32 @@ pub fn repaired(name: &str, result: &Repaired) -> String {
     out
 }
 
-/// The first lines: the answers to what people ask.
-fn headline(name: &str, rom: &Rom, judgement: &Judgement) -> String {
-    let mut out = format!("{name}: {}, {} bytes, {} image(s)\n", judgement.verdict.word(), rom.size, rom.images.len());
-    let mut line = |who: &str, answer: &Answer| {
-        let word = if answer.answer == "after-repair" { "after `rom repair`" } else { answer.answer };
-        let _ = writeln!(out, "{who}: {word}: {}", answer.text);
+/// The first lines: the verdict, and who can use the ROM.
+fn summary(name: &str, judged: &JudgedRom) -> String {
+    let (verdict, rom) = (judged.verdict.name(), &judged.rom);
+    let count = match rom.images.len() {
+        1 => "1 image".to_owned(),
+        count => format!("{count} images"),
     };
-    line("UEFI guest (OVMF)", &judgement.ovmf);
-    line("BIOS guest (SeaBIOS)", &judgement.seabios);
-    if let Some(card) = &judgement.card {
+    let mut out = format!("{name}: {verdict}, {} bytes, {count}\n", rom.size);
+    let mut line = |who: &str, usable: &Compatibility| {
+        let word = match usable.answer {
+            Usable::AfterRepair => "after `rom repair`",
+            other => other.name(),
+        };
+        let _ = writeln!(out, "{who}: {word}: {}", usable.text);
+    };
+    line("UEFI guest (OVMF)", &judged.ovmf);
+    line("BIOS guest (SeaBIOS)", &judged.seabios);
+    if let Some(card) = &judged.card {
         line("this device's ROM", card);
     }
     out
 }
 
-fn problems(out: &mut String, problems: &[Problem]) {
+fn problem_lines(out: &mut String, problems: &[RomProblem]) {
     for problem in problems {
-        let _ = write!(out, "{} at {:#x}: {}", problem.severity.word(), problem.offset, problem.message);
+        let _ = write!(out, "{} at {:#x}: {}", problem.severity.name(), problem.offset, problem.message);
         if !problem.remedy.is_empty() {
             let _ = write!(out, " ({})", problem.remedy);
         }
@@ -88,7 +93,7 @@ fn problems(out: &mut String, problems: &[Problem]) {
     }
 }
 
-fn show_image(out: &mut String, number: usize, image: &Image) {
+fn image_lines(out: &mut String, number: usize, image: &Image) {
     let pcir = &image.pcir;
     let (name, last) = (code_type_name(pcir.code_type), if image.last { ", last" } else { "" });
     let _ = writeln!(
@@ -98,7 +103,7 @@ fn show_image(out: &mut String, number: usize, image: &Image) {
     );
     if image.signature != [0x55, 0xaa] {
         let [a, b] = image.signature;
-        let _ = writeln!(out, "  signature: {a:02x} {b:02x}, NVIDIA's own");
+        let _ = writeln!(out, "  signature: {a:02x} {b:02x} (NVIDIA)");
     }
     let class = Class(pcir.class);
     let _ =
@@ -116,7 +121,7 @@ fn show_image(out: &mut String, number: usize, image: &Image) {
         out.push_str(", last bit set");
     }
     out.push('\n');
-    run_time(out, image);
+    revision_fields(out, image);
     if let Some(npde) = image.npde {
         let last = if npde.last == Some(true) { ", last" } else { "" };
         let (offset, length, flags) = (npde.offset, npde.length, npde.flags);
@@ -127,7 +132,7 @@ fn show_image(out: &mut String, number: usize, image: &Image) {
         );
     }
     if !image.in_pci_chain {
-        out.push_str("  found by NVIDIA's own programs only\n");
+        out.push_str("  found only by NVIDIA's own programs\n");
     }
     match image.checksum {
         Checksum::None => {}
@@ -136,21 +141,21 @@ fn show_image(out: &mut String, number: usize, image: &Image) {
             let _ = writeln!(out, "  checksum: {word} over {} bytes", image.declared);
         }
     }
-    efi(out, image);
-    vendors(out, image);
+    efi_line(out, image);
+    vendor_lines(out, image);
     for version in &image.versions {
         let _ = writeln!(out, "  {}: {}", version.name, version.text);
     }
 }
 
-/// The fields that only a PCI data structure of revision 3 has, and that of revision 0 only.
-fn run_time(out: &mut String, image: &Image) {
+/// The fields that only one revision of the PCI data structure has.
+fn revision_fields(out: &mut String, image: &Image) {
     let pcir = &image.pcir;
     if let Some(vital) = pcir.vital_data {
-        let _ = writeln!(out, "  vital product data: {vital:#x} from the PCIR");
+        let _ = writeln!(out, "  vital product data: at {vital:#x} of the PCIR");
     }
     if let Some(length) = pcir.run_time_length.filter(|&length| length != 0) {
-        let _ = writeln!(out, "  at run time: at most {length} bytes");
+        let _ = writeln!(out, "  run-time length: at most {length} bytes");
     }
     for (name, entry) in [("configuration utility", pcir.configuration_utility), ("DMTF CLP entry", pcir.dmtf_clp)] {
         if let Some(at) = entry.filter(|&at| at != 0) {
@@ -159,7 +164,7 @@ fn run_time(out: &mut String, image: &Image) {
     }
 }
 
-fn efi(out: &mut String, image: &Image) {
+fn efi_line(out: &mut String, image: &Image) {
     let Some(efi) = &image.efi else { return };
     let subsystem = match efi.subsystem {
         11 => "boot service driver",
@@ -181,7 +186,7 @@ fn efi(out: &mut String, image: &Image) {
     }
 }
 
-fn vendors(out: &mut String, image: &Image) {
+fn vendor_lines(out: &mut String, image: &Image) {
     if let Some(atom) = &image.atom {
         let _ = writeln!(out, "  {} header at {:#x}", atom.signature, atom.offset);
         let fields = [
