@@ -99,21 +99,23 @@ function __vfio_early_claim_options
         for option in $argv
             switch $option
                 case id
-                    printf '%s\t%s\n' id= 'what must be found there; anything else is refused'
+                    printf '%s\t%s\n' id= 'the expected ID; a device with any other ID is refused'
                 case match
-                    printf '%s\t%s\n' match= 'whether an ID or a pattern may select several devices'
+                    printf '%s\t%s\n' match= 'whether an ID or a pattern may match several devices'
                 case with
-                    printf '%s\t%s\n' with= 'what is claimed along with a selected device'
+                    printf '%s\t%s\n' with= 'what to claim along with a selected device'
                 case driver
-                    printf '%s\t%s\n' driver= 'the driver that the device shall end on'
+                    printf '%s\t%s\n' driver= 'the driver to bind the device to'
                 case rom
-                    printf '%s\t%s\n' rom= 'whether the option ROM is saved before the device is touched'
+                    printf '%s\t%s\n' rom= 'whether to save the option ROM first'
                 case reset
-                    printf '%s\t%s\n' reset= 'how the device is reset, in the order of the tries'
+                    printf '%s\t%s\n' reset= 'the reset methods, in the order to try them'
                 case rebar
-                    printf '%s\t%s\n' rebar= 'how large a BAR shall be; may be given for several'
+                    printf '%s\t%s\n' rebar= 'the size of a BAR; may be given for several BARs'
+                case power
+                    printf '%s\t%s\n' power= 'keep the device awake while no guest uses it'
                 case allow
-                    printf '%s\t%s\n' allow= 'guards that are lifted for this claim'
+                    printf '%s\t%s\n' allow= 'guards to override for this claim'
             end
         end
         return
@@ -135,6 +137,8 @@ function __vfio_early_claim_options
         case reset
             printf '%s\n' $before{device_specific,acpi,flr,af_flr,pm,bus,cxl_bus}
         case rebar
+        case power
+            printf '%s\n' $before{on}
         case allow
             printf '%s\n' $before{storage,in-use,last-display,rmrr}
     end
@@ -162,7 +166,7 @@ complete -c vfio-early -n "__vfio_early_at 'claim' --json" -l json -d 'print one
 complete -c vfio-early -n "__vfio_early_at 'claim'" -l device -x -a '(__vfio_early_devices)' -d 'consider only the device at this address; may repeat'
 complete -c vfio-early -n "__vfio_early_at 'bind' --dry-run" -l dry-run -d 'print the plan and change nothing'
 complete -c vfio-early -n "__vfio_early_at 'bind' --json" -l json -d 'print one JSON document'
-complete -c vfio-early -n "__vfio_early_at 'bind'" -a '(__vfio_early_devices; __vfio_early_claim_options id with driver rom reset rebar allow)'
+complete -c vfio-early -n "__vfio_early_at 'bind'" -a '(__vfio_early_devices; __vfio_early_claim_options id with driver rom reset rebar power allow)'
 complete -c vfio-early -n "__vfio_early_at 'release' --dry-run" -l dry-run -d 'print the plan and change nothing'
 complete -c vfio-early -n "__vfio_early_at 'release' --json" -l json -d 'print one JSON document'
 complete -c vfio-early -n "__vfio_early_at 'release'" -a '(__vfio_early_devices; __vfio_early_claim_options with)'

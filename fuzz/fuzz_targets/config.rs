@@ -16,7 +16,7 @@ impl Machine for Files {
     fn read(&self, path: &str, _: usize) -> Passed<Vec<u8>> {
         self.0.file(path).map(<[u8]>::to_vec).map_err(|errno| Error::os(Operation::Read, path, errno))
     }
-    fn head(&self, path: &str, most: usize) -> Passed<Vec<u8>> {
+    fn read_prefix(&self, path: &str, most: usize) -> Passed<Vec<u8>> {
         self.read(path, most)
     }
     fn list(&self, path: &str) -> Passed<Vec<String>> {

@@ -16,7 +16,9 @@ mod status;
 use std::ffi::OsString;
 
 use crate::exit::{Exit, Failure};
-use crate::machine::{Host, Machine, Recorded, STEP_READ, STEP_TAKE, STEP_WRITE, step_read, step_take, step_write};
+use crate::machine::{
+    Host, Machine, Recorded, STEP_READ, STEP_READ_DEVICE, STEP_WRITE, step_read, step_read_device, step_write,
+};
 
 use arguments::{Command, Parsed};
 use output::Output;
@@ -29,7 +31,9 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
             return step_write(root, &path.to_string_lossy(), &value.to_string_lossy());
         }
         [_, command, root, paths @ ..] if command == STEP_READ => return step_read(root, paths),
-        [_, command, root, path] if command == STEP_TAKE => return step_take(root, &path.to_string_lossy()),
+        [_, command, root, path] if command == STEP_READ_DEVICE => {
+            return step_read_device(root, &path.to_string_lossy());
+        }
         _ => {}
     }
     let mut output = Output::new(arguments.iter().any(|argument| argument == "--json"));

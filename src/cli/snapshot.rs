@@ -50,7 +50,7 @@ fn read_everything(machine: &dyn Machine) {
         nodes.sort_unstable();
         nodes.dedup();
         for node in nodes {
-            inventory::of_node(machine, node);
+            inventory::cores_of_node(machine, node);
         }
     }
     if let Ok(loaded) = config::load(machine, Sources::AtBoot) {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The IDs that vfio-pci itself was given, as claims.
-
+//! Claims from the IDs in vfio-pci's own option `ids=`.
 use std::fmt::Write;
 
 use super::keywords::quote;
@@ -9,11 +8,11 @@ use super::{Claim, Config, Options, Origin, Selector, With, modprobe, words};
 use crate::machine::Machine;
 use crate::pci::IdPattern;
 
-/// The space that vfio-pci has for its list, a NUL at its end included (drivers/vfio/pci/vfio_pci.c, `ids`).
+/// The size of vfio-pci's buffer for the list, including the terminating NUL (drivers/vfio/pci/vfio_pci.c, `ids`).
 const MAX_LIST: usize = 1024;
 
-/// Adds what vfio-pci's `ids=` selects to the claims.
-pub(super) fn adopt(config: &mut Config) {
+/// Adds the IDs of vfio-pci's `ids=` to the claims.
+pub(super) fn add_claims(config: &mut Config) {
     for claim in &config.vfio_pci_ids {
         if !config.claims.iter().any(|known| known.selector == claim.selector) {
             config.claims.push(claim.clone());
@@ -21,8 +20,8 @@ pub(super) fn adopt(config: &mut Config) {
     }
 }
 
-/// Whether `disable_denylist` is among vfio-pci's options. The last one counts, as for every parameter.
-pub(super) fn denylist_disabled(machine: &dyn Machine, line: &[u8]) -> bool {
+/// Whether vfio-pci's option `disable_denylist` is set. As for every parameter, the last one counts.
+pub(super) fn denylist_disabled(machine: &dyn Machine, command_line: &[u8]) -> bool {
     let mut all: Vec<Option<String>> = Vec::new();
     modprobe::lines(machine, &mut Problems::default(), &mut |_, mut words| {
         let mut is = |name: &str| words.next().is_some_and(|(word, _)| word == name);
@@ -30,14 +29,14 @@ pub(super) fn denylist_disabled(machine: &dyn Machine, line: &[u8]) -> bool {
             all.extend(words.filter(|(name, _)| name == "disable_denylist").map(|(_, value)| value));
         }
     });
-    all.extend(words(line).filter(|(name, _)| name == "vfio_pci.disable_denylist").map(|(_, value)| value));
-    // kernel/params.c, param_set_bool; no value means yes.
+    all.extend(words(command_line).filter(|(name, _)| name == "vfio_pci.disable_denylist").map(|(_, value)| value));
+    // As in kernel/params.c, `param_set_bool`: a parameter without a value is true.
     all.pop().is_some_and(|value| value.is_none_or(|value| matches!(value.as_str(), "1" | "y" | "Y" | "on")))
 }
 
-/// The IDs that vfio-pci was given, as claims: by the list of /etc/modprobe.d and its like, or by that of the kernel command
-/// line. What cannot be made out is only worth a warning.
-pub(super) fn given(machine: &dyn Machine, line: &[u8], warnings: &mut Problems) -> Vec<Claim> {
+/// The IDs of vfio-pci's `ids=`, as claims, from modprobe.d or the kernel command line. Invalid IDs are only a warning: they
+/// are vfio-pci's configuration.
+pub(super) fn vfio_pci_ids(machine: &dyn Machine, command_line: &[u8], warnings: &mut Problems) -> Vec<Claim> {
     let mut all: Vec<(Origin, String)> = Vec::new();
     modprobe::lines(machine, warnings, &mut |origin, mut words| {
         let mut is = |name: &str| words.next().is_some_and(|(word, _)| word == name);
@@ -46,19 +45,19 @@ pub(super) fn given(machine: &dyn Machine, line: &[u8], warnings: &mut Problems)
             all.extend(ids.map(|(_, ids)| (origin.clone(), ids.unwrap_or_default())));
         }
     });
-    let ids = words(line).filter(|(name, _)| name == "vfio_pci.ids");
+    let ids = words(command_line).filter(|(name, _)| name == "vfio_pci.ids");
     all.extend(ids.map(|(_, ids)| (Origin::command_line(), ids.unwrap_or_default())));
-    // modprobe hands over what all files say and then what the command line says, and the kernel keeps the last one.
+    // modprobe passes the options of all files and then those of the command line, and the kernel keeps the last one.
     for pair in all.windows(2) {
         if let [(before, _), (origin, _)] = pair {
-            let message = format!("vfio-pci heeds only the last ids= (see {origin}), so this one is not claimed");
+            let message = format!("ids= has no effect: vfio-pci uses only the last one ({origin})");
             warnings.add(before, message);
         }
     }
     let mut found = Vec::new();
     let Some((origin, ids)) = all.pop() else { return found };
     if ids.len() >= MAX_LIST {
-        warnings.add(&origin, format!("ids= has {} characters, and vfio-pci takes at most 1023", ids.len()));
+        warnings.add(&origin, format!("ids= is too long ({} characters); vfio-pci accepts at most 1023", ids.len()));
         return found;
     }
     for entry in ids.split(',').filter(|entry| !entry.is_empty()) {
@@ -67,14 +66,14 @@ pub(super) fn given(machine: &dyn Machine, line: &[u8], warnings: &mut Problems)
                 let options = Options { all: true, with: Some(With::None), ..Options::default() };
                 found.push(Claim { selector, origin: origin.clone(), options, adopted: true });
             }
-            Err(why) => warnings.add(&origin, format!("ids= entry {} is not claimed: {why}", quote(entry))),
+            Err(reason) => warnings.add(&origin, format!("ids= entry {} is not claimed: {reason}", quote(entry))),
         }
     }
     found
 }
 
-/// One entry of the list as the kernel reads it (drivers/vfio/pci/vfio_pci.c, `vfio_pci_fill_ids`): two to six
-/// hexadecimal numbers, all ones for "any", and whatever follows them is not looked at.
+/// Parses an entry of the list as the kernel does (drivers/vfio/pci/vfio_pci.c, `vfio_pci_fill_ids`): two to six
+/// hexadecimal numbers, where all ones stand for "any". Anything after them is ignored.
 fn selector(entry: &str) -> Result<Selector, &'static str> {
     let mut numbers = Vec::new();
     let mut rest = Some(entry);
@@ -84,7 +83,7 @@ fn selector(entry: &str) -> Result<Selector, &'static str> {
     }
     let field = |at: usize, default| numbers.get(at).copied().unwrap_or(default);
     if numbers.len() < 2 {
-        return Err("expected VENDOR:DEVICE, and vfio-pci does not understand it either");
+        return Err("expected VENDOR:DEVICE; vfio-pci rejects it as well");
     }
     let id = |at| match field(at, u32::MAX) {
         u32::MAX => Ok(None),
@@ -103,11 +102,11 @@ fn selector(entry: &str) -> Result<Selector, &'static str> {
     }
 }
 
-/// A modalias pattern for an entry that is not bound to a vendor: `ffffffff:ffffffff:ffffffff:ffffffff:030000:ff0000` is a
-/// way to say "every display controller".
+/// The modalias pattern for an entry that matches any vendor: `ffffffff:ffffffff:ffffffff:ffffffff:030000:ff0000` selects
+/// all display controllers.
 fn any_vendor(ids: [Option<u16>; 3], class: u32, class_mask: u32) -> Result<Selector, &'static str> {
     if ids == [None; 3] && class_mask == 0 {
-        return Err("it selects every device there is");
+        return Err("it matches all devices");
     }
     let mut pattern = String::from("pci:v*");
     for (key, id) in ["d", "sv", "sd"].iter().zip(ids) {
@@ -122,14 +121,14 @@ fn any_vendor(ids: [Option<u16>; 3], class: u32, class_mask: u32) -> Result<Sele
         let _ = match mask {
             0xff => write!(pattern, "{key}{class:02X}"),
             0 => write!(pattern, "{key}*"),
-            _ => return Err("its class mask cuts through a byte"),
+            _ => return Err("its class mask covers only part of a byte"),
         };
     }
-    pattern.parse().map(Selector::Modalias).map_err(|_| "it makes no modalias pattern")
+    pattern.parse().map(Selector::Modalias).map_err(|_| "it cannot be expressed as a modalias pattern")
 }
 
-/// The hexadecimal number at the start of a text as the kernel's `sscanf` reads it, and what follows. Too many digits
-/// push the first ones out.
+/// Parses a hexadecimal number at the start of a text as the kernel's `sscanf` does, and returns it with the rest. If there
+/// are too many digits, only the last ones count.
 fn hexadecimal(text: &str) -> Option<(u32, &str)> {
     let text = text.trim_ascii_start();
     if !text.starts_with(|letter: char| letter.is_ascii_hexdigit()) {
@@ -152,7 +151,7 @@ mod tests {
 
     const ANY: u32 = u32::MAX;
 
-    /// Whether the kernel finds that an entry and a function belong together (drivers/pci/pci.h, `pci_match_one_device`).
+    /// Whether an entry matches a function according to the kernel (drivers/pci/pci.h, `pci_match_one_device`).
     fn kernel_matches(entry: &[u32], function: &Identity) -> bool {
         let field = |at: usize, default| entry.get(at).copied().unwrap_or(default);
         let ids = [function.vendor, function.device, function.subvendor, function.subdevice];
@@ -187,8 +186,8 @@ mod tests {
                 Ok(Selector::Id(pattern)) => prop_assert_eq!(pattern.matches(&function), expected),
                 Ok(Selector::Modalias(pattern)) => prop_assert_eq!(pattern.matches(&function.modalias("pci")), expected),
                 Ok(other) => prop_assert!(false, "{other}"),
-                Err("it selects every device there is") => prop_assert!(expected),
-                Err("its class mask cuts through a byte") => prop_assert!(entry[0] == ANY && entry[5] == 0xf0_0000),
+                Err("it matches all devices") => prop_assert!(expected),
+                Err("its class mask covers only part of a byte") => prop_assert!(entry[0] == ANY && entry[5] == 0xf0_0000),
                 // No device has such numbers, this one neither.
                 Err(_) => prop_assert!(!expected),
             }

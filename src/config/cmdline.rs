@@ -4,21 +4,21 @@
 use super::keywords::{SETTINGS, names, quote, unknown};
 use super::{Origin, Reader};
 
-/// The words of a kernel command line, or of the options of a module, taken apart as the kernel does it (lib/cmdline.c,
-/// `next_arg`): a name with every `-` turned into `_`, since the kernel takes them as equal there, and the value after the
-/// first `=`, if there is one. Quotes keep blanks together; they are dropped around a word and around a value, and kept
-/// elsewhere. Bytes that are not UTF-8 are replaced.
+/// Splits a kernel command line, or the options of a module, into parameters as the kernel does (lib/cmdline.c, `next_arg`):
+/// names, in which `-` is replaced with `_` because the kernel does not distinguish them, and the value after the first
+/// `=`, if any. Blanks inside quotes do not separate parameters. Quotes around a parameter or a value are removed, others
+/// are kept. Invalid UTF-8 is replaced.
 ///
-/// A `--`, after which the kernel leaves the words to init, is a word like the others: people add ours at the very end.
+/// `--`, which separates the arguments of init, is not special: users append parameters at the end of the line.
 pub fn words(line: &[u8]) -> Words<'_> {
     Words(line.split(|byte| *byte == 0).next().unwrap_or_default())
 }
 
-/// What [`words`] returns.
+/// An iterator over parameters; see [`words`].
 #[derive(Clone, Debug)]
 pub struct Words<'a>(&'a [u8]);
 
-/// What the kernel takes for a blank (lib/ctype.c): a byte of Latin-1, so the no-break space is one too.
+/// Whether the kernel treats a byte as a blank (lib/ctype.c). It assumes Latin-1, so the no-break space is one as well.
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b'\t'..=b'\r' | b' ' | 0xa0)
 }
@@ -61,14 +61,14 @@ impl Iterator for Words<'_> {
     }
 }
 
-/// Whether the last `vfio_early=` says `off`.
-pub(super) fn is_off(line: &[u8]) -> bool {
+/// Whether the last `vfio_early=` has the value `off`.
+pub(super) fn is_disabled(line: &[u8]) -> bool {
     let last = words(line).filter(|(name, _)| name == "vfio_early").last();
     last.is_some_and(|(_, value)| value.as_deref() == Some("off"))
 }
 
 impl Reader {
-    /// Takes in a kernel command line.
+    /// Parses a kernel command line.
     pub fn command_line(&mut self, line: &[u8]) {
         let origin = Origin::command_line();
         for (name, value) in words(line) {
@@ -81,7 +81,7 @@ impl Reader {
         }
     }
 
-    /// Takes in `vfio_early.NAME=VALUE`.
+    /// Parses `vfio_early.NAME=VALUE`.
     fn parameter(&mut self, origin: &Origin, name: &str, value: Option<&str>) {
         let setting = name.replace('_', "-");
         let mut known = vec!["claim"];

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which files make up the configuration, and in which order.
+//! The configuration files and their order.
 
 use nix::errno::Errno;
 
 use super::{Origin, Reader};
 use crate::machine::{Error, Machine};
 
-/// What the distribution ships.
+/// The distribution's configuration files.
 const VENDOR: &str = "/usr/lib/vfio-early.d";
-/// What the administrator writes.
+/// The administrator's configuration file.
 const MAIN: &str = "/etc/vfio-early.conf";
-/// The same in pieces; a piece replaces the distribution's of the same name.
+/// The administrator's drop-in files. They replace the distribution's files of the same name.
 const LOCAL: &str = "/etc/vfio-early.d";
 
-/// The largest file that is read, in bytes.
+/// The maximum size of a file in bytes.
 pub(super) const MAX_FILE: usize = 1 << 20;
 
-/// Takes in every file of the configuration, and returns the paths of those that were read.
+/// Parses all configuration files; returns the paths of those that were read.
 pub(super) fn read(machine: &dyn Machine, reader: &mut Reader) -> Vec<String> {
     let mut read = Vec::new();
     let mut vendor = directory(machine, VENDOR, reader);
@@ -32,7 +32,7 @@ pub(super) fn read(machine: &dyn Machine, reader: &mut Reader) -> Vec<String> {
     read
 }
 
-/// Takes in one file.
+/// Parses one file.
 fn file(machine: &dyn Machine, path: String, listed: bool, reader: &mut Reader, read: &mut Vec<String>) {
     match content(machine, &path, listed) {
         Ok(Some(bytes)) => {
@@ -44,7 +44,7 @@ fn file(machine: &dyn Machine, path: String, listed: bool, reader: &mut Reader, 
     }
 }
 
-/// The names of the files in a directory that is read.
+/// The names of the configuration files in a directory; an unreadable directory is a problem.
 fn directory(machine: &dyn Machine, path: &str, reader: &mut Reader) -> Vec<String> {
     names(machine, path).unwrap_or_else(|message| {
         reader.problems.add(&Origin::file(path), message);
@@ -52,8 +52,8 @@ fn directory(machine: &dyn Machine, path: &str, reader: &mut Reader) -> Vec<Stri
     })
 }
 
-/// The names in a directory that end in `.conf`, sorted; none when there is no such directory. Hidden ones do not count:
-/// they are what editors leave behind.
+/// The names in a directory that end in `.conf`, sorted; empty if the directory does not exist. Hidden files are ignored:
+/// editors create them.
 pub(super) fn names(machine: &dyn Machine, directory: &str) -> Result<Vec<String>, String> {
     match machine.list(directory) {
         Ok(mut names) => {
@@ -61,22 +61,21 @@ pub(super) fn names(machine: &dyn Machine, directory: &str) -> Result<Vec<String
             Ok(names)
         }
         Err(error) if is_not_found(&error) => Ok(Vec::new()),
-        Err(error) => Err(why(&error)),
+        Err(error) => Err(message(&error)),
     }
 }
 
-/// The content of a file; `None` when it is not there, or when it is a link to /dev/null, which hides a file of the same
-/// name. A link that leads nowhere is an error: what it should lead to was meant to be read. So is a file that was
-/// `listed` in its directory and is not there.
+/// The content of a file; `None` if it does not exist or is a link to /dev/null, which masks a file of the same name. A
+/// dangling link is an error, and so is a file that does not exist although it was `listed` in its directory.
 pub(super) fn content(machine: &dyn Machine, path: &str, listed: bool) -> Result<Option<Vec<u8>>, String> {
     match machine.read(path, MAX_FILE) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if is_not_found(&error) => match machine.link(path) {
             Ok(target) if target == "/dev/null" => Ok(None),
             Err(_) if !listed => Ok(None),
-            _ => Err(why(&error)),
+            _ => Err(message(&error)),
         },
-        Err(error) => Err(why(&error)),
+        Err(error) => Err(message(&error)),
     }
 }
 
@@ -84,12 +83,12 @@ fn is_not_found(error: &Error) -> bool {
     error.source.kind() == std::io::ErrorKind::NotFound
 }
 
-/// Why a file cannot be read, without its path, which the origin names.
-pub(super) fn why(error: &Error) -> String {
+/// Describes an error without the path, which is part of the origin.
+fn message(error: &Error) -> String {
     match error.source.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EISDIR) => "is a directory, expected a file".to_owned(),
-        Some(Errno::ENOTDIR) => "is not a directory, expected one".to_owned(),
-        Some(Errno::EFBIG) => "has more than 1 MiB, expected a few lines of text".to_owned(),
+        Some(Errno::EISDIR) => "is a directory, not a file".to_owned(),
+        Some(Errno::ENOTDIR) => "is not a directory".to_owned(),
+        Some(Errno::EFBIG) => "is too large (maximum 1 MiB)".to_owned(),
         Some(errno) => format!("cannot be read: {}", errno.desc()),
         None => format!("cannot be read: {}", error.source),
     }

@@ -1,59 +1,63 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The words of the configuration, in tables that the parser, the manual and the completions share.
+//! The keywords of the configuration, in tables that the parser, the manual's tests and the completions share.
 
-/// A name that takes a value.
+/// A keyword and its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Word {
-    /// The name, as it stands in a file.
+pub struct Keyword {
+    /// The keyword, as in a configuration file.
     pub name: &'static str,
-    /// What may follow: words to be written as they are, in small letters and parted by `|`, and capitals for the rest.
+    /// The values: literals in lower case, separated by `|`, and placeholders in upper case.
     pub values: &'static str,
-    /// What it is for, on one line.
+    /// A description of one line.
     pub help: &'static str,
 }
 
 /// The first word of a line.
-pub const DIRECTIVES: &[Word] = &[
-    Word { name: "claim", values: "SELECTOR [OPTION...]", help: "have devices on a VFIO driver" },
-    Word { name: "set", values: "NAME VALUE", help: "change a setting" },
+pub const DIRECTIVES: &[Keyword] = &[
+    Keyword { name: "claim", values: "SELECTOR [OPTION...]", help: "bind devices to a VFIO driver" },
+    Keyword { name: "set", values: "NAME VALUE", help: "change a setting" },
 ];
 
 /// The options of a claim, written `NAME=VALUE`.
-pub const OPTIONS: &[Word] = &[
-    Word { name: "id", values: "VVVV:DDDD[:SSVV:SSDD]", help: "what must be found there; anything else is refused" },
-    Word { name: "match", values: "one|all", help: "whether an ID or a pattern may select several devices" },
-    Word { name: "with", values: "functions|group|none", help: "what is claimed along with a selected device" },
-    Word { name: "driver", values: "vfio-pci|auto|NAME", help: "the driver that the device shall end on" },
-    Word { name: "rom", values: "save|none", help: "whether the option ROM is saved before the device is touched" },
-    Word { name: "reset", values: "METHOD[+METHOD...]", help: "how the device is reset, in the order of the tries" },
-    Word { name: "rebar", values: "BAR:SIZE", help: "how large a BAR shall be; may be given for several" },
-    Word { name: "power", values: "on", help: "keep the device awake while no guest has it" },
-    Word { name: "allow", values: "GUARD[+GUARD...]", help: "guards that are lifted for this claim" },
+pub const OPTIONS: &[Keyword] = &[
+    Keyword {
+        name: "id",
+        values: "VVVV:DDDD[:SSVV:SSDD]",
+        help: "the expected ID; a device with any other ID is refused",
+    },
+    Keyword { name: "match", values: "one|all", help: "whether an ID or a pattern may match several devices" },
+    Keyword { name: "with", values: "functions|group|none", help: "what to claim along with a selected device" },
+    Keyword { name: "driver", values: "vfio-pci|auto|NAME", help: "the driver to bind the device to" },
+    Keyword { name: "rom", values: "save|none", help: "whether to save the option ROM first" },
+    Keyword { name: "reset", values: "METHOD[+METHOD...]", help: "the reset methods, in the order to try them" },
+    Keyword { name: "rebar", values: "BAR:SIZE", help: "the size of a BAR; may be given for several BARs" },
+    Keyword { name: "power", values: "on", help: "keep the device awake while no guest uses it" },
+    Keyword { name: "allow", values: "GUARD[+GUARD...]", help: "guards to override for this claim" },
 ];
 
-/// What a kernel may call a way to reset a device (drivers/pci/pci.c, `pci_reset_fn_methods`).
+/// The kernel's names of reset methods (drivers/pci/pci.c, `pci_reset_fn_methods`).
 pub const RESET_METHODS: &[&str] = &["device_specific", "acpi", "flr", "af_flr", "pm", "bus", "cxl_bus"];
 
 /// The settings.
-pub const SETTINGS: &[Word] = &[
-    Word { name: "iommu", values: "required|optional", help: "whether anything is claimed without an IOMMU" },
-    Word { name: "on-failure", values: "restore|keep", help: "what becomes of a slot that could not be claimed" },
-    Word { name: "framebuffer", values: "keep|release", help: "what becomes of the firmware framebuffer" },
-    Word { name: "adopt-ids", values: "yes|no", help: "whether the IDs given to vfio-pci itself count as claims" },
-    Word { name: "step-timeout", values: "SECONDS", help: "how long one step may take, 1 to 300 seconds" },
+pub const SETTINGS: &[Keyword] = &[
+    Keyword { name: "iommu", values: "required|optional", help: "whether claims require an IOMMU" },
+    Keyword { name: "on-failure", values: "restore|keep", help: "what to do with a slot that could not be claimed" },
+    Keyword { name: "framebuffer", values: "keep|release", help: "what to do with the firmware framebuffer" },
+    Keyword { name: "adopt-ids", values: "yes|no", help: "whether the IDs in vfio-pci's ids= count as claims" },
+    Keyword { name: "step-timeout", values: "SECONDS", help: "the time limit of one step, 1 to 300 seconds" },
 ];
 
-/// The row of that name.
-pub(super) fn find(table: &'static [Word], name: &str) -> Option<&'static Word> {
-    table.iter().find(|word| word.name == name)
+/// The keyword of that name.
+pub(super) fn find(table: &'static [Keyword], name: &str) -> Option<&'static Keyword> {
+    table.iter().find(|keyword| keyword.name == name)
 }
 
-/// The names of a table.
-pub(super) fn names(table: &[Word]) -> Vec<&'static str> {
-    table.iter().map(|word| word.name).collect()
+/// The names of all keywords.
+pub(super) fn names(table: &[Keyword]) -> Vec<&'static str> {
+    table.iter().map(|keyword| keyword.name).collect()
 }
 
-/// What was expected instead: `one, two or three`.
+/// Joins names: `one, two or three`.
 pub(super) fn list(names: &[&str]) -> String {
     let mut text = String::new();
     for (name, left) in names.iter().zip((0..names.len()).rev()) {
@@ -67,16 +71,16 @@ pub(super) fn list(names: &[&str]) -> String {
     text
 }
 
-/// A word of the user's between backquotes, fit for one line of a log: cut when it is long, without control characters.
+/// Quotes a word for a message of one line: shortened if it is long, control characters replaced.
 pub(super) fn quote(word: &str) -> String {
-    const MOST: usize = 80;
+    const MAX_CHARACTERS: usize = 80;
     let mut text = String::from("`");
-    text.extend(word.chars().take(MOST).map(|letter| if letter.is_control() { '?' } else { letter }));
-    text.push_str(if word.chars().nth(MOST).is_some() { "...`" } else { "`" });
+    text.extend(word.chars().take(MAX_CHARACTERS).map(|letter| if letter.is_control() { '?' } else { letter }));
+    text.push_str(if word.chars().nth(MAX_CHARACTERS).is_some() { "...`" } else { "`" });
     text
 }
 
-/// Says that `word` is none of the names that are known, and which one is meant, if one comes close.
+/// The message for a `word` that is not among the `known` ones. Suggests a similar one.
 pub(super) fn unknown(what: &str, word: &str, known: &[&str]) -> String {
     let near = known.iter().filter(|_| word.len() < 32).map(|name| (distance(word, name), name));
     let near =
@@ -85,7 +89,7 @@ pub(super) fn unknown(what: &str, word: &str, known: &[&str]) -> String {
     format!("unknown {what} {}{meant}; expected {}", quote(word), list(known))
 }
 
-/// How many letters have to be put in, taken out or replaced to make `one` out of `other`.
+/// The edit distance (Levenshtein) of two words.
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (letter, start) in one.bytes().zip(1_usize..) {

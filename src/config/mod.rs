@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the user wishes: claims and settings, from files and from the kernel command line.
+//! The configuration: claims and settings from files and from the kernel command line.
 
 mod adopt;
 mod cmdline;
@@ -13,7 +13,7 @@ mod reader;
 mod selector;
 
 pub use cmdline::{Words, words};
-pub use keywords::{DIRECTIVES, OPTIONS, RESET_METHODS, SETTINGS, Word};
+pub use keywords::{DIRECTIVES, Keyword, OPTIONS, RESET_METHODS, SETTINGS};
 pub use model::{
     Claim, Config, ConfigError, Driver, Framebuffer, Guard, IommuPolicy, OnFailure, Options, Origin, Rebar, Settings,
     With,
@@ -25,31 +25,31 @@ use crate::machine::Machine;
 use crate::pci::Address;
 use problems::Problems;
 
-/// A configuration and how it was come by.
+/// A configuration with its warnings and files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// What was understood.
+    /// The configuration.
     pub config: Config,
-    /// What is worth telling although nothing is wrong with the configuration itself.
+    /// Warnings, which do not invalidate the configuration.
     pub warnings: Vec<ConfigError>,
-    /// The configuration files that were read, in their order.
+    /// The configuration files that were read, in order.
     pub files: Vec<String>,
 }
 
-/// What else says which module may have a device, and how: the lines of modprobe.d as words, with their places.
+/// The lines of modprobe.d as words, with their origins.
 pub fn modprobe_directives(machine: &dyn Machine) -> Vec<(Origin, Vec<String>)> {
     let mut found = Vec::new();
-    // What cannot be read has been told when the configuration was loaded, if it matters there.
+    // Unreadable files were reported when the configuration was loaded, if they matter for it.
     modprobe::lines(machine, &mut Problems::default(), &mut |origin, words| {
         found.push((origin, words.map(|(name, _)| name).collect()));
     });
     found
 }
 
-/// Claims that are made by hand, at this place (`bind`): each word with a `=` is an option, every other one an address.
-pub fn by_hand(place: &str, words: &[String]) -> Result<Vec<Claim>, Vec<ConfigError>> {
+/// Claims from the arguments of the command `place` (`bind`): arguments with a `=` are options, all others addresses.
+pub fn claims_from_arguments(place: &str, arguments: &[String]) -> Result<Vec<Claim>, Vec<ConfigError>> {
     let (options, addresses): (Vec<&str>, Vec<&str>) =
-        words.iter().map(String::as_str).partition(|word| word.contains('='));
+        arguments.iter().map(String::as_str).partition(|argument| argument.contains('='));
     let (mut reader, origin) = (Reader::default(), Origin::file(place));
     for address in &addresses {
         match address.parse::<Address>() {
@@ -63,26 +63,26 @@ pub fn by_hand(place: &str, words: &[String]) -> Result<Vec<Claim>, Vec<ConfigEr
     if addresses.is_empty() {
         reader.problems.add(&origin, "expected the address of a device");
     }
-    // Once, though the options are read for each device.
+    // The options are parsed for each address; report their errors once.
     reader.finish().map(|config| config.claims).map_err(|mut errors| {
         errors.dedup();
         errors
     })
 }
 
-/// What of a configuration is read.
+/// The parts of a configuration to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sources {
-    /// What a claim heeds: with `vfio_early=off` nothing else is read, so that nothing can be in the way of the way back.
+    /// What applies at boot. With `vfio_early=off` nothing else is read, so that the parameter works with any configuration.
     AtBoot,
-    /// All of it, even behind `vfio_early=off`: to tell what is wrong with it.
+    /// The files and the kernel command line, even with `vfio_early=off`: for checking all of it.
     All,
-    /// The files: what an image holds, whatever command line it will be booted with.
+    /// Only the files: for an initramfs image, whose kernel command line is not known yet.
     Files,
 }
 
-/// A short text that changes with the files of the configuration, their names included (FNV-1a, 64 bits): the same files
-/// make the same one in an image and on the system that the image was made on.
+/// A hash of the configuration files and their names (FNV-1a, 64 bits). It is the same in an initramfs image and on the
+/// system where the image was built, as long as the files are.
 pub fn digest(machine: &dyn Machine) -> String {
     let mut digest: u64 = 0xcbf2_9ce4_8422_2325;
     for path in files::read(machine, &mut Reader::default()) {
@@ -94,7 +94,7 @@ pub fn digest(machine: &dyn Machine) -> String {
     format!("{digest:016x}")
 }
 
-/// Reads the configuration of a machine, or returns everything that is wrong with it, in the order of reading.
+/// Reads the configuration of a machine, or returns all errors in it, in the order of reading.
 pub fn load(machine: &dyn Machine, sources: Sources) -> Result<Loaded, Vec<ConfigError>> {
     const COMMAND_LINE: &str = "/proc/cmdline";
     let mut loaded = Loaded::default();
@@ -105,15 +105,15 @@ pub fn load(machine: &dyn Machine, sources: Sources) -> Result<Loaded, Vec<Confi
     let line = match content {
         Ok(Some(line)) => line,
         Ok(None) => {
-            warnings.add(&Origin::file(COMMAND_LINE), "is missing, so the kernel command line cannot be heeded");
+            warnings.add(&Origin::file(COMMAND_LINE), "is missing; the kernel command line is ignored");
             Vec::new()
         }
-        Err(why) => {
-            reader.problems.add(&Origin::file(COMMAND_LINE), why);
+        Err(message) => {
+            reader.problems.add(&Origin::file(COMMAND_LINE), message);
             Vec::new()
         }
     };
-    let off = cmdline::is_off(&line);
+    let off = cmdline::is_disabled(&line);
     if off && sources == Sources::AtBoot {
         loaded.config.off = true;
         return Ok(loaded);
@@ -123,13 +123,13 @@ pub fn load(machine: &dyn Machine, sources: Sources) -> Result<Loaded, Vec<Confi
     loaded.config = reader.finish()?;
     loaded.config.off = off;
     let adopts = loaded.config.settings.adopt_ids;
-    // What vfio-pci cannot make out is worth a warning only where it would count here.
+    // Invalid IDs are worth a warning only if valid ones become claims.
     let mut ignored = Problems::default();
-    loaded.config.vfio_pci_ids = adopt::given(machine, &line, if adopts { &mut warnings } else { &mut ignored });
+    loaded.config.vfio_pci_ids = adopt::vfio_pci_ids(machine, &line, if adopts { &mut warnings } else { &mut ignored });
     loaded.config.denylist_disabled = adopt::denylist_disabled(machine, &line);
     if adopts {
-        adopt::adopt(&mut loaded.config);
+        adopt::add_claims(&mut loaded.config);
     }
-    loaded.warnings = warnings.0;
+    loaded.warnings = warnings.into_vec();
     Ok(loaded)
 }

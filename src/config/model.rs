@@ -8,45 +8,45 @@ use super::Selector;
 use crate::json::{FromJson, Json, Value, readable_words};
 use crate::pci::ExpectedId;
 
-/// A whole configuration that was understood to the last word.
+/// A valid configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// `vfio_early=off` is on the kernel command line: nothing is to be touched.
+    /// `vfio_early=off` is on the kernel command line: no device is touched.
     pub off: bool,
-    /// The wishes, in the order in which they were read.
+    /// The claims, in the order in which they were read.
     pub claims: Vec<Claim>,
-    /// The settings that hold for all of them.
+    /// The settings, which apply to all claims.
     pub settings: Settings,
-    /// The IDs that vfio-pci itself was given, as claims, whether they are adopted or not.
+    /// The IDs of vfio-pci's `ids=`, as claims, whether they are adopted or not.
     pub vfio_pci_ids: Vec<Claim>,
-    /// vfio-pci is told, as it loads, to bind devices of its deny list too.
+    /// vfio-pci is configured to bind devices on its denylist as well (`disable_denylist`).
     pub denylist_disabled: bool,
 }
 
-/// A wish to have devices on a VFIO driver.
+/// A claim: devices that are to be bound to a VFIO driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Which devices.
+    /// Selects the devices.
     pub selector: Selector,
-    /// Where this is written.
+    /// Where the claim is configured.
     pub origin: Origin,
-    /// How.
+    /// The claim's options.
     pub options: Options,
-    /// It was adopted from what vfio-pci was given: nobody wrote it for us.
+    /// Whether it comes from vfio-pci's `ids=`.
     pub adopted: bool,
 }
 
-/// Where a directive is written; prints as `/etc/vfio-early.conf:3` or `kernel command line`.
+/// Where a directive comes from. Prints as `/etc/vfio-early.conf:3` or `kernel command line`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     /// The file's path, or `kernel command line`.
     pub place: String,
-    /// The line, from 1; none on the kernel command line.
+    /// The line number, starting at 1; none on the kernel command line.
     pub line: Option<usize>,
 }
 
 impl Origin {
-    /// The name of the kernel command line as a place.
+    /// The place of directives on the kernel command line.
     pub const COMMAND_LINE: &'static str = "kernel command line";
 
     /// The kernel command line.
@@ -54,7 +54,7 @@ impl Origin {
         Self::file(Self::COMMAND_LINE)
     }
 
-    /// What is done by hand, with `bind`.
+    /// The place of claims made with `bind`.
     pub const BIND: &'static str = "bind";
 
     /// Whether it is [`Origin::BIND`].
@@ -95,41 +95,41 @@ impl fmt::Display for Origin {
 /// The options of a claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// `id=`: what must be found there.
+    /// `id=`: the expected ID.
     pub id: Option<ExpectedId>,
     /// `match=all`: a pattern may select several devices.
     pub all: bool,
-    /// `with=`; what stands there when it is left out depends on the device.
+    /// `with=`; the default depends on the device.
     pub with: Option<With>,
     /// `driver=`.
     pub driver: Driver,
-    /// `rom=save`: the option ROM is saved first.
+    /// `rom=save`: save the option ROM before the device is touched.
     pub save_rom: bool,
-    /// `reset=`: the ways to reset it, by the kernel's names and in the order in which it shall try them; empty: as they
-    /// are. For what a claim selects, and for what comes along as far as it has all of them.
+    /// `reset=`: the reset methods, by the kernel's names, in the order in which it tries them; empty: unchanged. Applies to
+    /// selected devices, and to devices that are claimed along if they have all of these methods.
     pub reset: Vec<&'static str>,
-    /// `rebar=`: the sizes that BARs of a selected device shall have.
+    /// `rebar=`: the BAR sizes of a selected device.
     pub rebar: Vec<Rebar>,
-    /// `power=on`: the device is kept awake while no guest has it.
+    /// `power=on`: keep the device awake while no guest uses it.
     pub power_on: bool,
-    /// `allow=`: guards that are lifted, sorted.
+    /// `allow=`: the overridden guards, sorted.
     pub allow: Vec<Guard>,
 }
 
-/// A size that a BAR shall have. Prints as `0:8G`.
+/// A BAR and its requested size. Prints as `0:8G`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rebar {
     /// The BAR, 0 to 5.
     pub bar: u8,
-    /// The size is this power of two, in MiB: 0 to 43, as the kernel counts (drivers/pci/rebar.c).
+    /// The size is 2^exponent MiB, as in the kernel (drivers/pci/rebar.c): 0 to 43.
     pub exponent: u8,
 }
 
 impl Rebar {
-    /// The letters of 2^20, 2^30 and so on.
+    /// The units 2^20, 2^30 and so on.
     pub(super) const UNITS: &'static [u8] = b"MGTPE";
 
-    /// A BAR with a size in bytes; `None` where that is no size that a resizable BAR can have.
+    /// A BAR and its size in bytes; `None` if a resizable BAR cannot have that size.
     pub fn of(bar: u8, bytes: u64) -> Option<Self> {
         let exponent = u8::try_from(bytes.trailing_zeros().checked_sub(20)?).ok()?;
         (bytes.is_power_of_two() && exponent <= 43).then_some(Self { bar, exponent })
@@ -148,49 +148,49 @@ impl fmt::Display for Rebar {
     }
 }
 
-/// What is claimed along with a selected device.
+/// The devices that are claimed along with a selected one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum With {
     /// The other functions of its slot.
     Functions,
-    /// All of its IOMMU group, bridges excepted.
+    /// The other devices in its IOMMU group, except bridges.
     Group,
     /// Nothing.
     None,
 }
 
-/// The driver that a claimed device shall end on.
+/// The driver for a claimed device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Driver {
     /// vfio-pci.
     #[default]
     VfioPci,
-    /// The closest `vfio_pci:` variant driver in modules.alias, else vfio-pci.
+    /// The best matching `vfio_pci:` variant driver in modules.alias, or vfio-pci if there is none.
     Auto,
-    /// This one.
+    /// The driver with this name.
     Named(String),
 }
 
-/// What keeps a device from being claimed.
+/// A condition under which a device is not claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Guard {
-    /// A PCI bridge; cannot be lifted.
+    /// It is a PCI bridge. This guard cannot be overridden.
     Bridge,
-    /// Mass storage that is not named down to its subsystem.
+    /// It is mass storage, and the claim does not name its subsystem ID.
     Storage,
-    /// The running system stands on it.
+    /// The running system uses it.
     InUse,
-    /// The host's last display controller.
+    /// It is the host's last display controller.
     LastDisplay,
-    /// A group with a `direct` reserved region.
+    /// Its IOMMU group has a `direct` reserved region.
     Rmrr,
 }
 
 impl Guard {
-    /// Every guard, in the order in which they are looked at.
+    /// All guards, in the order in which they are checked.
     pub const ALL: &'static [Self] = &[Self::Bridge, Self::Storage, Self::InUse, Self::LastDisplay, Self::Rmrr];
 
-    /// Whether `allow=` may name it.
+    /// Whether `allow=` may override it.
     pub fn is_liftable(self) -> bool {
         self != Self::Bridge
     }
@@ -207,15 +207,15 @@ readable_words!(Guard {
 /// The settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// `iommu`: whether anything is claimed without an IOMMU.
+    /// `iommu`: whether claims require an IOMMU.
     pub iommu: IommuPolicy,
-    /// `on-failure`: what becomes of a slot that could not be claimed.
+    /// `on-failure`: what happens to a slot that could not be claimed.
     pub on_failure: OnFailure,
-    /// `framebuffer`: what becomes of the firmware framebuffer on a claimed boot display.
+    /// `framebuffer`: what happens to the firmware framebuffer on a claimed boot display.
     pub framebuffer: Framebuffer,
-    /// `adopt-ids`: whether the IDs given to vfio-pci itself count as claims.
+    /// `adopt-ids`: whether the IDs of vfio-pci's `ids=` count as claims.
     pub adopt_ids: bool,
-    /// `step-timeout`: how long one step may take, in whole seconds.
+    /// `step-timeout`: the time limit of one step, in whole seconds.
     pub step_timeout: Duration,
 }
 
@@ -236,34 +236,34 @@ impl Default for Settings {
 pub enum IommuPolicy {
     /// Nothing is claimed unless an IOMMU is enabled.
     Required,
-    /// Devices are claimed all the same.
+    /// Devices are claimed even without an IOMMU.
     Optional,
 }
 
 /// The setting `on-failure`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
-    /// The slot is given back to the host's drivers.
+    /// Its devices are returned to the host's drivers.
     Restore,
-    /// The slot stays as it is, its overrides set.
+    /// Its devices stay as they are, with `driver_override` set.
     Keep,
 }
 
 /// The setting `framebuffer`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framebuffer {
-    /// The firmware framebuffer is left alone.
+    /// The firmware framebuffer keeps its driver.
     Keep,
-    /// Its driver is detached first.
+    /// The driver of the firmware framebuffer is detached first.
     Release,
 }
 
-/// One thing in the configuration that cannot be understood. Prints as `PLACE:LINE: MESSAGE`.
+/// An error in the configuration. Prints as `PLACE:LINE: MESSAGE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Where it is written.
+    /// Where the error is.
     pub origin: Origin,
-    /// What is wrong, and what was expected.
+    /// What is wrong and what is expected.
     pub message: String,
 }
 

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What modprobe was told: its configuration (modprobe.d(5)), line by line.
+//! The configuration of modprobe (modprobe.d(5)), line by line.
 
 use super::problems::Problems;
 use super::{Origin, Words, files, words};
 use crate::machine::Machine;
 
-/// Where modprobe reads its configuration; a file hides those of the same name further down.
+/// The directories of modprobe's configuration. A file masks files of the same name in later directories.
 const DIRECTORIES: &[&str] =
     &["/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"];
 
-/// Passes on every line, in modprobe's order, with the place where it begins. Comments are lines as well.
+/// Calls `found` with each line and its origin, in modprobe's order. Comments are included.
 pub(super) fn lines(machine: &dyn Machine, warnings: &mut Problems, found: &mut dyn FnMut(Origin, Words<'_>)) {
     for path in paths(machine, warnings) {
         match files::content(machine, &path, true) {
             Ok(content) => content.iter().for_each(|content| file(&path, content, found)),
-            Err(why) => warnings.add(&Origin::file(&path), why),
+            Err(message) => warnings.add(&Origin::file(&path), message),
         }
     }
 }
 
-/// The paths of the files: by name, whatever the directory.
+/// The paths of all files, sorted by name regardless of the directory.
 fn paths(machine: &dyn Machine, warnings: &mut Problems) -> Vec<String> {
     let mut found: Vec<(String, &str)> = Vec::new();
     for directory in DIRECTORIES {
@@ -31,13 +31,13 @@ fn paths(machine: &dyn Machine, warnings: &mut Problems) -> Vec<String> {
                     }
                 }
             }
-            Err(why) => warnings.add(&Origin::file(directory), why),
+            Err(message) => warnings.add(&Origin::file(directory), message),
         }
     }
     found.into_iter().map(|(name, directory)| format!("{directory}/{name}")).collect()
 }
 
-/// The lines of one file; a backslash at the end of one joins it with the next.
+/// The lines of one file. A backslash at the end continues a line.
 fn file(path: &str, content: &[u8], found: &mut dyn FnMut(Origin, Words<'_>)) {
     let (mut line, mut first) = (Vec::new(), None);
     for (piece, number) in content.split(|byte| *byte == b'\n').zip(1_usize..) {

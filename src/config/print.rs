@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A configuration printed as it would stand in a file.
+//! Prints a configuration in the format of configuration files.
 
 use std::fmt::{Display, Formatter, Result};
 

@@ -1,26 +1,36 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A list of problems that stays short.
+//! A list of problems with a maximum length.
 
 use super::{ConfigError, Origin};
 
-/// The most problems that are told one by one: a file of another kind must not flood the kernel log.
-const MOST: usize = 100;
+/// The maximum number of problems: a file that is no configuration must not flood the kernel log.
+const MAX_PROBLEMS: usize = 100;
 
-/// What is wrong, in the order in which it was found.
+/// Problems in the order in which they were found.
 #[derive(Debug, Default)]
-pub(super) struct Problems(pub(super) Vec<ConfigError>);
+pub(super) struct Problems(Vec<ConfigError>);
 
 impl Problems {
-    /// Whether nothing more is taken in, so that it is no use to look for more.
-    pub(super) fn is_full(&self) -> bool {
-        self.0.len() > MOST
+    /// Whether there are no problems.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
-    /// Adds a problem, unless there are too many already.
+    /// Whether the maximum is reached, so that further problems are dropped.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() > MAX_PROBLEMS
+    }
+
+    /// The problems.
+    pub(super) fn into_vec(self) -> Vec<ConfigError> {
+        self.0
+    }
+
+    /// Adds a problem, unless the maximum is reached.
     pub(super) fn add(&mut self, origin: &Origin, message: impl Into<String>) {
         let message = match self.0.len() {
-            ..MOST => message.into(),
-            MOST => "too many problems; the rest is not looked at".to_owned(),
+            ..MAX_PROBLEMS => message.into(),
+            MAX_PROBLEMS => "too many problems; the rest is not reported".to_owned(),
             _ => return,
         };
         self.0.push(ConfigError { origin: origin.clone(), message });

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Lines into claims and settings.
+//! Parses lines into claims and settings.
 
 use std::fmt::Display;
 use std::time::Duration;
 
 use crate::pci::is_vfio_driver;
 
-use super::keywords::{DIRECTIVES, OPTIONS, RESET_METHODS, SETTINGS, Word, find, list, names, quote, unknown};
+use super::keywords::{DIRECTIVES, Keyword, OPTIONS, RESET_METHODS, SETTINGS, find, list, names, quote, unknown};
 use super::problems::Problems;
 use super::{
     Claim, Config, ConfigError, Driver, Framebuffer, Guard, IommuPolicy, OnFailure, Options, Origin, Rebar, Selector,
     Settings, With,
 };
 
-/// The longest line of a file, in bytes.
+/// The maximum length of a line in bytes.
 const MAX_LINE: usize = 4096;
-/// The most claims: far more than a machine has devices to give away, and few enough to compare each with each.
+/// The maximum number of claims: far more than any machine has devices, and few enough to compare every two of them.
 const MAX_CLAIMS: usize = 4096;
 
-/// Takes in a configuration piece by piece and finds every problem in it.
+/// Parses a configuration piece by piece and collects all problems.
 #[derive(Debug, Default)]
 pub struct Reader {
     config: Config,
@@ -26,30 +26,30 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The configuration, or all that is wrong with it, in the order in which it was read.
+    /// The configuration, or all errors in it, in the order in which it was read.
     pub fn finish(self) -> Result<Config, Vec<ConfigError>> {
-        if self.problems.0.is_empty() { Ok(self.config) } else { Err(self.problems.0) }
+        if self.problems.is_empty() { Ok(self.config) } else { Err(self.problems.into_vec()) }
     }
 
-    /// Takes in a file. Lines end in LF or CR LF; blanks are spaces and tabs; a `#` at the start of a word begins a comment.
+    /// Parses a file. Lines end in LF or CR LF; blanks are spaces and tabs; a `#` at the start of a word begins a comment.
     pub fn file(&mut self, path: &str, bytes: &[u8]) {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         for (line, number) in bytes.split(|byte| *byte == b'\n').zip(1..) {
             let origin = Origin { place: path.to_owned(), line: Some(number) };
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if line.len() > MAX_LINE {
-                self.problems.add(&origin, format!("the line has {} bytes, expected at most {MAX_LINE}", line.len()));
+                self.problems.add(&origin, format!("the line is too long ({} bytes, maximum {MAX_LINE})", line.len()));
             } else if line.contains(&0) {
-                self.problems.add(&origin, "the line holds a NUL byte, expected text");
+                self.problems.add(&origin, "the line contains a NUL byte");
             } else if let Ok(line) = std::str::from_utf8(line) {
                 self.line(&origin, line);
             } else {
-                self.problems.add(&origin, "the line is not UTF-8, expected text");
+                self.problems.add(&origin, "the line is not valid UTF-8");
             }
         }
     }
 
-    /// Takes in one line.
+    /// Parses one line.
     fn line(&mut self, origin: &Origin, line: &str) {
         let words = line.split([' ', '\t']).filter(|word| !word.is_empty());
         let mut words = words.take_while(|word| !word.starts_with('#'));
@@ -67,12 +67,12 @@ impl Reader {
         }
     }
 
-    /// Takes in a claim.
+    /// Parses a claim.
     pub(super) fn claim(&mut self, origin: &Origin, selector: &str, words: &mut dyn Iterator<Item = &str>) {
         if self.problems.is_full() {
             return;
         }
-        let mut given: Vec<&Word> = Vec::new();
+        let mut given: Vec<&Keyword> = Vec::new();
         let mut options = Options::default();
         let parsed = selector.parse::<Selector>();
         if let Err(expected) = &parsed {
@@ -80,58 +80,59 @@ impl Reader {
         }
         for word in words {
             match option(&mut options, word) {
-                Ok(row) if given.contains(&row) && row.name != "rebar" => {
-                    self.problems.add(origin, format!("`{}=` is given twice, expected it once", row.name));
+                Ok(keyword) if given.contains(&keyword) && keyword.name != "rebar" => {
+                    self.problems.add(origin, format!("duplicate option `{}=`", keyword.name));
                 }
-                Ok(row) => given.push(row),
+                Ok(keyword) => given.push(keyword),
                 Err(message) => self.problems.add(origin, message),
             }
         }
         let Ok(selector) = parsed else { return };
-        if !selector.is_pattern() && given.iter().any(|row| row.name == "match") {
-            let message = "match= is for an ID or a modalias pattern, and";
-            self.problems.add(origin, format!("{message} {selector} names one place: leave it out"));
+        if !selector.is_pattern() && given.iter().any(|keyword| keyword.name == "match") {
+            let message = "match= applies only to IDs and modalias patterns";
+            self.problems.add(origin, format!("{message}, not to {selector}; remove it"));
         }
         if let (Selector::Id(pattern), Some(id)) = (&selector, &options.id) {
             if !pattern.may_be(id) {
-                let message = "expected an ID that the selector selects";
-                self.problems.add(origin, format!("id={id} contradicts the selector {selector}: {message}"));
+                let message = format!("the selector {selector} cannot match id={id}; change one of them");
+                self.problems.add(origin, message);
             }
         }
         if let Some(first) = self.config.claims.iter().find(|claim| claim.selector == selector) {
-            let message = format!("{selector} is claimed twice (see {}); expected one claim", first.origin);
+            let message = format!("{selector} is already claimed ({}); remove one of the claims", first.origin);
             self.problems.add(origin, message);
         } else if self.config.claims.len() >= MAX_CLAIMS {
-            let message = format!("more than {MAX_CLAIMS} claims; expected fewer, by slot, ID or modalias");
+            let message =
+                format!("too many claims (maximum {MAX_CLAIMS}); combine them by slot, ID or modalias pattern");
             self.problems.add(origin, message);
         } else {
-            // Even if its options are wrong: then nothing comes of it, but a second claim is still told.
+            // Even with invalid options, so that a second claim of the same devices is reported as well.
             self.config.claims.push(Claim { selector, origin: origin.clone(), options, adopted: false });
         }
     }
 
-    /// Takes in a setting.
+    /// Parses a setting.
     pub(super) fn set(&mut self, origin: &Origin, name: &str, value: &str) {
-        let Some(row) = find(SETTINGS, name) else {
+        let Some(keyword) = find(SETTINGS, name) else {
             return self.problems.add(origin, unknown("setting", name, &names(SETTINGS)));
         };
-        if let Err(expected) = setting(&mut self.config.settings, row, value) {
+        if let Err(expected) = setting(&mut self.config.settings, keyword, value) {
             self.problems.add(origin, format!("{name} {}: expected {expected}", quote(value)));
         }
     }
 }
 
-/// The values of a row as `one or all`.
-fn choices(row: &Word) -> String {
-    list(&row.values.split('|').collect::<Vec<_>>())
+/// The values of a keyword: `one or all`.
+fn choices(keyword: &Keyword) -> String {
+    list(&keyword.values.split('|').collect::<Vec<_>>())
 }
 
-/// Takes in `NAME=VALUE`.
-fn option(options: &mut Options, word: &str) -> Result<&'static Word, String> {
+/// Parses `NAME=VALUE`.
+fn option(options: &mut Options, word: &str) -> Result<&'static Keyword, String> {
     let Some((name, value)) = word.split_once('=') else {
         return Err(format!("{}: expected an option, NAME=VALUE with one of {}", quote(word), list(&names(OPTIONS))));
     };
-    let row = find(OPTIONS, name).ok_or_else(|| unknown("option", name, &names(OPTIONS)))?;
+    let keyword = find(OPTIONS, name).ok_or_else(|| unknown("option", name, &names(OPTIONS)))?;
     let wrong = |expected: &dyn Display| format!("{}: {expected}", quote(word));
     match (name, value) {
         ("id", _) => options.id = Some(value.parse().map_err(|error| wrong(&error))?),
@@ -147,18 +148,18 @@ fn option(options: &mut Options, word: &str) -> Result<&'static Word, String> {
         ("reset", _) => options.reset = resets(value).map_err(|error| wrong(&error))?,
         ("rebar", _) => {
             let size = rebar(value).filter(|size| options.rebar.iter().all(|other| other.bar != size.bar));
-            let expected = &"expected a BAR from 0 to 5, each once, and a power of two from 1M on, such as 0:8G";
+            let expected = &"expected a BAR from 0 to 5, each once, and a power of two of at least 1M, such as 0:8G";
             options.rebar.push(size.ok_or_else(|| wrong(expected))?);
         }
         ("allow", _) => options.allow = guards(value).map_err(|error| wrong(&error))?,
-        _ => return Err(wrong(&format!("expected {}", choices(row)))),
+        _ => return Err(wrong(&format!("expected {}", choices(keyword)))),
     }
-    Ok(row)
+    Ok(keyword)
 }
 
-/// A driver by its name, or by that of its module: the kernel would take an override that is spelled otherwise, and then
-/// find no driver of that name. vfio-pci and pci-stub have names of their own; the variant drivers are called as their
-/// modules are inside the kernel (`KBUILD_MODNAME`), without any `-`.
+/// Parses the name of a driver or its module. A `driver_override` must be the exact name of the driver; otherwise the kernel
+/// accepts it and binds no driver. vfio-pci and pci-stub are written with `-`; variant drivers have the name of their module
+/// (`KBUILD_MODNAME`), in which every `-` is `_`.
 fn driver(name: &str) -> Result<Driver, &'static str> {
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     match name {
@@ -171,13 +172,13 @@ fn driver(name: &str) -> Result<Driver, &'static str> {
     }
 }
 
-/// Guards joined by `+`.
+/// Parses guards joined by `+`.
 fn guards(value: &str) -> Result<Vec<Guard>, String> {
     let liftable: Vec<Guard> = Guard::ALL.iter().copied().filter(|guard| guard.is_liftable()).collect();
     let known: Vec<&str> = liftable.iter().map(|guard| guard.name()).collect();
     for name in value.split('+') {
         if name == Guard::Bridge.name() {
-            return Err(format!("the guard `{name}` is never lifted; expected {}", list(&known)));
+            return Err(format!("the guard `{name}` cannot be overridden; expected {}", list(&known)));
         }
         if !known.contains(&name) {
             return Err(unknown("guard", name, &known));
@@ -186,12 +187,12 @@ fn guards(value: &str) -> Result<Vec<Guard>, String> {
     Ok(liftable.into_iter().filter(|guard| value.split('+').any(|name| name == guard.name())).collect())
 }
 
-/// Reset methods joined by `+`, in their order.
+/// Parses reset methods joined by `+`, keeping their order.
 fn resets(value: &str) -> Result<Vec<&'static str>, String> {
     let mut methods = Vec::new();
     for name in value.split('+') {
         match RESET_METHODS.iter().find(|method| **method == name) {
-            Some(method) if methods.contains(method) => return Err(format!("`{method}` is named twice")),
+            Some(method) if methods.contains(method) => return Err(format!("duplicate reset method `{method}`")),
             Some(method) => methods.push(*method),
             None => return Err(unknown("reset method", name, RESET_METHODS)),
         }
@@ -199,7 +200,7 @@ fn resets(value: &str) -> Result<Vec<&'static str>, String> {
     Ok(methods)
 }
 
-/// A BAR and its size.
+/// Parses a BAR and its size.
 fn rebar(value: &str) -> Option<Rebar> {
     let (unit, size) = value.as_bytes().split_last()?;
     let [bar @ b'0'..=b'5', b':', b'0'..=b'9', ..] = size else { return None };
@@ -209,9 +210,9 @@ fn rebar(value: &str) -> Option<Rebar> {
     (amount.is_power_of_two() && exponent <= 43).then_some(Rebar { bar: bar & 7, exponent })
 }
 
-/// Takes in a setting's value; what was expected, if it is another.
-fn setting(settings: &mut Settings, row: &Word, value: &str) -> Result<(), String> {
-    match (row.name, value) {
+/// Parses the value of a setting. The error is what was expected.
+fn setting(settings: &mut Settings, keyword: &Keyword, value: &str) -> Result<(), String> {
+    match (keyword.name, value) {
         ("iommu", "required") => settings.iommu = IommuPolicy::Required,
         ("iommu", "optional") => settings.iommu = IommuPolicy::Optional,
         ("on-failure", "restore") => settings.on_failure = OnFailure::Restore,
@@ -225,7 +226,7 @@ fn setting(settings: &mut Settings, row: &Word, value: &str) -> Result<(), Strin
             let seconds = number.and_then(|value| value.parse().ok()).filter(|seconds| (1..=300).contains(seconds));
             settings.step_timeout = Duration::from_secs(seconds.ok_or("a number of seconds from 1 to 300")?);
         }
-        _ => return Err(choices(row)),
+        _ => return Err(choices(keyword)),
     }
     Ok(())
 }

@@ -1,40 +1,40 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How the devices of a claim are named.
+//! Selectors: how a claim names its devices.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::pci::{Address, DevicePath, IdPattern, ModaliasPattern, Slot};
 
-/// Which devices a claim is about.
+/// Selects the devices of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
     /// `0000:01:00.0`: the function at this address.
     Address(Address),
     /// `01:00.*`: every function of the slot.
     Slot(Slot),
-    /// `00:01.0/00.0`: by the bridges above it.
+    /// `00:01.0/00.0`: the function below these bridges.
     Path(DevicePath),
-    /// `10de:1e04`: by ID.
+    /// `10de:1e04`: functions with this ID.
     Id(IdPattern),
-    /// `pci:v000010DEd*bc03*`: by modalias.
+    /// `pci:v000010DEd*bc03*`: functions with a matching modalias.
     Modalias(ModaliasPattern),
     /// `vf:0000:01:00.0`: every virtual function of the physical function at this address.
     VirtualFunctions(Address),
 }
 
 impl Selector {
-    /// The one function that it names by its address.
+    /// The address, if the selector is one.
     pub fn address(&self) -> Option<Address> {
         if let Self::Address(address) = self { Some(*address) } else { None }
     }
 
-    /// The physical function whose virtual functions it names.
+    /// The physical function, if the selector is for its virtual functions.
     pub fn physical(&self) -> Option<Address> {
         if let Self::VirtualFunctions(physical) = self { Some(*physical) } else { None }
     }
 
-    /// Whether the selector can name several devices that have nothing to do with each other, so that `match=` matters.
+    /// Whether the selector can match several unrelated devices, so that `match=` applies.
     pub fn is_pattern(&self) -> bool {
         matches!(self, Self::Id(_) | Self::Modalias(_))
     }
@@ -54,11 +54,11 @@ impl fmt::Display for Selector {
 }
 
 impl FromStr for Selector {
-    /// What was expected.
+    /// The message says what was expected.
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // What the word looks like decides what it is meant to be, so that the error fits.
+        // The form of the word decides on the kind of selector, so that the error message fits.
         if let Some(physical) = text.strip_prefix("vf:") {
             let expected = "expected the address of a physical function, such as vf:01:00.0";
             physical.parse().map(Self::VirtualFunctions).map_err(|_| expected.to_owned())

@@ -198,11 +198,11 @@ impl RomAccess<'_> {
         let path = self.path("rom");
         let fail = |error: &Error| RomError::from_error(Code::RomUnreadable, error);
         let number = |error: &Error| error.source.raw_os_error();
-        let mut read = self.machine.take(&path, MAX_ROM_SIZE);
+        let mut read = self.machine.read_device(&path, MAX_ROM_SIZE);
         // If it can be read, it is enabled already, or this is a recorded machine.
         if read.as_ref().is_err_and(|error| number(error) == Some(nix::libc::EINVAL)) {
             self.change("rom", "1\n", "0\n").map_err(|error| fail(&error))?;
-            read = self.machine.take(&path, MAX_ROM_SIZE);
+            read = self.machine.read_device(&path, MAX_ROM_SIZE);
         }
         match read {
             Ok(bytes) if !bytes.is_empty() => Ok(bytes),
@@ -249,7 +249,7 @@ impl RomAccess<'_> {
     }
 
     fn write(&self, path: &str, value: &str) -> Result<(), Error> {
-        if self.hangs { self.machine.write_behind(path, value) } else { self.machine.write(path, value) }
+        if self.hangs { self.machine.queue_write(path, value) } else { self.machine.write(path, value) }
     }
 
     fn note_timeout(&mut self, result: &Result<(), Error>) {

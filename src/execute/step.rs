@@ -17,7 +17,7 @@ const WAKING: Duration = Duration::from_secs(1);
 /// Does what the step says. `behind`: a step hangs on this device already, so that this one only queues.
 pub(super) fn perform(machine: &dyn Machine, step: &Step, behind: bool) -> Result<(), Cause> {
     let write =
-        |path: &str, value: &str| if behind { machine.write_behind(path, value) } else { machine.write(path, value) };
+        |path: &str, value: &str| if behind { machine.queue_write(path, value) } else { machine.write(path, value) };
     let Some(address) = step.device else {
         return if let Op::Load { driver, .. } = &step.op { load(machine, driver) } else { Ok(()) };
     };

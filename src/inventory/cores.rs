@@ -6,8 +6,8 @@ use crate::machine::{self, Machine};
 const NODES: &str = "/sys/devices/system/node";
 const CPUS: &str = "/sys/devices/system/cpu";
 
-/// The cores of a NUMA node, or of the machine where there is none: the numbers of each core's threads.
-pub fn of_node(machine: &dyn Machine, node: Option<u16>) -> Vec<Vec<u16>> {
+/// The cores of a NUMA node, or of the machine if it has no nodes: for each core, the numbers of its threads.
+pub fn cores_of_node(machine: &dyn Machine, node: Option<u16>) -> Vec<Vec<u16>> {
     let of_node = node.and_then(|node| machine::text(machine, &format!("{NODES}/node{node}/cpulist")).ok());
     let list = of_node.or_else(|| machine::text(machine, &format!("{CPUS}/online")).ok()).unwrap_or_default();
     let mut cores: Vec<Vec<u16>> = Vec::new();
@@ -23,15 +23,15 @@ pub fn of_node(machine: &dyn Machine, node: Option<u16>) -> Vec<Vec<u16>> {
     cores
 }
 
-/// The numbers in a list such as `0-3,8,10-11`. The kernel's lists ascend; what does not is left out, and so is what is no
-/// number, or none that a kernel counts to.
+/// Parses a CPU list such as `0-3,8,10-11`. The kernel's lists ascend: numbers that do not, numbers that no kernel supports
+/// and anything else are skipped.
 pub fn cpus(list: &str) -> Vec<u16> {
-    const MOST: u16 = 8192;
+    const MAX_CPU: u16 = 8192;
     let mut numbers: Vec<u16> = Vec::new();
     for part in list.trim().split(',') {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
         let (Ok(from), Ok(to)) = (from.parse::<u16>(), to.parse::<u16>()) else { continue };
-        for number in from..=to.min(MOST) {
+        for number in from..=to.min(MAX_CPU) {
             if numbers.last().is_none_or(|last| *last < number) {
                 numbers.push(number);
             }

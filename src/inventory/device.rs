@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One PCI function, as /sys/bus/pci/devices shows it (Documentation/ABI/testing/sysfs-bus-pci).
+//! PCI functions in /sys/bus/pci/devices (Documentation/ABI/testing/sysfs-bus-pci).
 
 use crate::machine::{self, Error, Machine};
 use crate::pci::{Address, Identity};
@@ -9,62 +9,63 @@ use super::{PCI, ResizableBar};
 /// A PCI function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// Where it is.
+    /// Its address.
     pub address: Address,
-    /// What it is.
+    /// Its IDs and class.
     pub identity: Identity,
-    /// The addresses from the root bus down to this function itself; empty where nobody asked.
+    /// The addresses from the root bus down to and including this function; empty if they were not read.
     pub chain: Vec<Address>,
-    /// The physical function that it is a virtual one of, where that was asked for.
+    /// The physical function, if this is a virtual one and it was read.
     pub physical: Option<Address>,
-    /// More, where the device was looked at closer.
+    /// Details, if they were read.
     pub detail: Option<Detail>,
 }
 
-/// What a closer look shows.
+/// The details of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detail {
-    /// The driver that holds it.
+    /// The driver that it is bound to.
     pub driver: Option<String>,
-    /// Why nobody knows which driver holds it.
+    /// Why the driver could not be read.
     pub unknown: Option<String>,
-    /// `driver_override`, when it is set.
+    /// `driver_override`, if it is set.
     pub driver_override: Option<String>,
     /// Its IOMMU group.
     pub group: Option<u32>,
-    /// It is a virtual function (SR-IOV): a card of its own, wherever its address lies.
+    /// Whether it is a virtual function (SR-IOV). It counts as a card of its own, whatever slot its address is in.
     pub is_virtual: bool,
-    /// Whether the firmware showed its screen on this display; `None` on everything else.
+    /// Whether it is the firmware's boot display; `None` if the kernel does not tell.
     pub boot_vga: Option<bool>,
-    /// `D0` to `D3cold`, or what else the kernel calls it.
+    /// The power state: `D0` to `D3cold` or `unknown`.
     pub power_state: Option<String>,
-    /// `on` or `auto`: whether it may sleep while it is not used.
+    /// Runtime power management: `on` (never suspended) or `auto`.
     pub power_control: Option<String>,
-    /// The NUMA node that it is near to; `None` where there is but one.
+    /// Its NUMA node; `None` if the machine has no nodes.
     pub numa_node: Option<u16>,
-    /// The ways to reset it, in the order in which the kernel tries them.
+    /// The reset methods, in the order in which the kernel tries them.
     pub reset_methods: Vec<String>,
-    /// The list of reset methods could be read, empty or not.
+    /// Whether the list of reset methods could be read.
     pub reset_methods_known: bool,
-    /// Whether its power may be cut while it is not used; `None` where the kernel does not say.
+    /// Whether it may enter D3cold while it is not used; `None` if the kernel does not tell.
     pub d3cold_allowed: Option<bool>,
-    /// How many virtual functions it has now.
+    /// The current number of virtual functions.
     pub virtual_functions: usize,
-    /// The TEE security manager that it is bound to.
+    /// The TEE security manager that it is bound to, if any.
     pub tsm_bound: Option<String>,
-    /// Its configuration space reads as ff: it is off or fell off the bus. A virtual function's may begin so.
+    /// Whether its configuration space reads as ff: it has no power or fell off the bus. Always false for virtual functions,
+    /// whose configuration space may begin with ff.
     pub no_answer: bool,
-    /// The BARs that can be resized, where somebody asked.
+    /// The resizable BARs, if they were read.
     pub bars: Vec<ResizableBar>,
 }
 
 impl Device {
-    /// The driver that holds it, as far as it was looked at.
+    /// The driver that it is bound to, if its details were read.
     pub fn driver(&self) -> Option<&str> {
         self.detail.as_ref()?.driver.as_deref()
     }
 
-    /// Whether it is a virtual function, as far as it was looked at.
+    /// Whether it is known to be a virtual function.
     pub fn is_virtual(&self) -> bool {
         self.physical.is_some() || self.detail.as_ref().is_some_and(|detail| detail.is_virtual)
     }
@@ -76,11 +77,11 @@ impl Device {
 }
 
 impl Detail {
-    /// Looks at a device; what cannot be read is left out. Its override is not read here: see [`overrides`].
+    /// Reads a device's details; what cannot be read stays empty. For `driver_override` see [`overrides`].
     pub(super) fn read(machine: &dyn Machine, address: Address) -> Self {
         let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
         let word = |name: &str| machine::text(machine, &path(name)).ok().filter(|text| !text.is_empty());
-        // Once more, because much hangs on it: unknown is not none.
+        // Retry once: a device with an unknown driver cannot be claimed.
         let (driver, unknown) = match driver(machine, address).or_else(|_| driver(machine, address)) {
             Ok(driver) => (driver, None),
             Err(error) => (None, Some(error.to_string())),
@@ -100,7 +101,7 @@ impl Detail {
             boot_vga: word("boot_vga").map(|text| text == "1"),
             power_state: word("power_state"),
             power_control: word("power/control"),
-            // -1: the machine has no nodes, or the firmware does not say.
+            // -1: the machine has no nodes, or the firmware does not tell the node.
             numa_node: word("numa_node").and_then(|text| text.parse().ok()),
             reset_methods_known: reset_methods.is_some(),
             reset_methods: reset_methods
@@ -109,18 +110,18 @@ impl Detail {
             d3cold_allowed: if has("d3cold_allowed") { word("d3cold_allowed").map(|text| text != "0") } else { None },
             virtual_functions: names.iter().filter(|name| is_virtual_function_link(name)).count(),
             tsm_bound: if has("tsm") { word("tsm/bound") } else { None },
-            no_answer: !is_virtual && machine.head(&path("config"), 4).is_ok_and(no_answer),
+            no_answer: !is_virtual && machine.read_prefix(&path("config"), 4).is_ok_and(no_answer),
             bars: Vec::new(),
         }
     }
 }
 
-/// Whether a name in a device's directory is the link to one of its virtual functions: `virtfn0`.
+/// Whether a name in a device's directory is a link to one of its virtual functions: `virtfn0`.
 fn is_virtual_function_link(name: &str) -> bool {
     name.strip_prefix("virtfn").is_some_and(|number| number.parse::<u16>().is_ok())
 }
 
-/// The driver that holds a device now; `None` when there is none, or no device. An error says nothing about it.
+/// The driver that a device is bound to; `None` if there is no driver or no device. After an error, the driver is unknown.
 pub(crate) fn driver(machine: &dyn Machine, address: Address) -> Result<Option<String>, Error> {
     match machine::link_name(machine, &format!("{PCI}/devices/{address}/driver")) {
         Ok(name) => Ok(Some(name)),
@@ -129,8 +130,8 @@ pub(crate) fn driver(machine: &dyn Machine, address: Address) -> Result<Option<S
     }
 }
 
-/// The overrides of these devices, `None` where there is none. Its reader takes the device's lock in many kernels
-/// (drivers/pci/pci-sysfs.c, `driver_override_show`), and a driver that hangs in its probe holds that.
+/// The `driver_override` of these devices, `None` if it is not set. Many kernels read it under the device lock
+/// (drivers/pci/pci-sysfs.c, `driver_override_show`), which a driver that hangs in its probe holds.
 pub(super) fn overrides(machine: &dyn Machine, addresses: &[Address]) -> Vec<Option<String>> {
     let paths: Vec<String> =
         addresses.iter().map(|address| format!("{PCI}/devices/{address}/driver_override")).collect();
@@ -142,7 +143,7 @@ pub(super) fn overrides(machine: &dyn Machine, addresses: &[Address]) -> Vec<Opt
     answers.collect()
 }
 
-/// The addresses on the way from the root bus down to a device, told by the place of its directory:
+/// The addresses from the root bus down to a device, from the path of its directory:
 /// `../../../devices/pci0000:00/0000:00:01.0/0000:01:00.0`.
 pub(super) fn chain(machine: &dyn Machine, address: Address) -> Vec<Address> {
     let target = machine.link(&format!("{PCI}/devices/{address}")).unwrap_or_default();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a device can do, as far as people ask and no claim does (Documentation/ABI/testing/sysfs-bus-pci).
+//! Features of a device that users ask for and claims do not need (Documentation/ABI/testing/sysfs-bus-pci).
 
 use super::{Device, PCI};
 use crate::machine::{self, Machine};
@@ -9,38 +9,38 @@ use crate::machine::{self, Machine};
 pub struct ResizableBar {
     /// Its number.
     pub bar: u8,
-    /// Its size in bytes; 0 where it has no place.
+    /// Its size in bytes; 0 if it has no address space assigned.
     pub size: u64,
-    /// The sizes that it may have: bit N is 2^N MiB.
+    /// The supported sizes: bit N stands for 2^N MiB.
     pub sizes: u64,
 }
 
-/// What a device can do. What it does not say, or what cannot be read, is empty.
+/// The features of a device. What it does not have, or what cannot be read, stays empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Features {
-    /// Whether its power may be cut while nobody uses it.
+    /// Whether it may enter D3cold while it is not used.
     pub d3cold_allowed: Option<bool>,
-    /// Whether the kernel can reset it, in whatever way; `None` where its directory cannot be listed.
+    /// Whether the kernel can reset it, by any method; `None` if its directory cannot be listed.
     pub resets: Option<bool>,
     /// Its resizable BARs.
     pub bars: Vec<ResizableBar>,
-    /// How many virtual functions it has now, and how many it can have.
+    /// The current and the maximum number of virtual functions.
     pub virtual_functions: Option<(u16, u16)>,
-    /// The physical function that it is a virtual one of.
+    /// The address of its physical function, if it is a virtual function.
     pub physical: Option<String>,
     /// The name of its device file below /dev/vfio/devices.
     pub vfio: Option<String>,
 }
 
 impl Features {
-    /// Looks at a device: one listing tells what is worth reading.
+    /// Reads a device's features. Lists its directory first, to read only the attributes that exist.
     pub fn read(machine: &dyn Machine, device: &Device) -> Self {
         let address = device.address;
         let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
         let word = |name: &str| machine::text(machine, &path(name)).ok();
         let Ok(names) = machine.list(&path("")) else { return Self::default() };
         let has = |name: &str| names.iter().any(|known| known == name);
-        // Somebody may have forbidden every method that there is; before Linux 5.15, none was named.
+        // All methods may be disabled. Before Linux 5.15, there is no `reset_method`.
         let methods = device.detail.as_ref().map(|detail| !detail.reset_methods.is_empty());
         let resets = if has("reset_method") { methods } else { Some(has("reset")) };
         let mut features = Self { resets, ..Self::default() };
@@ -75,12 +75,12 @@ pub(crate) fn hexadecimal(text: &str) -> Option<u64> {
     u64::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()
 }
 
-/// The size of a BAR by the attribute `resource`, in bytes; 0 where it has no place.
+/// The size of a BAR in bytes, from the attribute `resource`; 0 if it has no address space assigned.
 pub(crate) fn bar_size(resource: &str, bar: u8) -> u64 {
     resource.lines().nth(usize::from(bar)).and_then(size).unwrap_or(0)
 }
 
-/// The size of what a line of `resource` describes: first address, last address, flags.
+/// The size from a line of `resource`: first address, last address, flags.
 fn size(line: &str) -> Option<u64> {
     let mut words = line.split_ascii_whitespace().map(hexadecimal);
     let (first, last) = (words.next()??, words.next()??);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which processes hold devices open for a guest: those with a file below /dev/vfio.
+//! Processes that have devices open for a guest: those with open files below /dev/vfio.
 
 use std::fmt;
 
@@ -11,11 +11,11 @@ use super::PCI;
 /// A process that has a file below /dev/vfio open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// Its number.
+    /// Its process ID.
     pub process: u32,
-    /// What it calls itself.
+    /// Its name (`comm`).
     pub name: String,
-    /// The file, without /dev/vfio/: `12` is group 12, `noiommu-12` the same without an IOMMU, `devices/vfio0` a device.
+    /// The file below /dev/vfio: `12` is group 12, `noiommu-12` the same without an IOMMU, `devices/vfio0` a device.
     pub file: String,
 }
 
@@ -25,17 +25,17 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Every holder that was seen.
+/// All processes that have files below /dev/vfio open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holders {
-    /// Those that were seen.
+    /// The processes that were found.
     pub seen: Vec<Holder>,
-    /// There may be more: the files of other people's processes are root's to see.
+    /// Whether there may be more: only root may list the open files of other users' processes.
     pub hidden: bool,
 }
 
 impl Holders {
-    /// Looks at the open files of every process (proc_pid_fd(5)).
+    /// Searches the open files of all processes (proc_pid_fd(5)).
     pub fn read(machine: &dyn Machine) -> Self {
         let mut holders = Self::default();
         for process in machine.list("/proc").unwrap_or_default().iter().filter_map(|name| name.parse::<u32>().ok()) {
@@ -43,7 +43,7 @@ impl Holders {
             let files = match machine.list(&directory) {
                 Ok(files) => files,
                 Err(error) => {
-                    // One that has just ended holds nothing.
+                    // A process that has ended meanwhile does not matter.
                     holders.hidden |= error.is_denied();
                     continue;
                 }
@@ -61,7 +61,7 @@ impl Holders {
         holders
     }
 
-    /// Those that hold a device which this driver has.
+    /// The processes that have a device open which is bound to this driver.
     pub fn of_device(&self, machine: &dyn Machine, address: Address, driver: &str) -> Option<Vec<Holder>> {
         let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
         let group = machine::link_name(machine, &path("iommu_group")).ok().and_then(|name| name.parse().ok());
@@ -69,7 +69,7 @@ impl Holders {
         self.of(machine, driver, group, file.as_deref())
     }
 
-    /// Those that hold a device: by its group, or by its own file. `None`: not known.
+    /// The processes that have a device open, through its group or its own file. `None`: unknown.
     pub fn of(
         &self,
         machine: &dyn Machine,
@@ -87,7 +87,7 @@ impl Holders {
         };
         let mut found: Vec<Holder> = self.seen.iter().filter(holds).cloned().collect();
         found.dedup_by_key(|holder| holder.process);
-        // An open device counts as one user of its driver's module; that anybody may read.
+        // Each open device counts as a user of its driver's module, and everyone may read the count.
         let idle =
             || machine::text(machine, &format!("{PCI}/drivers/{driver}/module/refcnt")).is_ok_and(|text| text == "0");
         if found.is_empty() && self.hidden && !idle() { None } else { Some(found) }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What /sys and /proc tell of the IOMMU.
+//! The IOMMU and its groups, from /sys and /proc.
 
 use crate::json::readable_words;
 use crate::machine::{self, Machine};
 use crate::pci::Address;
 
-/// The table by which the firmware offers an IOMMU.
+/// The ACPI table in which the firmware describes the IOMMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FirmwareTable {
     /// Intel VT-d.
@@ -18,42 +18,43 @@ pub enum FirmwareTable {
 
 readable_words!(FirmwareTable { Dmar: "DMAR", Ivrs: "IVRS", Iort: "IORT" });
 
-/// Who made the processor, as far as IOMMUs differ by it.
+/// The processor's vendor, as far as the IOMMU depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Processor {
     /// GenuineIntel, CentaurHauls and Zhaoxin: VT-d.
     Intel,
     /// AuthenticAMD, HygonGenuine: AMD-Vi.
     Amd,
-    /// Anything else, and unknown.
+    /// Any other, or unknown.
     #[default]
     Other,
 }
 
-/// What is known of the IOMMU.
+/// Facts about the IOMMU.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IommuFacts {
-    /// The units that the kernel runs, from /sys/class/iommu: `dmar0`, `ivhd0`, `smmu3.0x...`.
+    /// The enabled IOMMU units, from /sys/class/iommu: `dmar0`, `ivhd0`, `smmu3.0x...`.
     pub units: Vec<String>,
     /// The firmware's table.
     pub firmware: Option<FirmwareTable>,
-    /// Who made the processor.
+    /// The processor's vendor.
     pub processor: Processor,
-    /// Whether interrupts are remapped; `None` where /proc/interrupts does not say.
+    /// Whether interrupt remapping is enabled; `None` if /proc/interrupts does not show it.
     pub remapping: Option<bool>,
-    /// Whether VFIO lets a guest start where they are not: `allow_unsafe_interrupts` of vfio_iommu_type1, once it is
+    /// Whether VFIO allows guests without interrupt remapping: `allow_unsafe_interrupts` of vfio_iommu_type1, if that is
     /// loaded.
     pub unsafe_interrupts: bool,
 }
 
 impl IommuFacts {
-    /// How much of /proc/interrupts is looked at: the first lines name the chips, and a machine of 512 processors has
-    /// lines of 6 KiB.
-    const INTERRUPTS: usize = 64 * 1024;
+    /// The number of bytes that are read of /proc/interrupts: the first lines name the interrupt chips, and a line on a
+    /// machine with 512 processors has 6 KiB.
+    const MAX_INTERRUPTS: usize = 64 * 1024;
 
     pub(super) fn read(machine: &dyn Machine) -> Self {
         let tables = machine.list("/sys/firmware/acpi/tables").unwrap_or_default();
-        let remapping = machine.head("/proc/interrupts", Self::INTERRUPTS).ok().and_then(|bytes| remapping(&bytes));
+        let remapping =
+            machine.read_prefix("/proc/interrupts", Self::MAX_INTERRUPTS).ok().and_then(|bytes| remapping(&bytes));
         let allowed = || machine::text(machine, "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts");
         let known = [FirmwareTable::Dmar, FirmwareTable::Ivrs, FirmwareTable::Iort];
         Self {
@@ -66,7 +67,7 @@ impl IommuFacts {
     }
 }
 
-/// The maker that the first processor in /proc/cpuinfo names.
+/// The vendor of the first processor in /proc/cpuinfo.
 fn processor(cpuinfo: &[u8]) -> Processor {
     let text = String::from_utf8_lossy(cpuinfo);
     let line = text.lines().find(|line| line.starts_with("vendor_id"));
@@ -77,11 +78,11 @@ fn processor(cpuinfo: &[u8]) -> Processor {
     }
 }
 
-/// Whether the interrupt chips in /proc/interrupts are remapped ones (`IR-IO-APIC`, `IR-PCI-MSI`); `None` where no chip of
-/// x86 is named.
+/// Whether the interrupt chips in /proc/interrupts use interrupt remapping (`IR-IO-APIC`, `IR-PCI-MSI`); `None` if there is
+/// no x86 interrupt chip.
 fn remapping(interrupts: &[u8]) -> Option<bool> {
     let text = String::from_utf8_lossy(interrupts);
-    // Arm's chips have names such as ITS-PCI-MSI, and say nothing about it.
+    // Arm's chips are named ITS-PCI-MSI or similar, whether interrupts are remapped or not.
     let mut chips = text.split_ascii_whitespace().filter(|word| {
         let chip = word.strip_prefix("IR-").unwrap_or(word);
         chip.starts_with("IO-APIC") || chip.starts_with("PCI-MSI")
@@ -93,9 +94,9 @@ fn remapping(interrupts: &[u8]) -> Option<bool> {
 /// An IOMMU group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Its number.
+    /// The group's number.
     pub id: u32,
-    /// Its PCI functions, sorted.
+    /// The PCI functions in it, sorted.
     pub members: Vec<Address>,
     /// The type of its default domain: `DMA`, `DMA-FQ`, `identity`.
     pub kind: Option<String>,
@@ -115,7 +116,7 @@ impl Group {
     }
 }
 
-/// The ranges of the lines `0x... 0x... direct`. `direct-relaxable` ones do not keep VFIO from the group.
+/// The ranges from the lines `0x... 0x... direct`. VFIO accepts groups with `direct-relaxable` ranges.
 fn direct_regions(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
     let lines = text.lines().filter_map(|line| line.strip_suffix(" direct"));

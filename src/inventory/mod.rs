@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One picture of the machine: what /sys and /proc say, read once, as plain data.
+//! The inventory of a machine: what /sys and /proc say about it, read once, as plain data.
 //!
-//! Two looks: [`Inventory::survey`] learns what every device is, with one read each; [`Inventory::read_details`] learns more of
-//! the devices that matter. What matters is decided in between, by others.
+//! [`Inventory::survey`] identifies all devices, with one read each. The caller decides which devices matter, and
+//! [`Inventory::read_details`] reads the rest about those.
 
 mod config_spaces;
 mod cores;
@@ -18,7 +18,7 @@ use crate::groups::Function;
 use crate::machine::{self, Error, Machine};
 use crate::pci::{Address, is_vfio_driver, parse_modalias};
 
-pub use cores::{cpus, of_node};
+pub use cores::{cores_of_node, cpus};
 pub(crate) use device::driver;
 pub use device::{Detail, Device};
 pub use features::{Features, ResizableBar};
@@ -29,70 +29,70 @@ pub use iommu::{FirmwareTable, Group, IommuFacts, Processor};
 pub use sriov::PhysicalFunction;
 pub use system::FirmwareFramebuffer;
 
-/// Where the PCI bus is.
+/// The PCI bus in sysfs.
 pub const PCI: &str = "/sys/bus/pci";
 
-/// Where saved option ROMs lie, each as ADDRESS.rom.
+/// The directory with saved option ROMs, named ADDRESS.rom.
 pub const ROM_DIRECTORY: &str = "/run/vfio-early/rom";
 
-/// Where the option ROM of a device is saved.
+/// The path of a device's saved option ROM.
 pub fn rom_path(address: Address) -> String {
     format!("{ROM_DIRECTORY}/{address}.rom")
 }
 
-/// How much of the kernel command line is read; the kernel's own limit is 2048 bytes on x86, more elsewhere.
-const COMMAND_LINE: usize = 64 * 1024;
+/// The maximum size of the kernel command line in bytes. The kernel's own limit is 2048 bytes on x86, more elsewhere.
+const MAX_COMMAND_LINE: usize = 64 * 1024;
 
-/// What was read of a machine.
+/// The inventory of a machine.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
     /// The kernel's release, as `uname -r` prints it.
     pub kernel: String,
     /// Milliseconds since the kernel started.
     pub uptime_ms: u64,
-    /// Whether this is an initramfs: its root is the kernel's own, or it says so.
+    /// Whether the machine is still in the initramfs.
     pub initramfs: bool,
     /// The mounted file systems.
     pub mounts: Vec<Mount>,
-    /// What the running system stands on, when devices were looked at closer; an initramfs stands on nothing.
+    /// The uses of PCI functions by the running system, once details were read; empty in the initramfs.
     pub in_use: Vec<Use>,
-    /// The kernel command line, as it stands in /proc/cmdline.
+    /// The content of /proc/cmdline.
     pub command_line: Vec<u8>,
     /// Every PCI function, sorted by address.
     pub devices: Vec<Device>,
-    /// The devices that cannot be detached because of a guest, when they were asked for: each with the function that is
-    /// open, itself or a virtual one of its own, and with the process that has it.
+    /// The devices that are open for a guest: the device, the open function (the device itself or one of its virtual
+    /// functions) and the process. Filled by [`Inventory::find_guests`].
     pub guests: Vec<(Address, Address, Holder)>,
-    /// The physical functions whose virtual functions are claimed, when they were asked for.
+    /// The physical functions whose virtual functions are claimed, if they were read.
     pub physical_functions: Vec<PhysicalFunction>,
-    /// vfio-pci, where it is loaded, binds devices of its deny list too.
+    /// Whether vfio-pci binds devices on its denylist as well; `None` if it is not loaded.
     pub denylist_disabled: Option<bool>,
-    /// The PCI drivers that are registered now.
+    /// The registered PCI drivers.
     pub drivers: Vec<String>,
-    /// What is known of the IOMMU.
+    /// The IOMMU.
     pub iommu: IommuFacts,
-    /// The IOMMU groups of the devices that were looked at closer, by number.
+    /// The IOMMU groups of the devices with details, sorted by number.
     pub groups: Vec<Group>,
-    /// The firmware's framebuffers that a driver holds.
+    /// The firmware framebuffers that are bound to a driver.
     pub framebuffers: Vec<FirmwareFramebuffer>,
-    /// The files in which option ROMs have been saved, when they were asked for.
+    /// The names of saved option ROMs. Filled by [`Inventory::list_saved_roms`].
     pub saved_roms: Vec<String>,
-    /// modules.alias of the running kernel, when it was asked for.
+    /// modules.alias of the running kernel. Filled by [`Inventory::read_aliases`].
     pub aliases: Vec<u8>,
-    /// Every function as the examination of groups wants it, when it was asked for.
+    /// All functions with their configuration spaces. Filled by [`Inventory::read_config_spaces`].
     pub functions: Vec<Function>,
     /// The number and the type of the groups of those functions.
     pub group_types: Vec<(u32, String)>,
 }
 
 impl Inventory {
-    /// What every device is. `chains` asks for the bridges above each device too, one more system call each. A machine
-    /// without PCI has no devices; that /sys cannot be read is an error.
+    /// Identifies all devices. With `chains`, reads the bridges above each device as well, one more system call each. A
+    /// machine without PCI has no devices; an unreadable /sys is an error.
     pub fn survey(machine: &dyn Machine, chains: bool) -> Result<Self, Error> {
         let names = match machine.list("/sys/bus/pci/devices") {
             Ok(names) => names,
             Err(error) if error.is_missing() => {
-                // No PCI is one thing; no /sys at all is another.
+                // Tell a machine without PCI from one without /sys.
                 machine.list("/sys/bus").or_else(|_| machine.list("/sys/class"))?;
                 Vec::new()
             }
@@ -101,21 +101,22 @@ impl Inventory {
         let mut devices = Vec::with_capacity(names.len());
         for name in names {
             let Ok(address) = name.parse::<Address>() else { continue };
-            // A device may go between the listing and the look.
+            // The device may have been removed since the listing.
             let Ok(modalias) = machine.attribute(&format!("{PCI}/devices/{name}/modalias")) else { continue };
             let Some(identity) = parse_modalias(&modalias) else { continue };
             let chain = if chains { device::chain(machine, address) } else { Vec::new() };
             devices.push(Device { address, identity, chain, physical: None, detail: None });
         }
         devices.sort_unstable_by_key(|device| device.address);
-        let mounts = in_use::mounts(&machine.head("/proc/self/mountinfo", in_use::MOST).unwrap_or_default());
+        let mounts =
+            in_use::mounts(&machine.read_prefix("/proc/self/mountinfo", in_use::MAX_TABLE).unwrap_or_default());
         Ok(Self {
             kernel: machine::text(machine, "/proc/sys/kernel/osrelease").unwrap_or_default(),
             uptime_ms: system::uptime_ms(machine),
             initramfs: system::is_initramfs(machine, &mounts),
             mounts,
             in_use: Vec::new(),
-            command_line: machine.head("/proc/cmdline", COMMAND_LINE).unwrap_or_default(),
+            command_line: machine.read_prefix("/proc/cmdline", MAX_COMMAND_LINE).unwrap_or_default(),
             devices,
             guests: Vec::new(),
             physical_functions: Vec::new(),
@@ -133,15 +134,15 @@ impl Inventory {
         })
     }
 
-    /// Looks closer at these devices, at the IOMMU groups that they are in, and at everything else in those groups.
+    /// Reads the details of these devices, their IOMMU groups, and the other devices in those groups.
     pub fn read_details(&mut self, machine: &dyn Machine, addresses: &[Address]) {
-        let mut ids: Vec<u32> = self.detail(machine, addresses);
+        let mut ids: Vec<u32> = self.fill_details(machine, addresses);
         ids.sort_unstable();
         ids.dedup();
         ids.retain(|id| self.groups.iter().all(|group| group.id != *id));
         let new: Vec<Group> = ids.into_iter().map(|id| Group::read(machine, id)).collect();
         let members: Vec<Address> = new.iter().flat_map(|group| group.members.clone()).collect();
-        self.detail(machine, &members);
+        self.fill_details(machine, &members);
         self.groups.extend(new);
         self.groups.sort_unstable_by_key(|group| group.id);
         self.framebuffers = FirmwareFramebuffer::read(machine);
@@ -150,8 +151,8 @@ impl Inventory {
         }
     }
 
-    /// Looks which of these devices are open for a guest, or have virtual functions that are: those go when their driver
-    /// is detached. Nobody can have open what no VFIO driver holds.
+    /// Finds out which of these devices are open for a guest, or have virtual functions that are (they disappear when the
+    /// device's driver is detached). Only functions that are bound to a VFIO driver can be open for a guest.
     pub fn find_guests(&mut self, machine: &dyn Machine, addresses: &[Address]) {
         let mut holders = None;
         for address in addresses {
@@ -171,17 +172,17 @@ impl Inventory {
         }
     }
 
-    /// Reads modules.alias, which names the modules that want a device.
+    /// Reads modules.alias, which maps modaliases to modules.
     pub fn read_aliases(&mut self, machine: &dyn Machine) {
         self.aliases = Self::aliases_of(machine, &self.kernel);
     }
 
-    /// Looks which option ROMs have been saved.
+    /// Lists the saved option ROMs.
     pub fn list_saved_roms(&mut self, machine: &dyn Machine) {
         self.saved_roms = machine.list(ROM_DIRECTORY).unwrap_or_default();
     }
 
-    /// Looks which BARs of these devices can be resized.
+    /// Reads the resizable BARs of these devices.
     pub fn read_bars(&mut self, machine: &dyn Machine, addresses: &[Address]) {
         for address in addresses {
             let Some(device) = self.device_mut(*address) else { continue };
@@ -192,10 +193,10 @@ impl Inventory {
         }
     }
 
-    /// modules.alias of a kernel; empty where there is none.
+    /// modules.alias of a kernel; empty if there is none.
     pub fn aliases_of(machine: &dyn Machine, kernel: &str) -> Vec<u8> {
-        const MOST: usize = 16 * 1024 * 1024;
-        machine.read(&format!("/lib/modules/{kernel}/modules.alias"), MOST).unwrap_or_default()
+        const MAX_SIZE: usize = 16 * 1024 * 1024;
+        machine.read(&format!("/lib/modules/{kernel}/modules.alias"), MAX_SIZE).unwrap_or_default()
     }
 
     /// The device at an address.
@@ -204,8 +205,8 @@ impl Inventory {
         self.devices.get(index)
     }
 
-    /// Whether a firmware's framebuffer lies in the memory of this display: it is below it in the device tree, or, where the
-    /// kernel does not say, this is the boot display or the only display.
+    /// Whether a firmware framebuffer is in the memory of this display: its parent is this device, or, if the kernel does not
+    /// tell its parent, this is the boot display or the only display.
     pub fn draws_on(&self, framebuffer: &FirmwareFramebuffer, device: &Device) -> bool {
         if !device.identity.class.is_display() {
             return false;
@@ -218,14 +219,14 @@ impl Inventory {
         }
     }
 
-    /// The IOMMU group that a device is in, as far as it was looked at.
+    /// The IOMMU group of a device, if its details were read.
     pub fn group_of(&self, device: &Device) -> Option<&Group> {
         let id = device.detail.as_ref()?.group?;
         self.groups.iter().find(|group| group.id == id)
     }
 
-    /// Fills in the details of these devices; returns their groups.
-    fn detail(&mut self, machine: &dyn Machine, addresses: &[Address]) -> Vec<u32> {
+    /// Reads the details of these devices; returns their groups.
+    fn fill_details(&mut self, machine: &dyn Machine, addresses: &[Address]) -> Vec<u32> {
         let mut groups = Vec::new();
         let mut new = Vec::new();
         for address in addresses {

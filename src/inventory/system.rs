@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is not PCI: the clock, the root file system, the firmware's framebuffers.
+//! Facts about the system apart from PCI: uptime, root file system, firmware framebuffers.
 
 use crate::machine::{self, Machine};
 use crate::pci::Address;
@@ -9,7 +9,7 @@ use super::in_use::Mount;
 /// The platform devices.
 const DEVICES: &str = "/sys/bus/platform/devices";
 
-/// A framebuffer that the firmware left and that a driver holds; it lies in the memory of the boot display.
+/// A firmware framebuffer that is bound to a driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirmwareFramebuffer {
     /// The platform device, for example `simple-framebuffer.0`.
@@ -21,7 +21,7 @@ pub struct FirmwareFramebuffer {
 }
 
 impl FirmwareFramebuffer {
-    /// The framebuffers that a platform driver holds. They are known by the names of their devices, whatever drives them:
+    /// The framebuffers that are bound to a platform driver, identified by the names of their devices:
     /// drivers/firmware/sysfb.c, sysfb_simplefb.c and drivers/firmware/google register `*-framebuffer.N`.
     pub(super) fn read(machine: &dyn Machine) -> Vec<Self> {
         let mut found = Vec::new();
@@ -38,24 +38,24 @@ impl FirmwareFramebuffer {
     }
 }
 
-/// Milliseconds since the kernel started; 0 where /proc does not say.
+/// Milliseconds since the kernel started; 0 if unknown.
 pub(super) fn uptime_ms(machine: &dyn Machine) -> u64 {
     let content = machine.attribute("/proc/uptime").unwrap_or_default();
     milliseconds(&String::from_utf8_lossy(&content)).unwrap_or(0)
 }
 
-/// The first number of `123.45 400.00`, whole, in milliseconds. The kernel always prints two decimals.
+/// The first number of `123.45 400.00` in milliseconds. The kernel always prints two decimals.
 fn milliseconds(uptime: &str) -> Option<u64> {
     let (seconds, hundredths) = uptime.split_ascii_whitespace().next()?.split_once('.')?;
     seconds.parse::<u64>().ok()?.checked_mul(1000)?.checked_add(hundredths.parse::<u64>().ok()?.checked_mul(10)?)
 }
 
-/// Whether the root is still the kernel's own: an image says so with a file (Documentation of systemd's initrd interface),
-/// or its root file system is the `rootfs` that the kernel unpacked it into.
+/// Whether the machine is still in the initramfs: the image contains /etc/initrd-release (systemd's initrd interface), or
+/// the root file system is `rootfs`, into which the kernel unpacks the image.
 pub(super) fn is_initramfs(machine: &dyn Machine, mounts: &[Mount]) -> bool {
-    // The last mount on a place is the one that is seen.
-    let root = || mounts.iter().rev().find(|mount| mount.point == "/");
-    machine.attribute("/etc/initrd-release").is_ok() || root().is_some_and(|mount| mount.kind == "rootfs")
+    // The last mount on a mount point hides the earlier ones.
+    let root = || mounts.iter().rev().find(|mount| mount.mount_point == "/");
+    machine.attribute("/etc/initrd-release").is_ok() || root().is_some_and(|mount| mount.fs_type == "rootfs")
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! JSON documents, written and read in a few hundred instructions: a general library was a tenth of the program.
+//! Writing and reading JSON. A general-purpose library accounted for a tenth of the program's size.
 
 mod read;
 mod write;
@@ -7,8 +7,8 @@ mod write;
 pub use read::{FromJson, Value, read};
 pub use write::{Json, object, to_string};
 
-/// `fields!(Name { field, ... })`: the structure is written as an object of these fields, in this order. A field that is
-/// left out does not compile. `r#type` is written `type`.
+/// `fields!(Name { field, ... })` implements [`Json`] for a structure: an object with these fields, in this order. Omitting
+/// a field is a compile-time error. `r#type` is written as `type`.
 macro_rules! fields {
     ($name:ident { $($field:ident),* $(,)? }) => {
         impl $crate::json::Json for $name {
@@ -20,8 +20,8 @@ macro_rules! fields {
     };
 }
 
-/// `readable!(Name { field, ... })`: the structure is read back from such an object. A field that is missing or of another
-/// kind takes its default and an unknown one is skipped, so that a document of another version is read as far as it goes.
+/// `readable!(Name { field, ... })` implements [`FromJson`] for a structure. A field that is missing or has the wrong type
+/// takes its default, and unknown fields are skipped, so that documents of other versions can be read.
 macro_rules! readable {
     ($name:ident { $($field:ident),* $(,)? }) => {
         impl $crate::json::FromJson for $name {
@@ -34,11 +34,11 @@ macro_rules! readable {
     };
 }
 
-/// `words!(Name { Variant: "word", ... })`: the enumeration has these names, and is written as them.
+/// `words!(Name { Variant: "word", ... })` implements [`Json`] and a method `name` for an enumeration.
 macro_rules! words {
     ($name:ident { $($variant:ident: $word:literal),* $(,)? }) => {
         impl $name {
-            /// The word for it in documents and in text.
+            /// Its name in documents and in text.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word),*

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Text to values: what `write` writes, and any other document (RFC 8259), because a report may be of another version.
+//! Reading JSON: any document (RFC 8259), because another version of the program may have written it.
 
-/// How deep a document may go.
-const DEPTH: u8 = 32;
+/// The maximum nesting depth.
+const MAX_DEPTH: u8 = 32;
 
-/// A value.
+/// A JSON value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// `null`, a number that is no `u64`, or a field that is not there.
+    /// `null`, a number that is not a `u64`, or a missing field.
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A whole number.
+    /// A non-negative integer.
     Number(u64),
     /// A string.
     Text(String),
     /// An array.
     List(Vec<Value>),
-    /// An object: its fields as they come.
+    /// An object: its fields in order.
     Object(Vec<(String, Value)>),
 }
 
 impl Value {
-    /// The value of a field; `Null` where there is none.
+    /// The value of a field; `Null` if it is missing.
     pub fn field(&self, name: &str) -> &Value {
         let Self::Object(fields) = self else { return &Self::Null };
         fields.iter().find(|(key, _)| key == name).map_or(&Self::Null, |(_, value)| value)
@@ -34,9 +34,9 @@ impl Value {
     }
 }
 
-/// What can be made of a value.
+/// Types that can be read from a value.
 pub trait FromJson: Sized {
-    /// `None` where the value is of another kind.
+    /// Converts a value; `None` if it has the wrong type.
     fn from_json(value: &Value) -> Option<Self>;
 }
 
@@ -78,10 +78,10 @@ impl<T: FromJson> FromJson for Vec<T> {
     }
 }
 
-/// Reads a document; `None` where it is none.
+/// Parses a document; `None` if it is not valid JSON.
 pub fn read(text: &str) -> Option<Value> {
     let mut reader = Reader { text, at: 0 };
-    let value = reader.value(DEPTH)?;
+    let value = reader.value(MAX_DEPTH)?;
     (reader.peek().is_none()).then_some(value)
 }
 
@@ -95,7 +95,7 @@ impl<'a> Reader<'a> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// The next byte behind blanks.
+    /// Skips blanks and returns the next byte.
     fn peek(&mut self) -> Option<u8> {
         let rest = self.rest();
         let blanks = rest.len().saturating_sub(rest.trim_start_matches([' ', '\t', '\n', '\r']).len());
@@ -107,8 +107,8 @@ impl<'a> Reader<'a> {
         self.at = self.at.saturating_add(count);
     }
 
-    /// Takes this text if it comes next.
-    fn take(&mut self, word: &str) -> Option<()> {
+    /// Skips blanks and this text; `None` if something else follows.
+    fn expect(&mut self, word: &str) -> Option<()> {
         self.peek()?;
         self.rest().starts_with(word).then(|| self.skip(word.len()))
     }
@@ -119,10 +119,10 @@ impl<'a> Reader<'a> {
             b'{' => {
                 self.skip(1);
                 let mut fields = Vec::new();
-                while self.another(b'}', fields.is_empty())? {
+                while self.has_next(b'}', fields.is_empty())? {
                     self.peek()?;
                     let name = self.string()?;
-                    self.take(":")?;
+                    self.expect(":")?;
                     fields.push((name, self.value(depth)?));
                 }
                 Some(Value::Object(fields))
@@ -130,21 +130,21 @@ impl<'a> Reader<'a> {
             b'[' => {
                 self.skip(1);
                 let mut values = Vec::new();
-                while self.another(b']', values.is_empty())? {
+                while self.has_next(b']', values.is_empty())? {
                     values.push(self.value(depth)?);
                 }
                 Some(Value::List(values))
             }
             b'"' => self.string().map(Value::Text),
-            b't' => self.take("true").map(|()| Value::Bool(true)),
-            b'f' => self.take("false").map(|()| Value::Bool(false)),
-            b'n' => self.take("null").map(|()| Value::Null),
+            b't' => self.expect("true").map(|()| Value::Bool(true)),
+            b'f' => self.expect("false").map(|()| Value::Bool(false)),
+            b'n' => self.expect("null").map(|()| Value::Null),
             _ => self.number(),
         }
     }
 
-    /// Whether another element comes, or the end.
-    fn another(&mut self, end: u8, first: bool) -> Option<bool> {
+    /// Skips a comma or the end of an array or object. Returns whether another element follows.
+    fn has_next(&mut self, end: u8, first: bool) -> Option<bool> {
         match self.peek()? {
             next if next == end => {
                 self.skip(1);
@@ -184,7 +184,7 @@ impl<'a> Reader<'a> {
                         let unit = unit(&mut characters)?;
                         match char::from_u32(unit) {
                             Some(character) => character,
-                            // The first half of a pair, as UTF-16 has it.
+                            // The first half of a UTF-16 surrogate pair.
                             None => {
                                 let (Some('\\'), Some('u')) = (characters.next(), characters.next()) else {
                                     return None;

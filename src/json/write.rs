@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Values to text.
+//! Writing JSON.
 
 use std::fmt::Write;
 
-/// What can stand in a document.
+/// Types that can be written to a document.
 pub trait Json {
-    /// Adds the value to a document (RFC 8259).
+    /// Appends the value to a document (RFC 8259).
     fn json(&self, out: &mut String);
 }
 
-/// A document of one value.
+/// Writes a value as a document.
 pub fn to_string(value: &dyn Json) -> String {
     let mut out = String::new();
     value.json(&mut out);
     out
 }
 
-/// Adds an object: names, each with a blank behind it, and as many values.
+/// Appends an object to a document. `names` are separated by blanks.
 pub fn object(out: &mut String, names: &str, values: &[&dyn Json]) {
     let mut before = '{';
     for (name, value) in names.split_ascii_whitespace().zip(values) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What can go wrong at the door.
+//! Errors of operations on a machine.
 
 use std::fmt;
 use std::io;
 
-/// What was being done.
+/// An operation on a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Reading an attribute or a file.
@@ -34,10 +34,10 @@ impl fmt::Display for Operation {
     }
 }
 
-/// An operation that failed, and on what. Prints as `cannot write /sys/...: No such device`.
+/// A failed operation. Prints as `cannot write /sys/...: No such device`.
 #[derive(Debug)]
 pub struct Error {
-    /// What was being done.
+    /// The operation.
     pub operation: Operation,
     /// The path, or the module's name.
     pub object: String,
@@ -46,32 +46,32 @@ pub struct Error {
 }
 
 impl Error {
-    /// An operation on `object` that failed because of `source`.
+    /// An operation on `object` that failed with `source`.
     pub fn new(operation: Operation, object: &str, source: io::Error) -> Self {
         Self { operation, object: object.to_owned(), source }
     }
 
-    /// The same with an error number of errno(3).
+    /// Like [`Error::new`], with an error number of errno(3).
     pub fn os(operation: Operation, object: &str, errno: nix::errno::Errno) -> Self {
         Self::new(operation, object, errno.into())
     }
 
-    /// The same with words of our own.
+    /// Like [`Error::new`], with a message instead of a system error.
     pub fn other(operation: Operation, object: &str, message: impl Into<String>) -> Self {
         Self::new(operation, object, io::Error::other(message.into()))
     }
 
-    /// Nothing is there.
+    /// Whether the object does not exist.
     pub fn is_missing(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
     }
 
-    /// The caller lacks the rights, or the machine takes no changes.
+    /// Whether permission is missing, or the machine is read-only.
     pub fn is_denied(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
     }
 
-    /// The operation did not end in time and was abandoned.
+    /// Whether the operation exceeded its time limit.
     pub fn is_timeout(&self) -> bool {
         self.source.kind() == io::ErrorKind::TimedOut
     }
@@ -82,7 +82,7 @@ impl fmt::Display for Error {
         let Self { operation, object, source } = self;
         write!(f, "cannot {operation} {object}: ")?;
         match source.raw_os_error() {
-            // std adds "(os error 19)"; the words are enough, and the same everywhere.
+            // std would append "(os error 19)" and use the C library's text, which differs between glibc and musl.
             Some(number) => f.write_str(nix::errno::Errno::from_raw(number).desc()),
             None => write!(f, "{source}"),
         }

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A machine to text, in the format of `recorded`.
+//! Prints a machine in the text format that `recorded` describes.
 
 use std::fmt::Write;
 
 use super::recorded::{ERRNOS, MAGIC};
 use super::{Node, Tree};
 
-/// A machine as text. What has a name that the format cannot hold is left out.
+/// Prints a machine as text. Files with names that the format cannot represent are omitted.
 pub fn print(tree: &Tree) -> String {
     let mut out = format!("{MAGIC}\n");
     let mut at = "";
     for (path, node) in tree.iter() {
         let Some((directory, name)) = path.rsplit_once('/') else { continue };
-        // What something lies in is known from that.
+        // A directory with entries is implied by them.
         let below = |next: &str| next.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
         if *node == Node::Directory && tree.after(path).is_some_and(below) {
             continue;

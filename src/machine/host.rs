@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The running machine, or a directory that looks like one.
+//! The running machine, or a directory with a copy of a machine's files.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
@@ -17,53 +17,54 @@ use nix::sys::stat::{Mode, SFlag};
 
 use super::{Error, Machine, Operation, Result, child};
 
-/// How long one step may take unless the configuration says otherwise.
-const STEP_LIMIT: Duration = Duration::from_secs(10);
+/// The default time limit of one step (the setting `step-timeout`).
+const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long is waited for a write to a device on which another hangs.
-const MOMENT: Duration = Duration::from_millis(500);
+/// The time limit of [`Machine::queue_write`].
+const QUEUE_WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Below this lie the attributes, whose writers run driver code.
+/// Writes to files below this run driver code.
 const SYS: &str = "/sys/";
 
-/// Where modprobe is looked for when the environment does not say: an initramfs may start us with none.
-const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The directories with modprobe if `PATH` is unset: some initramfs images start the program without an environment.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The host, or what lies below a directory: then links are resolved inside it by the kernel itself
-/// (openat2(2), RESOLVE_IN_ROOT) and no other program is started.
+/// The running machine, or the one below a root directory. Below a root directory, the kernel resolves links inside it
+/// (openat2(2), RESOLVE_IN_ROOT), and no program is started.
 #[derive(Debug)]
 pub struct Host {
     root: OsString,
-    /// Open where `root` is not `/`.
-    inside: Option<OwnedFd>,
+    /// The root directory, unless it is `/`.
+    root_directory: Option<OwnedFd>,
     limit: Duration,
 }
 
-/// Holds a lock as long as it lives.
+/// A lock; dropping it releases the lock.
 #[derive(Debug)]
 pub struct Lock {
     _file: Flock<OwnedFd>,
 }
 
 impl Host {
-    /// The machine below `root`; `/` is the running one.
+    /// Opens the machine below `root`; `/` is the running one.
     pub fn open(root: &OsStr) -> io::Result<Self> {
-        let inside = if root == "/" {
+        let root_directory = if root == "/" {
             None
         } else {
             Some(nix::fcntl::open(root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?)
         };
-        Ok(Self { root: root.to_owned(), inside, limit: STEP_LIMIT })
+        Ok(Self { root: root.to_owned(), root_directory, limit: STEP_TIMEOUT })
     }
 
-    /// Sets how long one write or one module may take.
+    /// Sets the time limit of one write, read or module load.
     pub fn set_limit(&mut self, limit: Duration) {
         self.limit = limit;
     }
 
-    /// Begins what has to come to its end: takes the lock that keeps two claims apart, and from then on nobody interrupts
-    /// this process or what it starts. A terminal goes with the display that it is on, a session with its network card,
-    /// and would leave a device between two drivers, or its ROM switched on. Every step has its own end.
+    /// Prepares for changes that must not be interrupted: takes the lock that serializes claims, and blocks SIGHUP, SIGINT
+    /// and SIGTERM for this process and its children. Claiming a display or a network card may end the terminal or the
+    /// session that the program runs in, and a signal would leave a device without a driver or with its ROM enabled. Every
+    /// step has a time limit, so the program ends nevertheless.
     pub fn begin(&self, path: &str, wait: Duration) -> Option<Lock> {
         let lock = self.lock(path, wait);
         let signals: SigSet = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
@@ -71,8 +72,8 @@ impl Host {
         lock
     }
 
-    /// Takes a lock, waiting for at most `wait`. `None` when another holds it all that time or when there is no place for
-    /// it: a boot must not fail for that.
+    /// Takes a lock, waiting at most `wait`. `None` if another process holds it all that time or if the lock file cannot be
+    /// created: a boot must not fail because of that.
     fn lock(&self, path: &str, wait: Duration) -> Option<Lock> {
         let (directory, name) = path.rsplit_once('/')?;
         let directory = self.make_directory(directory).ok()?;
@@ -90,32 +91,32 @@ impl Host {
     }
 
     fn open_at(&self, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
-        // A path alone opens no terminal, and openat2(2) refuses the two flags together.
-        let no_terminal = if flags.contains(OFlag::O_PATH) { OFlag::empty() } else { OFlag::O_NOCTTY };
-        let flags = flags | OFlag::O_CLOEXEC | no_terminal;
-        match &self.inside {
+        // openat2(2) refuses O_PATH together with O_NOCTTY, which it does not need.
+        let no_tty = if flags.contains(OFlag::O_PATH) { OFlag::empty() } else { OFlag::O_NOCTTY };
+        let flags = flags | OFlag::O_CLOEXEC | no_tty;
+        match &self.root_directory {
             None => nix::fcntl::open(path, flags, Mode::empty()),
             Some(root) => {
                 let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-                // A rename or a mount anywhere on the machine spoils a look through `..`, and says so.
-                let again = |result: &nix::Result<OwnedFd>| !matches!(result, Err(Errno::EAGAIN));
-                let mut looks = std::iter::repeat_with(|| {
+                // Resolving `..` fails with EAGAIN if anything is renamed or mounted on the machine meanwhile.
+                let is_final = |result: &nix::Result<OwnedFd>| !matches!(result, Err(Errno::EAGAIN));
+                let mut attempts = std::iter::repeat_with(|| {
                     nix::fcntl::openat2(root, path, OpenHow::new().flags(flags).resolve(resolve))
                 });
-                looks.by_ref().take(100).find(again).unwrap_or(Err(Errno::EAGAIN))
+                attempts.by_ref().take(100).find(is_final).unwrap_or(Err(Errno::EAGAIN))
             }
         }
     }
 
-    /// Opens a directory and makes it, and those above it, where they are missing.
+    /// Opens a directory; creates it and its parents where they are missing.
     fn make_directory(&self, path: &str) -> nix::Result<OwnedFd> {
         let open = || self.open_at(if path.is_empty() { "/" } else { path }, OFlag::O_RDONLY | OFlag::O_DIRECTORY);
         match (open(), path.rsplit_once('/')) {
-            (Err(Errno::ENOENT), Some((above, name))) => {
-                let above = self.make_directory(above)?;
+            (Err(Errno::ENOENT), Some((parent, name))) => {
+                let parent = self.make_directory(parent)?;
                 let mode = Mode::from_bits_truncate(0o755);
-                match nix::sys::stat::mkdirat(&above, name, mode) {
-                    // The mode is cut by the umask; readers without root have to get to the report.
+                match nix::sys::stat::mkdirat(&parent, name, mode) {
+                    // Undo the umask: unprivileged users read the report.
                     Ok(()) => {
                         let directory = open()?;
                         let _ = nix::sys::stat::fchmod(&directory, mode);
@@ -131,9 +132,9 @@ impl Host {
 
     /// Writes an attribute in this process.
     pub(super) fn write_now(&self, path: &str, value: &str) -> nix::Result<()> {
-        // An attribute that hangs is its child's affair; what is written in the program itself (/dev/kmsg) must not.
-        let wait = if path.starts_with(SYS) { OFlag::empty() } else { OFlag::O_NONBLOCK };
-        let file = self.open_at(path, OFlag::O_WRONLY | wait)?;
+        // A write to /sys may block, because a child process does it. Others (/dev/kmsg) must not block this process.
+        let nonblock = if path.starts_with(SYS) { OFlag::empty() } else { OFlag::O_NONBLOCK };
+        let file = self.open_at(path, OFlag::O_WRONLY | nonblock)?;
         let count = nix::unistd::write(&file, value.as_bytes())?;
         if count == value.len() { Ok(()) } else { Err(Errno::EIO) }
     }
@@ -141,10 +142,14 @@ impl Host {
     fn write_within(&self, path: &str, value: &str, limit: Duration) -> Result<()> {
         log::debug!("write {path}: {}", value.trim_end());
         let now = || self.write_now(path, value).map_err(io::Error::from);
-        // Only a write to /sys runs driver code that may hang.
+        // Only writes to /sys run driver code, which may hang.
         let result = match path.starts_with(SYS).then(|| child::write(&self.root, path, value, limit)) {
-            // No /proc: better a write without a time limit than none.
-            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound && !Path::new(child::ITSELF).exists() => now(),
+            // Without /proc, no child can be started: write without a time limit.
+            Some(Err(error))
+                if error.kind() == io::ErrorKind::NotFound && !Path::new(child::OWN_EXECUTABLE).exists() =>
+            {
+                now()
+            }
             Some(result) => result,
             None => now(),
         };
@@ -154,31 +159,34 @@ impl Host {
     fn save_at(&self, path: &str, content: &[u8]) -> io::Result<()> {
         let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
         let directory = self.make_directory(directory)?;
-        // The creation mode is cut by the umask; readers without root are promised 0644.
+        // Undo the umask: unprivileged users may read the file.
         let readable = |file: &File| Ok(nix::sys::stat::fchmod(file, Mode::from_bits_truncate(0o644))?);
-        replace(&directory, name, content, readable, true)
+        write_atomically(&directory, name, content, readable, true)
     }
 
-    /// Puts a user's file in place: see [`Machine::create`].
+    /// See [`Machine::create`].
     fn create_at(&self, path: &str, content: &[u8], force: bool, input: Option<&str>) -> io::Result<()> {
         let (directory, name) = path.rsplit_once('/').unwrap_or((".", path));
         let directory = self.open_at(if directory.is_empty() { "/" } else { directory }, OFlag::O_PATH)?;
-        let known = input.and_then(|input| nix::sys::stat::fstat(self.open_at(input, OFlag::O_PATH).ok()?).ok());
+        let input = input.and_then(|input| nix::sys::stat::fstat(self.open_at(input, OFlag::O_PATH).ok()?).ok());
         match nix::sys::stat::fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(there) if known.is_some_and(|known| (known.st_dev, known.st_ino) == (there.st_dev, there.st_ino)) => {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is the input, which is never written"));
+            Ok(stat) if input.is_some_and(|input| (input.st_dev, input.st_ino) == (stat.st_dev, stat.st_ino)) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "it is the input file, which is never overwritten",
+                ));
             }
-            Ok(there) if SFlag::from_bits_truncate(there.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG => {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is no plain file"));
+            Ok(stat) if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG => {
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "not a regular file"));
             }
             Ok(_) if !force => return Err(Errno::EEXIST.into()),
             Ok(_) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno.into()),
         }
-        replace(&directory, name, content, |_| Ok(()), force)
+        write_atomically(&directory, name, content, |_| Ok(()), force)
     }
 
-    /// Writes what a file holds to a stream, page by page.
+    /// Copies a file to a stream, page by page.
     pub(super) fn copy(&self, path: &str, stream: &mut dyn Write) -> io::Result<()> {
         let file = self.open_at(path, OFlag::O_RDONLY)?;
         let mut page = [0; 4096];
@@ -191,28 +199,28 @@ impl Host {
         }
     }
 
-    fn read_head(&self, path: &str, most: usize) -> io::Result<Vec<u8>> {
-        // Without O_NONBLOCK, a FIFO that somebody put in a configuration's place would stop the boot.
+    fn read_at_most(&self, path: &str, max: usize) -> io::Result<Vec<u8>> {
+        // O_NONBLOCK, so that a FIFO in place of a configuration file does not block the boot.
         let mut file = File::from(self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
         let kind = file.metadata()?.file_type();
         if kind.is_dir() {
             return Err(Errno::EISDIR.into());
         }
-        // /dev/null in a file's place hides the file of that name elsewhere; it is the one device that reads as empty.
+        // A link to /dev/null masks a configuration file, and reads as an empty file.
         if !kind.is_file() && !std::os::unix::fs::FileTypeExt::is_char_device(&kind) {
-            return Err(io::Error::other("not a file"));
+            return Err(io::Error::other("not a regular file"));
         }
         let mut content = Vec::new();
-        Read::by_ref(&mut file).take(u64::try_from(most).unwrap_or(u64::MAX)).read_to_end(&mut content)?;
+        Read::by_ref(&mut file).take(u64::try_from(max).unwrap_or(u64::MAX)).read_to_end(&mut content)?;
         Ok(content)
     }
 
     /// Runs the system's modprobe, so that the options and blacklists of modprobe.d apply.
-    fn modprobe(&self, module: &str) -> io::Result<(child::Ended, Vec<u8>)> {
-        let mut path = SEARCH_PATH.to_owned();
+    fn modprobe(&self, module: &str) -> io::Result<(child::Outcome, Vec<u8>)> {
+        let mut path = DEFAULT_PATH.to_owned();
         let mut environment = Vec::new();
         for (name, value) in std::env::vars_os() {
-            // initramfs-tools exports options that make modprobe silent and let a blacklist stop it: they are not for us.
+            // Dropped: initramfs-tools exports options that silence modprobe and apply blacklists to explicit loads.
             if name == "PATH" && !value.is_empty() {
                 path = value.to_string_lossy().into_owned();
             } else if name != "PATH" && name != "MODPROBE_OPTIONS" {
@@ -225,11 +233,11 @@ impl Host {
         let mut result = Err(io::Error::from(Errno::ENOENT));
         for directory in path.split(':') {
             let program = format!("{directory}/modprobe");
-            result = child::run(&program, &[module.into()], &environment, self.limit, child::WORDS);
-            // What is no program here may be one in the next directory.
-            let none =
+            result = child::run_with_timeout(&program, &[module.into()], &environment, self.limit, child::MAX_OUTPUT);
+            // Not in this directory: try the next one.
+            let is_missing =
                 |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
-            if !result.as_ref().is_err_and(none) {
+            if !result.as_ref().is_err_and(is_missing) {
                 break;
             }
         }
@@ -237,7 +245,7 @@ impl Host {
     }
 
     fn read_link(&self, path: &str) -> nix::Result<OsString> {
-        match &self.inside {
+        match &self.root_directory {
             None => nix::fcntl::readlink(path),
             Some(_) => {
                 let link = self.open_at(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
@@ -247,24 +255,25 @@ impl Host {
     }
 }
 
-/// Writes a file beside its place and moves it there; over another one only when `over` is set.
-fn replace(
+/// Writes a temporary file in the same directory and renames it to `name`. Replaces an existing file only if `overwrite` is
+/// set.
+fn write_atomically(
     directory: &OwnedFd,
     name: &str,
     content: &[u8],
     prepare: impl Fn(&File) -> io::Result<()>,
-    over: bool,
+    overwrite: bool,
 ) -> io::Result<()> {
     let temporary = format!(".{name}.{}", std::process::id());
     let temporary = temporary.as_str();
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let remove = || nix::unistd::unlinkat(directory, temporary, nix::unistd::UnlinkatFlags::NoRemoveDir);
-    // Left by a run that was killed under the same process number: every boot counts from one.
+    // An earlier run with the same process ID may have left a temporary file when it was killed.
     let _ = remove();
     let mut file = File::from(nix::fcntl::openat(directory, temporary, flags, Mode::from_bits_truncate(0o644))?);
     let written = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| prepare(&file)).and_then(|()| {
-        if !over {
-            // A link, unlike a move, never takes the place of another file; some file systems have none.
+        if !overwrite {
+            // Unlike rename(2), link(2) never replaces a file. Some file systems do not support hard links.
             match nix::unistd::linkat(directory, temporary, directory, name, AtFlags::empty()) {
                 Err(Errno::EPERM | Errno::EOPNOTSUPP) => {}
                 result => {
@@ -284,7 +293,7 @@ fn replace(
 impl Machine for Host {
     fn attribute(&self, path: &str) -> Result<Vec<u8>> {
         log::debug!("read {path}");
-        // As in `read_head`: below --root, anything may stand in an attribute's place.
+        // O_NONBLOCK as in `read_at_most`: below --root, an attribute may be any kind of file.
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
         let file = self.open_at(path, flags).map_err(|errno| Error::os(Operation::Read, path, errno))?;
         let mut page = [0; 4096];
@@ -293,20 +302,20 @@ impl Machine for Host {
     }
 
     fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
-        let content = self.head(path, limit.saturating_add(1))?;
+        let content = self.read_prefix(path, limit.saturating_add(1))?;
         if content.len() > limit { Err(Error::os(Operation::Read, path, Errno::EFBIG)) } else { Ok(content) }
     }
 
-    fn head(&self, path: &str, most: usize) -> Result<Vec<u8>> {
+    fn read_prefix(&self, path: &str, max: usize) -> Result<Vec<u8>> {
         log::debug!("read {path}");
-        self.read_head(path, most).map_err(|error| Error::new(Operation::Read, path, error))
+        self.read_at_most(path, max).map_err(|error| Error::new(Operation::Read, path, error))
     }
 
-    fn take(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
-        log::debug!("take {path}");
-        match child::take(&self.root, path, limit.saturating_add(1), self.limit) {
-            // No /proc: better a look without a time limit than none.
-            Err(_) if !Path::new(child::ITSELF).exists() => self.read(path, limit),
+    fn read_device(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
+        log::debug!("read {path}");
+        match child::read_device(&self.root, path, limit.saturating_add(1), self.limit) {
+            // Without /proc, no child can be started: read without a time limit.
+            Err(_) if !Path::new(child::OWN_EXECUTABLE).exists() => self.read(path, limit),
             Ok(content) if content.len() > limit => Err(Error::os(Operation::Read, path, Errno::EFBIG)),
             result => result.map_err(|error| Error::new(Operation::Read, path, error)),
         }
@@ -338,8 +347,8 @@ impl Machine for Host {
         self.write_within(path, value, self.limit)
     }
 
-    fn write_behind(&self, path: &str, value: &str) -> Result<()> {
-        self.write_within(path, value, self.limit.min(MOMENT))
+    fn queue_write(&self, path: &str, value: &str) -> Result<()> {
+        self.write_within(path, value, self.limit.min(QUEUE_WRITE_TIMEOUT))
     }
 
     fn locked_attributes(&self, paths: &[String]) -> Vec<Result<Vec<u8>>> {
@@ -348,34 +357,36 @@ impl Machine for Host {
         }
         match child::read(&self.root, paths, self.limit) {
             Ok(answers) => {
-                let late = std::iter::repeat_with(|| Err(child::abandoned(self.limit)));
-                let answers = answers.into_iter().chain(late).zip(paths);
+                let timeouts = std::iter::repeat_with(|| Err(child::timeout_error(self.limit)));
+                let answers = answers.into_iter().chain(timeouts).zip(paths);
                 answers.map(|(answer, path)| answer.map_err(|error| Error::new(Operation::Read, path, error))).collect()
             }
-            // No /proc: better a look without a time limit than none.
+            // Without /proc, no child can be started: read without a time limit.
             Err(_) => paths.iter().map(|path| self.attribute(path)).collect(),
         }
     }
 
     fn load(&self, module: &str) -> Result<()> {
         log::debug!("load {module}");
-        if self.inside.is_some() {
-            return Err(Error::other(Operation::Load, module, "no program is started for a machine below --root"));
+        if self.root_directory.is_some() {
+            return Err(Error::other(Operation::Load, module, "modules are not loaded with --root"));
         }
         match self.modprobe(module) {
-            Ok((child::Ended::With(0), _)) => Ok(()),
-            Ok((child::Ended::NotInTime, _)) => Err(Error::new(Operation::Load, module, child::abandoned(self.limit))),
-            Ok((ended, said)) => {
-                let said = String::from_utf8_lossy(&said);
-                let why = match (said.lines().next_back().unwrap_or_default().trim(), ended) {
-                    ("", child::Ended::With(status)) => format!("modprobe ended with status {status}"),
+            Ok((child::Outcome::Exited(0), _)) => Ok(()),
+            Ok((child::Outcome::TimedOut, _)) => {
+                Err(Error::new(Operation::Load, module, child::timeout_error(self.limit)))
+            }
+            Ok((outcome, output)) => {
+                let output = String::from_utf8_lossy(&output);
+                let message = match (output.lines().next_back().unwrap_or_default().trim(), outcome) {
+                    ("", child::Outcome::Exited(status)) => format!("modprobe exited with status {status}"),
                     ("", _) => "modprobe was killed".to_owned(),
                     (last, _) => last.to_owned(),
                 };
-                Err(Error::other(Operation::Load, module, why))
+                Err(Error::other(Operation::Load, module, message))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(Error::other(Operation::Load, module, "there is no modprobe here (the image needs kmod)"))
+                Err(Error::other(Operation::Load, module, "modprobe not found (the initramfs image needs kmod)"))
             }
             Err(error) => Err(Error::new(Operation::Load, module, error)),
         }

@@ -16,10 +16,10 @@
 //! power/ directory
 //! ```
 //!
-//! `at DIR` names the directory that the lines after it lie in. `NAME = TEXT` is a file of one line, `NAME |` a file of the
-//! indented lines that follow (two spaces, then the line), `NAME hex` a file of the bytes that follow, `NAME -> TARGET` a
-//! symbolic link, `NAME ! ERRNO` a file that cannot be read, `NAME/ directory` an empty directory. A name may hold `/`.
-//! In a text, `\xNN` is that byte, and a line that ends in `\c` has no newline.
+//! `at DIR` sets the directory of the lines that follow. `NAME = TEXT` is a file with one line, `NAME |` a file with the
+//! indented lines that follow (two spaces, then the line), `NAME hex` a file with the bytes that follow, `NAME -> TARGET` a
+//! symbolic link, `NAME ! ERRNO` a file that cannot be read, `NAME/ directory` an empty directory. A name may contain `/`.
+//! In text, `\xNN` is a byte, and `\c` at the end of a line suppresses the newline.
 
 use std::fmt;
 
@@ -27,19 +27,19 @@ use nix::errno::Errno;
 
 use super::{Error, Machine, Node, Operation, Result, Tree};
 
-/// The first line of every recorded machine.
+/// The first line of a recorded machine.
 pub(super) const MAGIC: &str = "vfio-early machine 1";
 
-/// A recorded machine: it can be read, and every attempt to change it fails.
+/// A recorded machine. It is read-only: every attempt to change it fails.
 #[derive(Clone, Debug, Default)]
 pub struct Recorded {
     tree: Tree,
 }
 
-/// A line of a recorded machine that cannot be understood.
+/// A syntax error in a recorded machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FormatError {
-    /// The line, from 1.
+    /// The line number, starting at 1.
     pub line: usize,
     /// What is wrong with it.
     pub message: String,
@@ -54,12 +54,12 @@ impl fmt::Display for FormatError {
 impl std::error::Error for FormatError {}
 
 impl Recorded {
-    /// Whether these bytes begin as a recorded machine does.
+    /// Whether these bytes begin like a recorded machine.
     pub fn recognises(bytes: &[u8]) -> bool {
         bytes.starts_with(MAGIC.as_bytes())
     }
 
-    /// Reads a recorded machine.
+    /// Parses a recorded machine.
     pub fn parse(bytes: &[u8]) -> std::result::Result<Self, FormatError> {
         let fail = |line: usize, message: &str| FormatError { line, message: message.to_owned() };
         let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -76,7 +76,7 @@ impl Recorded {
             if line.trim().is_empty() || line.starts_with('#') {
                 continue;
             }
-            // A file may be called `at`.
+            // A file may be named `at`.
             if let Some(path) = line.strip_prefix("at ").filter(|rest| rest.starts_with('/')) {
                 let path = path.trim_end_matches('/');
                 if !path.is_empty() {
@@ -118,7 +118,7 @@ impl Recorded {
                 ));
             };
             let Some(directory) = directory.as_ref().filter(|_| !name.is_empty() && !name.starts_with(' ')) else {
-                return Err(fail(number, "expected a name, in a directory named by `at` before it"));
+                return Err(fail(number, "expected a name, after a line `at DIR`"));
             };
             tree.put(&format!("{directory}/{name}"), node);
         }
@@ -130,13 +130,13 @@ impl Recorded {
         &self.tree
     }
 
-    /// The machine's files, to be changed.
+    /// The machine's files, for changing them.
     pub fn into_tree(self) -> Tree {
         self.tree
     }
 }
 
-/// The bytes of one line of text and its newline.
+/// Decodes one line of text, including its newline.
 fn unescape(text: &str) -> Option<Vec<u8>> {
     let (text, newline) = match text.strip_suffix("\\c") {
         Some(text) => (text, false),
@@ -155,7 +155,7 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The errors that reading an attribute ends in.
+/// The errors with which reads of attributes fail, by name.
 pub(super) const ERRNOS: &[(&str, Errno)] = &[
     ("EACCES", Errno::EACCES),
     ("EINVAL", Errno::EINVAL),
@@ -172,12 +172,12 @@ fn errno_of(name: &str) -> Option<Errno> {
 
 impl Machine for Recorded {
     fn attribute(&self, path: &str) -> Result<Vec<u8>> {
-        self.head(path, 4096)
+        self.read_prefix(path, 4096)
     }
 
-    fn head(&self, path: &str, most: usize) -> Result<Vec<u8>> {
+    fn read_prefix(&self, path: &str, max: usize) -> Result<Vec<u8>> {
         let content = self.tree.file(path).map_err(|errno| Error::os(Operation::Read, path, errno))?;
-        Ok(content.get(..most).unwrap_or(content).to_vec())
+        Ok(content.get(..max).unwrap_or(content).to_vec())
     }
 
     fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>> {

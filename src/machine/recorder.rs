@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Notes what comes through another room's door: whatever the program reads ends in the record, and nothing else.
+//! Records what the program reads from a machine: exactly that and nothing more.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -8,56 +8,56 @@ use nix::errno::Errno;
 
 use super::{Error, Machine, Node, Operation, Result, Tree};
 
-/// A room that reads through another one, notes what it sees, and changes nothing.
+/// Reads from another machine, records what it read, and refuses all changes.
 pub struct Recorder<'a> {
     machine: &'a dyn Machine,
-    seen: RefCell<Vec<(String, Observation)>>,
+    observations: RefCell<Vec<(String, Observation)>>,
 }
 
-/// What was seen at a path.
+/// What was read at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observation {
-    /// A file: as much of it as was read.
+    /// A file: the part of it that was read.
     File(Vec<u8>),
-    /// A symbolic link and its target.
+    /// A symbolic link: its target.
     Link(String),
-    /// The names in a directory.
+    /// A directory: the names in it.
     Names(Vec<String>),
-    /// Something that could not be read.
+    /// A file or directory that could not be read.
     Broken(Errno),
 }
 
 impl<'a> Recorder<'a> {
-    /// Reads through this door.
+    /// Records reads from this machine.
     pub fn new(machine: &'a dyn Machine) -> Self {
-        Self { machine, seen: RefCell::default() }
+        Self { machine, observations: RefCell::default() }
     }
 
-    /// What was seen, sorted by path, each thing once.
+    /// What was read, sorted by path, without duplicates.
     pub fn into_observations(self) -> Vec<(String, Observation)> {
-        let mut seen = self.seen.into_inner();
-        // Of a file that was read in parts, the longest part counts: it comes first.
-        seen.sort_by(|(path, what), (other, that)| path.cmp(other).then(rank(that).cmp(&rank(what))));
-        seen.dedup_by(|(path, what), (before, kept)| path == before && rank(what).0 == rank(kept).0);
-        seen
+        let mut observations = self.observations.into_inner();
+        // If a file was read several times, the longest read sorts first and is kept.
+        observations.sort_by(|(path, one), (other_path, other)| path.cmp(other_path).then(rank(other).cmp(&rank(one))));
+        observations.dedup_by(|(path, one), (kept_path, kept)| path == kept_path && rank(one).0 == rank(kept).0);
+        observations
     }
 
-    fn note(&self, path: &str, seen: Observation) {
-        self.seen.borrow_mut().push((path.to_owned(), seen));
+    fn record(&self, path: &str, observation: Observation) {
+        self.observations.borrow_mut().push((path.to_owned(), observation));
     }
 
-    fn file(&self, path: &str, result: Result<Vec<u8>>) -> Result<Vec<u8>> {
+    fn record_file(&self, path: &str, result: Result<Vec<u8>>) -> Result<Vec<u8>> {
         match &result {
-            Ok(content) => self.note(path, Observation::File(content.clone())),
-            Err(error) => self.broken(path, error),
+            Ok(content) => self.record(path, Observation::File(content.clone())),
+            Err(error) => self.record_error(path, error),
         }
         result
     }
 
-    /// What is not there needs no note.
-    fn broken(&self, path: &str, error: &Error) {
+    /// Records a failed read, unless the path does not exist.
+    fn record_error(&self, path: &str, error: &Error) {
         if !error.is_missing() {
-            self.note(path, Observation::Broken(error.source.raw_os_error().map_or(Errno::EIO, Errno::from_raw)));
+            self.record(path, Observation::Broken(error.source.raw_os_error().map_or(Errno::EIO, Errno::from_raw)));
         }
     }
 
@@ -66,9 +66,9 @@ impl<'a> Recorder<'a> {
     }
 }
 
-/// Kinds in the order in which they are put in place, and within one the longest first.
-fn rank(seen: &Observation) -> (u8, usize) {
-    match seen {
+/// Sort key: observations of higher kinds are added to the tree first; within a kind, longer files sort first.
+fn rank(observation: &Observation) -> (u8, usize) {
+    match observation {
         Observation::Link(_) => (3, 0),
         Observation::File(content) => (2, content.len()),
         Observation::Broken(_) => (1, 0),
@@ -76,19 +76,20 @@ fn rank(seen: &Observation) -> (u8, usize) {
     }
 }
 
-/// The machine that was seen.
-pub fn tree(seen: &[(String, Observation)]) -> Tree {
+/// Builds a tree from what was read.
+pub fn tree(observations: &[(String, Observation)]) -> Tree {
     let mut tree = Tree::default();
-    // Links first: what was read through them lies where they lead. A link's own path is longer than those it lies behind.
+    // Links first, because files that were read through a link belong under its target. The observations are sorted, so a
+    // link to a directory precedes the links below it.
     for kind in [3, 2, 1, 0] {
-        for (path, what) in seen.iter().filter(|(_, what)| rank(what).0 == kind) {
+        for (path, observation) in observations.iter().filter(|(_, observation)| rank(observation).0 == kind) {
             let place = tree.place(path);
-            match what {
+            match observation {
                 Observation::Link(target) => tree.put(&place, Node::Link(target.clone())),
                 Observation::File(content) => tree.put(&place, Node::File(content.clone())),
                 Observation::Broken(errno) if !tree.holds(&place) => tree.put(&place, Node::Broken(*errno)),
                 Observation::Names(names) => {
-                    // The directory may be known by a link to it.
+                    // The path may be a link to the directory.
                     let inside = tree.place(&format!("{path}/x"));
                     let place = inside.strip_suffix("/x").unwrap_or(&inside).to_owned();
                     for name in names {
@@ -110,22 +111,22 @@ pub fn tree(seen: &[(String, Observation)]) -> Tree {
 
 impl Machine for Recorder<'_> {
     fn attribute(&self, path: &str) -> Result<Vec<u8>> {
-        self.file(path, self.machine.attribute(path))
+        self.record_file(path, self.machine.attribute(path))
     }
 
     fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
-        self.file(path, self.machine.read(path, limit))
+        self.record_file(path, self.machine.read(path, limit))
     }
 
-    fn head(&self, path: &str, most: usize) -> Result<Vec<u8>> {
-        self.file(path, self.machine.head(path, most))
+    fn read_prefix(&self, path: &str, max: usize) -> Result<Vec<u8>> {
+        self.record_file(path, self.machine.read_prefix(path, max))
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>> {
         let result = self.machine.list(path);
         match &result {
-            Ok(names) => self.note(path, Observation::Names(names.clone())),
-            Err(error) => self.broken(path, error),
+            Ok(names) => self.record(path, Observation::Names(names.clone())),
+            Err(error) => self.record_error(path, error),
         }
         result
     }
@@ -133,16 +134,16 @@ impl Machine for Recorder<'_> {
     fn link(&self, path: &str) -> Result<String> {
         let result = self.machine.link(path);
         match &result {
-            Ok(target) => self.note(path, Observation::Link(target.clone())),
+            Ok(target) => self.record(path, Observation::Link(target.clone())),
             Err(error) if error.source.raw_os_error() == Some(nix::libc::EINVAL) => {}
-            Err(error) => self.broken(path, error),
+            Err(error) => self.record_error(path, error),
         }
         result
     }
 
     fn locked_attributes(&self, paths: &[String]) -> Vec<Result<Vec<u8>>> {
         let results = self.machine.locked_attributes(paths);
-        paths.iter().zip(results).map(|(path, result)| self.file(path, result)).collect()
+        paths.iter().zip(results).map(|(path, result)| self.record_file(path, result)).collect()
     }
 
     fn write(&self, path: &str, _: &str) -> Result<()> {

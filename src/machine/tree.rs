@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A machine held in memory: a tree of directories, files and links, with links followed as the kernel does it.
+//! A machine's files in memory: a tree of directories, files and links. Links are resolved as the kernel does it.
 
 use std::collections::BTreeMap;
 
 use nix::errno::Errno;
 
-/// How many links one path may lead through, as in Linux (MAXSYMLINKS).
+/// The maximum number of links that are followed for one path, as in Linux (MAXSYMLINKS).
 const MAX_LINKS: usize = 40;
 
-/// What stands at a path.
+/// An entry of the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
     /// A file and its content.
@@ -17,16 +17,16 @@ pub enum Node {
     Link(String),
     /// A directory.
     Directory,
-    /// Something that fails with this error when it is read.
+    /// A file or directory that fails with this error when it is read.
     Broken(Errno),
 }
 
-/// Files by absolute path. A directory is there when it was put there or when something lies below it.
+/// Files by absolute path. Every node's parent directories exist.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tree(BTreeMap<String, Node>);
 
 impl Tree {
-    /// Puts a node at a path, in place of what stood there; makes the directories above it.
+    /// Adds or replaces a node. Adds missing parent directories.
     pub fn put(&mut self, path: &str, node: Node) {
         let mut above = path;
         while let Some((parent, _)) = above.rsplit_once('/') {
@@ -39,24 +39,24 @@ impl Tree {
         self.0.insert(path.to_owned(), node);
     }
 
-    /// Takes away what stands at a path and below it.
+    /// Removes a node and everything below it.
     pub fn remove(&mut self, path: &str) {
         let below = format!("{path}/");
         self.0.retain(|key, _| key != path && !key.starts_with(&below));
     }
 
-    /// Every path with its node, sorted.
+    /// All paths with their nodes, sorted by path.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Node)> {
         self.0.iter().map(|(path, node)| (path.as_str(), node))
     }
 
-    /// The canonical path that `path` leads to, following links; the last one only when `follow` is set.
+    /// Resolves `path` to a canonical path. A link in its last component is followed only if `follow` is set.
     pub fn resolve(&self, path: &str, follow: bool) -> Result<String, Errno> {
         let mut links = 0_usize;
         let mut done = String::new();
-        let mut todo: Vec<String> = parts(path);
-        while let Some(part) = todo.pop() {
-            match part.as_str() {
+        let mut todo: Vec<String> = components(path);
+        while let Some(component) = todo.pop() {
+            match component.as_str() {
                 "." => continue,
                 ".." => {
                     done.truncate(done.rfind('/').unwrap_or(0));
@@ -64,7 +64,7 @@ impl Tree {
                 }
                 _ => {}
             }
-            let next = format!("{done}/{part}");
+            let next = format!("{done}/{component}");
             match self.0.get(&next) {
                 None => return Err(Errno::ENOENT),
                 Some(Node::Link(target)) if follow || !todo.is_empty() => {
@@ -75,7 +75,7 @@ impl Tree {
                     if target.starts_with('/') {
                         done.clear();
                     }
-                    todo.extend(parts(target));
+                    todo.extend(components(target));
                 }
                 Some(Node::File(_) | Node::Broken(_)) if !todo.is_empty() => return Err(Errno::ENOTDIR),
                 Some(_) => done = next,
@@ -84,35 +84,35 @@ impl Tree {
         Ok(done)
     }
 
-    /// The path that comes next.
+    /// The path that sorts next after `path`.
     pub fn after(&self, path: &str) -> Option<&str> {
         let from = (std::ops::Bound::Excluded(path), std::ops::Bound::Unbounded);
         self.0.range::<str, _>(from).next().map(|(path, _)| path.as_str())
     }
 
-    /// Whether something was put at exactly this path.
+    /// Whether the tree has a node at exactly this path; links are not followed.
     pub fn holds(&self, path: &str) -> bool {
         self.0.contains_key(path)
     }
 
-    /// Where a path would lie: the links that are known on the way to its last part are followed, and nothing need be there.
+    /// Like [`Tree::resolve`] without following a link in the last component, but paths that do not exist are allowed.
     pub fn place(&self, path: &str) -> String {
         let mut links = 0_usize;
         let mut done = String::new();
-        let mut todo = parts(path);
-        while let Some(part) = todo.pop() {
-            if part == ".." {
+        let mut todo = components(path);
+        while let Some(component) = todo.pop() {
+            if component == ".." {
                 done.truncate(done.rfind('/').unwrap_or(0));
                 continue;
             }
-            let next = format!("{done}/{part}");
+            let next = format!("{done}/{component}");
             match self.0.get(&next) {
                 Some(Node::Link(target)) if !todo.is_empty() && links < MAX_LINKS => {
                     links = links.saturating_add(1);
                     if target.starts_with('/') {
                         done.clear();
                     }
-                    todo.extend(parts(target));
+                    todo.extend(components(target));
                 }
                 _ => done = next,
             }
@@ -120,7 +120,7 @@ impl Tree {
         done
     }
 
-    /// The node at a path, links followed.
+    /// The node at a path, following links.
     pub fn get(&self, path: &str) -> Result<&Node, Errno> {
         let path = self.resolve(path, true)?;
         if path.is_empty() { Ok(&Node::Directory) } else { self.0.get(&path).ok_or(Errno::ENOENT) }
@@ -159,9 +159,9 @@ impl Tree {
     }
 }
 
-/// The parts of a path, last one first.
-fn parts(path: &str) -> Vec<String> {
-    path.split('/').rev().filter(|part| !part.is_empty()).map(ToOwned::to_owned).collect()
+/// The components of a path in reverse order.
+fn components(path: &str) -> Vec<String> {
+    path.split('/').rev().filter(|component| !component.is_empty()).map(ToOwned::to_owned).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where a function sits: domain, bus, device, function.
+//! PCI addresses: domain, bus, device, function.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::hex_field;
 use crate::json::{FromJson, Value};
 
-/// A function's address, printed as the kernel names it in /sys/bus/pci/devices: `0000:01:00.0`.
+/// The address of a function. Prints as in /sys/bus/pci/devices: `0000:01:00.0`.
 ///
 /// Domains above ffff exist (Intel VMD starts at 10000), so the domain has four to eight digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,7 +22,7 @@ pub struct Address {
     pub function: u8,
 }
 
-/// An [`Address`] without its function: the place that one card sits in.
+/// An [`Address`] without its function number: the slot of a card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot {
     /// PCI domain (segment group).
@@ -65,7 +65,7 @@ impl fmt::Display for Slot {
     }
 }
 
-/// Why a text is not an [`Address`] or a [`Slot`]; prints what was expected.
+/// The error for a text that is not an [`Address`] or a [`Slot`]. Prints what was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAnAddress;
 
@@ -77,7 +77,7 @@ impl fmt::Display for NotAnAddress {
 
 impl std::error::Error for NotAnAddress {}
 
-/// `device.function`, as in the last part of an address: `00.0`.
+/// Parses the last part of an address, `DEVICE.FUNCTION`: `00.0`.
 pub(super) fn device_function(text: &str) -> Option<(u8, u8)> {
     let (device, function) = text.split_once('.')?;
     let device = u8::try_from(hex_field(device, 1, 2)?).ok()?;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Configuration space as bytes, and the walks along its two capability lists.
+//! Configuration space and its two capability lists.
 //!
-//! The bytes are what /sys/bus/pci/devices/ADDRESS/config gave: 64 (128 for `CardBus`) without root, 256 for a function
-//! whose extended space the kernel cannot reach, 4096 otherwise. What lies beyond is [`Unreadable`], never zero.
+//! The bytes come from /sys/bus/pci/devices/ADDRESS/config: 64 (128 for `CardBus`) without root, 256 for a function whose
+//! extended space the kernel cannot access, 4096 otherwise. Bytes beyond those are [`Unreadable`], never zero.
 
 use std::fmt;
 
@@ -14,29 +14,29 @@ pub const ACCESS_CONTROL: u16 = 0x000d;
 const STATUS: usize = 0x06;
 const HEADER_TYPE: usize = 0x0e;
 const STANDARD_SIZE: usize = 0x100;
-/// No list of the standard space is longer (drivers/pci/pci.h, `PCI_FIND_CAP_TTL`).
-const MOST_CAPABILITIES: usize = 48;
-/// No list of the extended space is longer: 3840 bytes, eight at least for each.
-const MOST_EXTENDED: usize = 480;
+/// The maximum length of the list in the standard space (drivers/pci/pci.h, `PCI_FIND_CAP_TTL`).
+const MAX_CAPABILITIES: usize = 48;
+/// The maximum length of the list in the extended space: 3840 bytes, at least eight for each capability.
+const MAX_EXTENDED_CAPABILITIES: usize = 480;
 
-/// The bytes that the question needs could not be read: configuration space above 64 bytes needs root.
+/// The required bytes could not be read. Reading more than 64 bytes of configuration space requires root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable;
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("configuration space was not readable this far (needs root)")
+        f.write_str("configuration space is not readable at this offset (requires root)")
     }
 }
 
 impl std::error::Error for Unreadable {}
 
-/// The configuration space of one function, as far as it could be read. Numbers are little-endian, as on the bus.
+/// The readable part of a function's configuration space. Numbers are little-endian, as on the bus.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigSpace<'a>(&'a [u8]);
 
 impl<'a> ConfigSpace<'a> {
-    /// The space that `bytes` begin.
+    /// The configuration space that begins with `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
@@ -61,42 +61,42 @@ impl<'a> ConfigSpace<'a> {
         self.bytes(offset).map(u32::from_le_bytes)
     }
 
-    /// The header's layout: 0 for a device, 1 for a PCI bridge, 2 for a `CardBus` bridge.
+    /// The header type: 0 for a device, 1 for a PCI bridge, 2 for a `CardBus` bridge.
     pub fn header_type(self) -> Result<u8, Unreadable> {
         self.u8(HEADER_TYPE).map(|value| value & 0x7f)
     }
 
-    /// Whether the header says that the slot has more functions.
+    /// Whether the header says that the device has several functions.
     pub fn is_multifunction(self) -> Result<bool, Unreadable> {
         self.u8(HEADER_TYPE).map(|value| value & 0x80 != 0)
     }
 
-    /// The capabilities of the standard space, in list order. Ends on any bytes.
+    /// The capabilities in the standard space, in list order. Terminates for any bytes.
     pub fn capabilities(self) -> Walk<'a> {
-        Walk { space: self, next: self.first_capability(), left: MOST_CAPABILITIES, extended: false }
+        Walk { space: self, next: self.first_capability(), left: MAX_CAPABILITIES, extended: false }
     }
 
-    /// The capabilities of the extended space, in list order; none where the space ends at 256 bytes. Ends on any bytes.
+    /// The capabilities in the extended space, in list order; none if the space ends at 256 bytes. Terminates for any bytes.
     pub fn extended_capabilities(self) -> Walk<'a> {
         let next = match self.0.len() {
             STANDARD_SIZE => Ok(None),
             _ => match self.u32(STANDARD_SIZE) {
-                // Zero says that there is no list; all ones, that nothing answers (drivers/pci/probe.c,
+                // Zero: there is no list. All ones: the device does not respond (drivers/pci/probe.c,
                 // `pci_cfg_space_size_ext`).
                 Ok(0 | u32::MAX) => Ok(None),
                 Ok(_) => Ok(Some(STANDARD_SIZE)),
                 Err(Unreadable) => Err(Unreadable),
             },
         };
-        Walk { space: self, next, left: MOST_EXTENDED, extended: true }
+        Walk { space: self, next, left: MAX_EXTENDED_CAPABILITIES, extended: true }
     }
 
-    /// Where the capability with this ID begins; `None` when the function has none.
+    /// The offset of the capability with this ID; `None` if there is none.
     pub fn capability(self, id: u8) -> Result<Option<usize>, Unreadable> {
         find(self.capabilities(), u16::from(id))
     }
 
-    /// Where the extended capability with this ID begins; `None` when the function has none.
+    /// The offset of the extended capability with this ID; `None` if there is none.
     pub fn extended_capability(self, id: u16) -> Result<Option<usize>, Unreadable> {
         find(self.extended_capabilities(), id)
     }
@@ -128,12 +128,12 @@ fn find(mut walk: Walk<'_>, id: u16) -> Result<Option<usize>, Unreadable> {
 pub struct Capability {
     /// Its ID.
     pub id: u16,
-    /// Where it begins, in bytes from the start of configuration space.
+    /// Its offset in configuration space, in bytes.
     pub offset: usize,
 }
 
-/// A walk along one list, with the kernel's own limits (drivers/pci/pci.c, `__pci_find_next_cap_ttl` and
-/// `pci_find_next_ext_capability`). An entry out of reach is the last item, as an error.
+/// An iterator over one list, with the kernel's limits (drivers/pci/pci.c, `__pci_find_next_cap_ttl` and
+/// `pci_find_next_ext_capability`). If an entry is unreadable, the last item is an error.
 #[derive(Clone, Debug)]
 pub struct Walk<'a> {
     space: ConfigSpace<'a>,
@@ -227,8 +227,8 @@ mod tests {
         bytes[0x51] = 0x40;
         bytes[0x142..0x144].copy_from_slice(&[0x01, 0x10]);
         let config = ConfigSpace::new(&bytes);
-        assert_eq!(config.capabilities().count(), MOST_CAPABILITIES);
-        assert_eq!(config.extended_capabilities().count(), MOST_EXTENDED);
+        assert_eq!(config.capabilities().count(), MAX_CAPABILITIES);
+        assert_eq!(config.extended_capabilities().count(), MAX_EXTENDED_CAPABILITIES);
         for fill in [0x00, 0xff] {
             let bytes = [fill; 4096];
             assert_eq!(ConfigSpace::new(&bytes).capabilities().count(), 0);

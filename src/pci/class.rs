@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a function is for: its class code.
+//! Class codes.
 
 use std::fmt;
 
@@ -33,13 +33,13 @@ impl Class {
         matches!(self.with_subclass(), 0x0604 | 0x0607 | 0x0609)
     }
 
-    /// A bridge that the machine stands on and that no guest can use: every bridge (06xx) but "other" (0680), which is
-    /// what NVSwitch and similar devices call themselves.
+    /// A bridge that the host needs and that cannot be passed to a guest: every bridge (06xx) except "other" (0680), the
+    /// class of NVSwitch and similar devices.
     pub fn is_bridge(self) -> bool {
         self.base() == 0x06 && self.with_subclass() != 0x0680
     }
 
-    /// A short name for people, as `lspci` would say it; the number alone where there is no common name.
+    /// A short name, similar to that of `lspci`; `device` for unknown classes.
     pub fn name(self) -> &'static str {
         const NAMES: &[(u16, &str)] = &[
             (0x0100, "SCSI controller"),
@@ -88,10 +88,10 @@ impl Class {
 }
 
 impl Class {
-    /// The name with its article: `a SATA controller`, `an Ethernet controller`.
+    /// The name with an indefinite article: `a SATA controller`, `an Ethernet controller`.
     pub fn with_article(self) -> String {
         let name = self.name();
-        // NVMe, SMBus and SAS are spelled when they are said; SATA, SCSI and RAID are words.
+        // The first letter of NVMe, SMBus and SAS is pronounced as a letter; SATA, SCSI and RAID are pronounced as words.
         let vowel = name.starts_with(['a', 'e', 'i', 'o', 'E', 'I'])
             || ["NVMe", "SMBus", "SAS"].iter().any(|word| name.starts_with(word));
         format!("{} {name}", if vowel { "an" } else { "a" })

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The names of drivers.
+//! Driver names.
 
-/// Whether a driver is one that gives devices to guests: vfio-pci and its variants (`mlx5_vfio_pci`).
+/// Whether a driver is vfio-pci or one of its variants (`mlx5_vfio_pci`).
 pub fn is_vfio_driver(driver: &str) -> bool {
     driver.replace('-', "_").ends_with("vfio_pci")
 }
 
-/// Whether two names mean the same driver or module: to the kernel's modules `-` and `_` are equal.
+/// Whether two names are the same driver or module: names of modules do not distinguish `-` and `_`.
 pub fn same_name(one: &str, other: &str) -> bool {
     one.len() == other.len()
         && one.bytes().zip(other.bytes()).all(|(a, b)| a == b || (matches!(a, b'-' | b'_') && matches!(b, b'-' | b'_')))

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a function is: vendor and device, and the patterns that people write for them.
+//! Vendor, device and subsystem IDs, and patterns for them.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::{Class, hex_field};
 
-/// The numbers that a function identifies itself with, as the kernel's modalias carries them.
+/// The IDs and the class of a function, as in the kernel's modalias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Identity {
     /// Vendor ID.
@@ -37,7 +37,7 @@ impl Identity {
 /// as in vfio-pci's `ids=` (drivers/vfio/pci/vfio_pci.c, `vfio_pci_fill_ids`), where `*` is `ffffffff`. `None` is `*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IdPattern {
-    /// Vendor ID; the one number that has to be there.
+    /// Vendor ID; the only mandatory field.
     pub vendor: u16,
     /// Device ID.
     pub device: Option<u16>,
@@ -47,11 +47,11 @@ pub struct IdPattern {
     pub subdevice: Option<u16>,
     /// Class code.
     pub class: u32,
-    /// The bits of the class code that count; 0: any class.
+    /// The bits of the class code that are compared; 0: any class.
     pub class_mask: u32,
 }
 
-/// Why a text is not an [`IdPattern`] or an [`ExpectedId`]; prints what was expected.
+/// The error for a text that is not an [`IdPattern`] or an [`ExpectedId`]. Prints what was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAnId(&'static str);
 
@@ -67,7 +67,7 @@ const PATTERN: NotAnId =
     NotAnId("an ID such as 10de:1e04, 10de:* or 10de:1e04:1462:3711[:CLASS[:MASK]], four hexadecimal digits each");
 const EXPECTED: NotAnId = NotAnId("VVVV:DDDD or VVVV:DDDD:SSVV:SSDD, four hexadecimal digits each");
 
-/// One field of a pattern; `None` is `*`.
+/// Parses a field of a pattern; `None` is `*`.
 fn number_or_star(text: Option<&str>) -> Result<Option<u16>, NotAnId> {
     match text {
         Some("*" | "ffffffff") => Ok(None),
@@ -77,7 +77,7 @@ fn number_or_star(text: Option<&str>) -> Result<Option<u16>, NotAnId> {
 }
 
 impl IdPattern {
-    /// Whether a function with this identity is selected.
+    /// Whether the pattern matches a function with this identity.
     pub fn matches(&self, identity: &Identity) -> bool {
         self.vendor == identity.vendor
             && self.device.is_none_or(|device| device == identity.device)
@@ -86,7 +86,7 @@ impl IdPattern {
             && (self.class ^ identity.class.0) & self.class_mask == 0
     }
 
-    /// Whether a function that is the expected one can be selected by this pattern.
+    /// Whether the pattern can match a function with the expected ID.
     pub fn may_be(&self, id: &ExpectedId) -> bool {
         self.vendor == id.vendor
             && self.device.is_none_or(|device| device == id.device)
@@ -95,7 +95,7 @@ impl IdPattern {
             })
     }
 
-    /// Whether the pattern names one model of card down to its subsystem.
+    /// Whether the pattern includes the device ID and the subsystem ID.
     pub fn names_subsystem(&self) -> bool {
         self.device.is_some() && self.subvendor.is_some() && self.subdevice.is_some()
     }
@@ -112,7 +112,7 @@ impl FromStr for IdPattern {
         let device = number_or_star(next())?;
         let (subvendor, subdevice) = match next() {
             None => (None, None),
-            // A subsystem vendor without its device is half an ID; vfio-pci takes it, people mean something else.
+            // vfio-pci accepts a subsystem vendor without a subsystem device, but it is most likely a mistake.
             Some(field) => (number_or_star(Some(field))?, number_or_star(next())?),
         };
         let class = next()
@@ -122,9 +122,9 @@ impl FromStr for IdPattern {
         if next().is_some() {
             return Err(PATTERN);
         }
-        // A class without a mask means the whole class; vfio-pci would take it as mask 0 and ignore the class.
+        // A class without a mask is compared as a whole; vfio-pci would assume the mask 0 and ignore the class.
         let class_mask = mask.unwrap_or(if class.is_some() { 0x00ff_ffff } else { 0 });
-        // One way to say "any class", so that equal patterns compare equal.
+        // "Any class" has one representation, so that equal patterns compare equal.
         let class = class.filter(|_| class_mask != 0).unwrap_or(0);
         Ok(Self { vendor, device, subvendor, subdevice, class, class_mask })
     }
@@ -152,7 +152,7 @@ impl fmt::Display for IdPattern {
     }
 }
 
-/// What `id=` says must be found: `VVVV:DDDD`, with or without the subsystem.
+/// The expected ID of a device (`id=`): `VVVV:DDDD`, with or without the subsystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ExpectedId {
     /// Vendor ID.
@@ -164,7 +164,7 @@ pub struct ExpectedId {
 }
 
 impl ExpectedId {
-    /// Whether a function with this identity is the expected one.
+    /// Whether a function with this identity has the expected ID.
     pub fn matches(&self, identity: &Identity) -> bool {
         (self.vendor, self.device) == (identity.vendor, identity.device)
             && self.subsystem.is_none_or(|subsystem| subsystem == (identity.subvendor, identity.subdevice))
@@ -220,7 +220,7 @@ mod tests {
             assert!(pattern.matches(&gpu()), "{text}");
             assert_eq!(pattern.to_string(), text);
         }
-        // The way to write it that vfio-pci has.
+        // The syntax of vfio-pci.
         let written: IdPattern = "10de:ffffffff:ffffffff:ffffffff:00030000:ffff00ff".parse().unwrap();
         assert!(written.matches(&gpu()));
         assert_eq!(written.to_string(), "10de:*:*:*:030000:ffff00ff");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The words of PCI: addresses, IDs, classes, modaliases. Values only; nothing here reads a machine.
+//! PCI addresses, IDs, classes, modaliases and configuration spaces. Values only: nothing in this module reads from a
+//! machine.
 
 mod address;
 pub mod capability;

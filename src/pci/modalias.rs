@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel's one-line identity of a function, and shell patterns over it.
+//! Modaliases and shell patterns that match them.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::{Class, Identity, hex_field};
 
-/// Reads `pci:v000010DEd00001E04sv00001462sd00003711bc03sc00i00` (drivers/pci/pci-sysfs.c, `modalias_show`), with or
-/// without its newline. `None` when the text is not a PCI modalias.
+/// Parses `pci:v000010DEd00001E04sv00001462sd00003711bc03sc00i00` (drivers/pci/pci-sysfs.c, `modalias_show`), with or
+/// without a newline. `None` if the text is not a PCI modalias.
 pub fn parse_modalias(bytes: &[u8]) -> Option<Identity> {
     let text = std::str::from_utf8(bytes).ok()?.trim_end();
     let mut rest = text.strip_prefix("pci:")?;
@@ -36,8 +36,7 @@ pub fn parse_modalias(bytes: &[u8]) -> Option<Identity> {
 }
 
 impl Identity {
-    /// The modalias that the kernel makes of this identity, under the bus name that variant drivers use instead of `pci`
-    /// where `prefix` says so (`vfio_pci`).
+    /// The modalias of this identity. The prefix is `pci`, or `vfio_pci` for the aliases of variant drivers.
     pub fn modalias(&self, prefix: &str) -> String {
         let Class(class) = self.class;
         format!(
@@ -53,11 +52,11 @@ impl Identity {
     }
 }
 
-/// A shell pattern over modaliases, as modprobe.d writes them: `pci:v000010DEd*bc03*`.
+/// A shell pattern for modaliases, as in modprobe.d: `pci:v000010DEd*bc03*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModaliasPattern(glob::Pattern);
 
-/// Why a text is not a [`ModaliasPattern`].
+/// The error for a text that is not a [`ModaliasPattern`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotAPattern(String);
 
@@ -70,12 +69,12 @@ impl fmt::Display for NotAPattern {
 impl std::error::Error for NotAPattern {}
 
 impl ModaliasPattern {
-    /// Whether this modalias is selected. Case counts, as it does for modprobe: the kernel writes upper-case digits.
+    /// Whether the pattern matches a modalias. Case-sensitive, as in modprobe: the kernel prints upper-case digits.
     pub fn matches(&self, modalias: &str) -> bool {
         self.0.matches(modalias)
     }
 
-    /// How many wildcards stand in the pattern: the fewer, the closer the match.
+    /// The number of wildcards in the pattern: the fewer, the more specific it is.
     pub fn wildcards(&self) -> usize {
         self.0.as_str().bytes().filter(|byte| matches!(byte, b'*' | b'?' | b'[')).count()
     }
@@ -85,11 +84,11 @@ impl FromStr for ModaliasPattern {
     type Err = NotAPattern;
 
     fn from_str(text: &str) -> Result<Self, NotAPattern> {
-        // What is printed on one line has to be one word.
+        // Printed patterns must be one word.
         if !text.contains(':') || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(NotAPattern(String::new()));
         }
-        // To the glob crate `**` is a path wildcard with rules of its own; to fnmatch(3) it is `*`.
+        // In the glob crate, `**` is a special wildcard for paths; in fnmatch(3) it is the same as `*`.
         let mut single = String::with_capacity(text.len());
         for letter in text.chars() {
             if letter != '*' || !single.ends_with('*') {

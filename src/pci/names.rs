@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What vendors and devices are called: the list pci.ids, which distributions ship (hwdata) and which `lspci` reads.
+//! Names of vendors and devices, from the list pci.ids that distributions ship (hwdata) and `lspci` reads.
 
 use super::{Identity, hex_field};
 
-/// What the list calls a function. What it does not know stays empty.
+/// The names of a function. Unknown names are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// The vendor.
     pub vendor: String,
     /// The device.
     pub device: String,
-    /// The card that the device sits on.
+    /// The subsystem: the card with the device.
     pub subsystem: String,
 }
 
-/// Looks up these functions in a pci.ids, in one pass over its lines: a vendor, below it its devices behind one tab, below
-/// each of those its subsystems behind two. The classes at its end are not looked at. The first name counts.
+/// Looks up functions in pci.ids in a single pass. After the line of a vendor follow its devices, indented by one tab, and
+/// after each device its subsystems, indented by two. Ignores the classes at the end of the list. The first name counts.
 pub fn look_up(list: &[u8], wanted: &[Identity]) -> Vec<Names> {
     let mut found = vec![Names::default(); wanted.len()];
-    // The vendor and the device that the lines belong to, where somebody asks for them.
+    // The current vendor and device, if they are among the wanted ones.
     let (mut vendor, mut device) = (None, None);
     for line in list.split(|byte| *byte == b'\n') {
         let text = match line {
@@ -30,7 +30,7 @@ pub fn look_up(list: &[u8], wanted: &[Identity]) -> Vec<Names> {
         };
         let depth = line.len().saturating_sub(text.len());
         let Some((first, rest)) = number(text) else {
-            // Something that is no vendor ends the one before it.
+            // An unindented line that is no vendor ends the current one.
             if depth == 0 {
                 (vendor, device) = (None, None);
             }
@@ -51,22 +51,22 @@ pub fn look_up(list: &[u8], wanted: &[Identity]) -> Vec<Names> {
             },
         };
         for (names, id) in found.iter_mut().zip(wanted) {
-            let (asked, place) = match depth {
+            let (is_wanted, field) = match depth {
                 0 => (id.vendor == first, &mut names.vendor),
                 1 => (vendor == Some(id.vendor) && id.device == first, &mut names.device),
                 _ => {
-                    let here = vendor == Some(id.vendor) && device == Some(id.device);
-                    (here && (id.subvendor, id.subdevice) == (first, second), &mut names.subsystem)
+                    let is_device = vendor == Some(id.vendor) && device == Some(id.device);
+                    (is_device && (id.subvendor, id.subdevice) == (first, second), &mut names.subsystem)
                 }
             };
-            if asked {
+            if is_wanted {
                 match depth {
                     0 => vendor = Some(first),
                     1 => device = Some(first),
                     _ => {}
                 }
-                if place.is_empty() {
-                    *place = String::from_utf8_lossy(name.trim_ascii()).into_owned();
+                if field.is_empty() {
+                    *field = String::from_utf8_lossy(name.trim_ascii()).into_owned();
                 }
             }
         }
@@ -74,7 +74,7 @@ pub fn look_up(list: &[u8], wanted: &[Identity]) -> Vec<Names> {
     found
 }
 
-/// The four hexadecimal digits at the start of a line, and what comes after the blank behind them.
+/// Parses four hexadecimal digits and a blank at the start of a line; returns the number and the rest.
 fn number(text: &[u8]) -> Option<(u16, &[u8])> {
     let (digits, rest) = text.split_at_checked(4)?;
     let number = hex_field(std::str::from_utf8(digits).ok()?, 4, 4)?;
@@ -128,8 +128,8 @@ mod tests {
         assert_eq!(devices, ["other", "TU102 [GeForce RTX 2080 Ti]", "other"]);
     }
 
-    /// The same, as plainly as it can be said.
-    fn plainly(list: &str, identity: &Identity) -> Names {
+    /// A simple reference implementation.
+    fn reference(list: &str, identity: &Identity) -> Names {
         let mut names = Names::default();
         let (mut vendor, mut device) = (String::new(), String::new());
         let (wanted_vendor, wanted_device) = (format!("{:04x}", identity.vendor), format!("{:04x}", identity.device));
@@ -170,7 +170,7 @@ mod tests {
                 writeln!(list, "{tabs}{first:04x}{second}  {name}").unwrap();
             }
             let wanted: Vec<Identity> = wanted.into_iter().map(|(a, b, c, d)| id(a, b, c, d)).collect();
-            let expected: Vec<Names> = wanted.iter().map(|identity| plainly(&list, identity)).collect();
+            let expected: Vec<Names> = wanted.iter().map(|identity| reference(&list, identity)).collect();
             prop_assert_eq!(look_up(list.as_bytes(), &wanted), expected);
         }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where a function sits, told by the bridges above it.
+//! Device paths: functions identified by the bridges above them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,19 +7,19 @@ use std::str::FromStr;
 use super::Address;
 use super::address::device_function;
 
-/// A function named by its path: an address on a root bus and then device and function below each bridge,
-/// `0000:00:01.0/00.0`. Stays true when buses are renumbered (drivers/pci/pci.c, `pci_dev_str_match_path`).
+/// The path of a function: the address of a bridge on a root bus, and device and function numbers below each bridge,
+/// `0000:00:01.0/00.0`. It does not change when buses are renumbered (drivers/pci/pci.c, `pci_dev_str_match_path`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DevicePath {
     /// The bridge on the root bus.
     pub root: Address,
-    /// Device and function below each bridge; at least one.
+    /// Device and function numbers below each bridge; at least one.
     pub below: Vec<(u8, u8)>,
 }
 
 impl DevicePath {
-    /// Whether `chain`, the addresses from the root bus down to a function, ends where this path does. A path may start
-    /// at any bridge, as for the kernel.
+    /// Whether the path leads to the last address of `chain`, the addresses from the root bus down to a function. As in the
+    /// kernel, a path may start at any bridge.
     pub fn matches(&self, chain: &[Address]) -> bool {
         let Some(start) = chain.iter().position(|address| *address == self.root) else { return false };
         let Some((_, below)) = chain.get(start..).and_then(|rest| rest.split_first()) else { return false };
@@ -28,7 +28,7 @@ impl DevicePath {
     }
 }
 
-/// Why a text is not a [`DevicePath`].
+/// The error for a text that is not a [`DevicePath`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAPath;
 

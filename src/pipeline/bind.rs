@@ -23,7 +23,7 @@ pub fn bind(
     dry_run: bool,
     began: Instant,
 ) -> Result<Run, Failure> {
-    let manual = config::by_hand(Origin::BIND, words)?;
+    let manual = config::claims_from_arguments(Origin::BIND, words)?;
     let addresses: Vec<Address> = manual.iter().filter_map(|claim| claim.selector.address()).collect();
     // `vfio_early=off` is about what is configured.
     let mut config = Config { off: false, ..config };

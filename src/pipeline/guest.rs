@@ -18,6 +18,6 @@ pub fn guest(machine: &dyn Machine, addresses: &[Address]) -> Result<Guest, Fail
         let path = inventory::rom_path(function.address);
         function.rom = machine.attribute(&path).is_ok().then_some(path);
     }
-    guest.cores = inventory::of_node(machine, guest.node);
+    guest.cores = inventory::cores_of_node(machine, guest.node);
     Ok(guest)
 }

@@ -20,7 +20,7 @@ pub fn release(machine: &dyn Machine, words: &[String], dry_run: bool, began: In
     if let Some(word) = words.iter().find(|word| word.contains('=') && !word.starts_with("with=")) {
         return Err(Failure::Message(Exit::Usage, format!("release: {word}: expected with= or an address")));
     }
-    let config = Config { claims: config::by_hand("release", words)?, ..Config::default() };
+    let config = Config { claims: config::claims_from_arguments("release", words)?, ..Config::default() };
     let mut inventory = take_inventory(machine, &config)?;
     let before = report::load(machine);
     let claimed_for = |address: Address| {

@@ -89,8 +89,12 @@ fn guard(claim: &Claim, device: &Device, inventory: &Inventory, along: bool, las
             ),
         ));
     }
-    let uses: Vec<&str> =
-        inventory.in_use.iter().filter(|used| used.device == device.address).map(|used| used.how.as_str()).collect();
+    let uses: Vec<&str> = inventory
+        .in_use
+        .iter()
+        .filter(|used| used.device == device.address)
+        .map(|used| used.description.as_str())
+        .collect();
     if !uses.is_empty() && stands(Guard::InUse) {
         // A few of them tell enough.
         let more = match uses.len().saturating_sub(MOST_USES) {

@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Takes away what tells one machine from all others: UUIDs, MAC addresses, serial numbers, the host's name. Each is
-//! replaced by one of the same shape, and the same one everywhere, so that what belongs together still does.
+//! Replaces identifiers of a machine: UUIDs, MAC addresses, serial numbers, the host name. Replacements have the same format
+//! as the original, and the same identifier has the same replacement everywhere.
 
 use crate::machine::Observation;
 
-/// The shape of a UUID, of a MAC address: how many hexadecimal digits, and what stands between them.
-const SHAPES: &[(&[usize], u8)] = &[(&[8, 4, 4, 4, 12], b'-'), (&[2, 2, 2, 2, 2, 2], b':')];
+/// The formats of UUIDs and MAC addresses: the lengths of the groups of hexadecimal digits, and their separator.
+const FORMATS: &[(&[usize], u8)] = &[(&[8, 4, 4, 4, 12], b'-'), (&[2, 2, 2, 2, 2, 2], b':')];
 
-/// As many letters and digits in a row are a number of something: an LVM volume, a disk, an IPv6 address.
-const LONG: usize = 32;
+/// Words of this length or longer are identifiers: of LVM volumes, disks, IPv6 addresses.
+const MIN_IDENTIFIER: usize = 32;
 
-/// Redacts everything that was seen.
-pub(super) fn all(seen: &mut [(String, Observation)], host: &str) {
-    let mut masks = Masks { known: Vec::new(), host };
-    for (path, what) in seen {
-        *path = masks.text(path);
-        match what {
-            Observation::Link(target) => *target = masks.text(target),
-            Observation::Names(names) => names.iter_mut().for_each(|name| *name = masks.text(name)),
-            Observation::File(content) if path.ends_with("/config") => serial_number(content),
+/// Redacts all observations.
+pub(super) fn redact(observations: &mut [(String, Observation)], host: &str) {
+    let mut redactor = Redactor { identifiers: Vec::new(), host };
+    for (path, observation) in observations {
+        *path = redactor.redact(path);
+        match observation {
+            Observation::Link(target) => *target = redactor.redact(target),
+            Observation::Names(names) => names.iter_mut().for_each(|name| *name = redactor.redact(name)),
+            Observation::File(content) if path.ends_with("/config") => clear_serial_number(content),
             Observation::File(content) => {
                 if let Ok(text) = std::str::from_utf8(content) {
-                    *content = masks.text(text).into_bytes();
+                    *content = redactor.redact(text).into_bytes();
                 }
             }
             Observation::Broken(_) => {}
@@ -29,75 +29,72 @@ pub(super) fn all(seen: &mut [(String, Observation)], host: &str) {
     }
 }
 
-/// What was replaced so far.
-struct Masks<'a> {
-    known: Vec<String>,
+struct Redactor<'a> {
+    /// The identifiers that were replaced so far.
+    identifiers: Vec<String>,
     host: &'a str,
 }
 
-impl Masks<'_> {
-    fn text(&mut self, text: &str) -> String {
+impl Redactor<'_> {
+    /// Replaces all identifiers in a text.
+    fn redact(&mut self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(first) = rest.chars().next() {
-            let starts = !out.ends_with(|before: char| before.is_ascii_alphanumeric());
-            let end = first.len_utf8();
-            let taken = match starts.then(|| secret(rest, out.ends_with("UUID="), self.host)).flatten() {
-                Some(length) => {
-                    let (found, after) = rest.split_at_checked(length).unwrap_or((rest, ""));
-                    out.push_str(&self.mask(found));
-                    rest = after;
-                    continue;
-                }
-                None => rest.split_at_checked(end),
-            };
-            let Some((character, after)) = taken else { break };
-            out.push_str(character);
+            let is_word_start = !out.ends_with(|before: char| before.is_ascii_alphanumeric());
+            let identifier =
+                is_word_start.then(|| identifier_length(rest, out.ends_with("UUID="), self.host)).flatten();
+            let Some((part, after)) = rest.split_at_checked(identifier.unwrap_or(first.len_utf8())) else { break };
+            if identifier.is_some() {
+                out.push_str(&self.replacement(part));
+            } else {
+                out.push_str(part);
+            }
             rest = after;
         }
         out
     }
 
-    /// The same shape with a number in it.
-    fn mask(&mut self, found: &str) -> String {
-        if found == self.host {
+    /// The replacement of an identifier: its number, in the same format.
+    fn replacement(&mut self, identifier: &str) -> String {
+        if identifier == self.host {
             return "host".to_owned();
         }
-        let number = match self.known.iter().position(|known| known == found) {
-            Some(number) => number,
+        let index = match self.identifiers.iter().position(|known| known == identifier) {
+            Some(index) => index,
             None => {
-                self.known.push(found.to_owned());
-                self.known.len().saturating_sub(1)
+                self.identifiers.push(identifier.to_owned());
+                self.identifiers.len().saturating_sub(1)
             }
         };
-        let mut digits: Vec<u8> = number.saturating_add(1).to_string().into_bytes();
-        let masked = found
+        let mut digits: Vec<u8> = index.saturating_add(1).to_string().into_bytes();
+        let replacement = identifier
             .bytes()
             .rev()
             .map(|byte| if byte.is_ascii_alphanumeric() { digits.pop().unwrap_or(b'0') } else { byte });
-        let mut masked: Vec<u8> = masked.collect();
-        masked.reverse();
-        String::from_utf8(masked).unwrap_or_default()
+        let mut replacement: Vec<u8> = replacement.collect();
+        replacement.reverse();
+        String::from_utf8(replacement).unwrap_or_default()
     }
 }
 
-/// The length of a secret that the text begins with.
-fn secret(text: &str, uuid: bool, host: &str) -> Option<usize> {
+/// The length of the identifier at the start of the text. `is_uuid`: the text follows `UUID=`.
+fn identifier_length(text: &str, is_uuid: bool, host: &str) -> Option<usize> {
     let word = text.bytes().take_while(u8::is_ascii_alphanumeric).count();
     let ends = |length: usize| text.as_bytes().get(length).is_none_or(|byte| !byte.is_ascii_alphanumeric());
     if word == 0 {
         return None;
     }
-    if uuid {
+    if is_uuid {
         return Some(text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'-').count());
     }
     if host.len() > 2 && text.starts_with(host) && ends(host.len()) {
         return Some(host.len());
     }
-    for (groups, between) in SHAPES {
+    for (groups, separator) in FORMATS {
         let mut bytes = text.bytes();
         let matches = groups.iter().enumerate().all(|(index, count)| {
-            (index == 0 || bytes.next() == Some(*between))
+            (index == 0 || bytes.next() == Some(*separator))
                 && (0..*count).all(|_| bytes.next().is_some_and(|byte| byte.is_ascii_hexdigit()))
         });
         let length = groups.iter().sum::<usize>().saturating_add(groups.len()).saturating_sub(1);
@@ -107,13 +104,13 @@ fn secret(text: &str, uuid: bool, host: &str) -> Option<usize> {
     }
     let number = text.get(..word)?;
     let digits = number.bytes().filter(u8::is_ascii_digit).count();
-    // Zeros are a mask, an address of nothing, a register. A modalias is a description: it has letters between its digits.
-    let told = number.bytes().all(|byte| byte == b'0') || number.starts_with("v0000") || digits < 4;
-    (word >= LONG && !told).then_some(word)
+    // Only zeros: a mask, an unspecified address or a register. `v0000`: part of a modalias. Few digits: a long name.
+    let is_harmless = number.bytes().all(|byte| byte == b'0') || number.starts_with("v0000") || digits < 4;
+    (word >= MIN_IDENTIFIER && !is_harmless).then_some(word)
 }
 
-/// Zeroes the number in a Device Serial Number capability (PCI Express Base Specification, 7.9.3: extended capability 0003).
-fn serial_number(config: &mut [u8]) {
+/// Clears the number in a Device Serial Number capability (PCI Express Base Specification, 7.9.3: extended capability 0003).
+fn clear_serial_number(config: &mut [u8]) {
     let word = |config: &[u8], at: usize| {
         let bytes = config.get(at..at.checked_add(4)?)?;
         Some(u32::from_le_bytes(bytes.try_into().ok()?))

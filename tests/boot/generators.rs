@@ -164,7 +164,7 @@ pub fn faults() -> Vec<Case> {
                 ("lab/before", "mv /sbin/modprobe /sbin/hidden; mv /usr/bin/modprobe /usr/bin/hidden 2>/dev/null\n"),
                 ("lab/after", "mv /sbin/hidden /sbin/modprobe; mv /usr/bin/hidden /usr/bin/modprobe 2>/dev/null\n"),
             ],
-            expect: Expect::Boot(Inventory { given_back: GPU, status: 1, says: &["there is no modprobe"], ..NO_FAULT }),
+            expect: Expect::Boot(Inventory { given_back: GPU, status: 1, says: &["modprobe not found"], ..NO_FAULT }),
             ..usual()
         },
         Case {

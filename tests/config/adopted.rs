@@ -70,8 +70,8 @@ fn the_last_list_is_the_one_that_vfio_pci_takes() {
     assert_eq!(
         warnings,
         [
-            "/lib/modprobe.d/a.conf:1: vfio-pci heeds only the last ids= (see /etc/modprobe.d/b.conf:2), so this one is not claimed",
-            "/etc/modprobe.d/b.conf:2: vfio-pci heeds only the last ids= (see kernel command line), so this one is not claimed",
+            "/lib/modprobe.d/a.conf:1: ids= has no effect: vfio-pci uses only the last one (/etc/modprobe.d/b.conf:2)",
+            "/etc/modprobe.d/b.conf:2: ids= has no effect: vfio-pci uses only the last one (kernel command line)",
         ]
     );
 }
@@ -90,11 +90,11 @@ fn what_vfio_pci_cannot_use_is_told_and_breaks_nothing() {
         ("8086:1:2:3:030000", "8086:0001:0002:0003", ""),
         ("ffffffff:ffffffff:ffffffff:ffffffff:00030000:00ffff00", "pci:v*d*sv*sd*bc03sc00i*", ""),
         ("ffffffff:1e04", "pci:v*d00001E04sv*sd*bc*sc*i*", ""),
-        ("ffffffff:ffffffff", "", "it selects every device there is"),
-        ("ffffffff:1:2:3:030000:00fff000", "", "its class mask cuts through a byte"),
-        ("10de", "", "expected VENDOR:DEVICE, and vfio-pci does not understand it either"),
-        ("10de:*", "", "expected VENDOR:DEVICE, and vfio-pci does not understand it either"),
-        ("gpu", "", "expected VENDOR:DEVICE, and vfio-pci does not understand it either"),
+        ("ffffffff:ffffffff", "", "it matches all devices"),
+        ("ffffffff:1:2:3:030000:00fff000", "", "its class mask covers only part of a byte"),
+        ("10de", "", "expected VENDOR:DEVICE; vfio-pci rejects it as well"),
+        ("10de:*", "", "expected VENDOR:DEVICE; vfio-pci rejects it as well"),
+        ("gpu", "", "expected VENDOR:DEVICE; vfio-pci rejects it as well"),
         ("10de1:1e04", "", "no device has such an ID"),
         ("10de:1e04:1:2:03000000:ff000000", "", "no device has such a class"),
     ] {
@@ -126,11 +126,11 @@ fn trouble_with_modprobe_files_is_only_a_warning() {
         warnings,
         [
             "/run/modprobe.d: cannot be read: Permission denied",
-            "/etc/modprobe.d/a.conf: is a directory, expected a file",
-            "/etc/modprobe.d/c.conf: has more than 1 MiB, expected a few lines of text",
+            "/etc/modprobe.d/a.conf: is a directory, not a file",
+            "/etc/modprobe.d/c.conf: is too large (maximum 1 MiB)",
         ]
     );
     let (claims, warnings) = adopted(&Files::new(&format!("vfio-pci.ids={}", "a".repeat(1024)), &[]));
     assert!(claims.is_empty());
-    assert_eq!(warnings, ["kernel command line: ids= has 1024 characters, and vfio-pci takes at most 1023"]);
+    assert_eq!(warnings, ["kernel command line: ids= is too long (1024 characters); vfio-pci accepts at most 1023"]);
 }

@@ -33,7 +33,10 @@ const WRONG_COMMAND_LINES: &[(&str, &str)] = &[
     ),
     ("vfio_early.claim=\"pci:v* d*\"", "`pci:v* d*`: expected a modalias pattern such as pci:v000010DEd*bc03*"),
     ("vfio_early.claim=01:00.0,with=all", "`with=all`: expected functions, group or none"),
-    ("vfio_early.claim=01:00.0,01:00.0", "0000:01:00.0 is claimed twice (see kernel command line); expected one claim"),
+    (
+        "vfio_early.claim=01:00.0,01:00.0",
+        "0000:01:00.0 is already claimed (kernel command line); remove one of the claims",
+    ),
     ("vfio_early.iommu=on", "iommu `on`: expected required or optional"),
     ("vfio_early.on-failure=", "on-failure ``: expected restore or keep"),
     ("vfio_early.step_timeout=0", "step-timeout `0`: expected a number of seconds from 1 to 300"),
@@ -86,5 +89,5 @@ fn a_command_line_that_cannot_be_read_is_told() {
     assert_eq!(machine.errors(), ["/proc/cmdline: cannot be read: Permission denied"]);
     let loaded = Files(Tree::default()).loaded();
     let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings, ["/proc/cmdline: is missing, so the kernel command line cannot be heeded"]);
+    assert_eq!(warnings, ["/proc/cmdline: is missing; the kernel command line is ignored"]);
 }

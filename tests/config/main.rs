@@ -57,7 +57,7 @@ impl Machine for Files {
         let content = self.0.file(path).map_err(fail)?;
         if content.len() > limit { Err(fail(Errno::EFBIG)) } else { Ok(content.to_vec()) }
     }
-    fn head(&self, path: &str, most: usize) -> Passed<Vec<u8>> {
+    fn read_prefix(&self, path: &str, most: usize) -> Passed<Vec<u8>> {
         let content = self.0.file(path).map_err(|errno| Error::os(Operation::Read, path, errno))?;
         Ok(content.get(..most).unwrap_or(content).to_vec())
     }
@@ -217,7 +217,7 @@ fn sizes_of_bars_are_powers_of_two_from_a_mebibyte_on() {
     ] {
         let errors = read(value).unwrap_err();
         let wanted = format!(
-            "f:1: `rebar={value}`: expected a BAR from 0 to 5, each once, and a power of two from 1M on, such as 0:8G"
+            "f:1: `rebar={value}`: expected a BAR from 0 to 5, each once, and a power of two of at least 1M, such as 0:8G"
         );
         assert_eq!(errors[0].to_string(), wanted);
     }

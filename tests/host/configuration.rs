@@ -36,12 +36,12 @@ fn refused(put: impl Fn(&Path), message: &str) {
 
 #[test]
 fn a_fifo() {
-    refused(fifo, ": cannot be read: not a file");
+    refused(fifo, ": cannot be read: not a regular file");
 }
 
 #[test]
 fn a_directory() {
-    refused(|path| fs::create_dir(path).unwrap(), ": is a directory, expected a file");
+    refused(|path| fs::create_dir(path).unwrap(), ": is a directory, not a file");
 }
 
 #[test]
@@ -67,24 +67,21 @@ fn a_file_without_the_right_to_read_it() {
 #[test]
 fn a_line_of_ten_mebibytes() {
     let line = vec![b'x'; 10 << 20];
-    refused(|path| fs::write(path, &line).unwrap(), ": has more than 1 MiB, expected a few lines of text");
+    refused(|path| fs::write(path, &line).unwrap(), ": is too large (maximum 1 MiB)");
     let line = [b"# fine\n", vec![b'x'; 1 << 19].as_slice(), b"\n"].concat();
-    refused(|path| fs::write(path, &line).unwrap(), ":2: the line has 524288 bytes, expected at most 4096");
+    refused(|path| fs::write(path, &line).unwrap(), ":2: the line is too long (524288 bytes, maximum 4096)");
 }
 
 #[test]
 fn a_nul_byte() {
-    refused(
-        |path| fs::write(path, "# fine\n\nclaim 65:00.0\0\n").unwrap(),
-        ":3: the line holds a NUL byte, expected text",
-    );
+    refused(|path| fs::write(path, "# fine\n\nclaim 65:00.0\0\n").unwrap(), ":3: the line contains a NUL byte");
 }
 
 #[test]
 fn bytes_that_are_not_utf_8() {
     refused(
         |path| fs::write(path, b"set iommu optional\nclaim \xff\xfe\n").unwrap(),
-        ":2: the line is not UTF-8, expected text",
+        ":2: the line is not valid UTF-8",
     );
 }
 
@@ -99,7 +96,7 @@ fn endless_devices() {
     let line = format!("exec unshare --user --map-root-user --mount /bin/sh -c '{line}' sh \"$@\"");
     let ran = run(&mut by_shell(&line, &program(&machine.root, "claim")));
     assert_eq!(ran.status, 2, "{ran:?}");
-    assert!(ran.stderr.contains("vfio-early.conf: has more than 1 MiB"), "{ran:?}");
+    assert!(ran.stderr.contains("vfio-early.conf: is too large"), "{ran:?}");
 }
 
 /// Every other file that is read may be a FIFO too; then what it would have told is unknown, and nothing waits for it.

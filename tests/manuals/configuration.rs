@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! vfio-early.conf(5) against the tables that a configuration is read by.
 
-use vfio_early::config::{Config, DIRECTIVES, Guard, OPTIONS, RESET_METHODS, Reader, SETTINGS, Selector, Word};
+use vfio_early::config::{Config, DIRECTIVES, Guard, Keyword, OPTIONS, RESET_METHODS, Reader, SETTINGS, Selector};
 
 use super::CONFIGURATION;
 use super::mdoc::{Item, page, part, plain, section, words};
@@ -22,7 +22,7 @@ fn default(item: &Item) -> Option<String> {
 }
 
 /// Holds a list of the page against a table.
-fn compare(title: &str, table: &[Word], join: &str) {
+fn compare(title: &str, table: &[Keyword], join: &str) {
     let page = page(CONFIGURATION);
     let items = &part(&page, title).items;
     let told: Vec<String> = items.iter().map(|item| plain(&item.head).replace(" | ", "|")).collect();

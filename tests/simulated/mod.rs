@@ -225,9 +225,7 @@ impl SimulatedMachine {
         let result = result.map_err(|stop| match stop {
             Stop::Errno(errno) => Error::os(operation, object, errno),
             Stop::Said(words) => Error::other(operation, object, words),
-            Stop::Hung => {
-                Error::new(operation, object, io::Error::new(io::ErrorKind::TimedOut, "no answer, abandoned"))
-            }
+            Stop::Hung => Error::new(operation, object, io::Error::new(io::ErrorKind::TimedOut, "timed out")),
         });
         let value = value.map(ToOwned::to_owned);
         self.log.borrow_mut().push(Entry { operation, object: object.to_owned(), value, ok: result.is_ok() });
@@ -237,7 +235,7 @@ impl SimulatedMachine {
 
 impl Machine for SimulatedMachine {
     fn attribute(&self, path: &str) -> Result<Vec<u8>> {
-        self.head(path, 4096)
+        self.read_prefix(path, 4096)
     }
 
     fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
@@ -247,7 +245,7 @@ impl Machine for SimulatedMachine {
         })
     }
 
-    fn head(&self, path: &str, most: usize) -> Result<Vec<u8>> {
+    fn read_prefix(&self, path: &str, most: usize) -> Result<Vec<u8>> {
         self.operate(Operation::Read, path, None, Patience::Endless, |state| {
             let mut content = state.show(path)?;
             content.truncate(most);
@@ -255,7 +253,7 @@ impl Machine for SimulatedMachine {
         })
     }
 
-    fn take(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
+    fn read_device(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
         self.operate(Operation::Read, path, None, Patience::Limit, |state| {
             let content = state.show(path)?;
             if content.len() > limit { Err(Errno::EFBIG.into()) } else { Ok(content) }
@@ -276,7 +274,7 @@ impl Machine for SimulatedMachine {
         self.operate(Operation::Write, path, Some(value), patience, |state| state.store(path, value))
     }
 
-    fn write_behind(&self, path: &str, value: &str) -> Result<()> {
+    fn queue_write(&self, path: &str, value: &str) -> Result<()> {
         self.operate(Operation::Write, path, Some(value), Patience::Moment, |state| state.store(path, value))
     }
 

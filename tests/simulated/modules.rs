@@ -67,7 +67,7 @@ impl State {
     /// What `modprobe NAME` does in the initramfs.
     pub(super) fn modprobe(&mut self, name: &str) -> Result<(), Stop> {
         if !self.modprobe {
-            return Err(Stop::Said("there is no modprobe here (the image needs kmod)".to_owned()));
+            return Err(Stop::Said("modprobe not found (the initramfs image needs kmod)".to_owned()));
         }
         if !name.starts_with("pci:") {
             return self.insert(name, false);

@@ -155,7 +155,7 @@ fn modules_load_once_with_what_they_need() {
     assert!(machine.load("vfio-pci").is_err());
     assert!(machine.list("/sys/bus/pci/drivers/vfio-pci").is_err());
     let machine = desktop().with(|state| state.modprobe = false).start();
-    assert!(machine.load("vfio-pci").unwrap_err().to_string().contains("no modprobe"));
+    assert!(machine.load("vfio-pci").unwrap_err().to_string().contains("modprobe not found"));
     let machine = desktop().built_in("vfio_pci").start();
     machine.load("vfio-pci").unwrap();
     assert!(machine.list("/sys/bus/pci/drivers/vfio-pci").is_ok());

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the running system stands on: the PCI functions below its mounted file systems, its swap, its active volumes, and
-//! the interface with the default route.
+//! PCI functions that the running system uses: those below mounted file systems, swap, active volumes and the network
+//! interface with the default route.
 //!
-//! Everything is followed from the top down, so that a device which nothing stands on costs nothing. An initramfs stands on
-//! nothing, and does not ask.
+//! The search starts from these uses and goes down to the PCI functions, so unused devices cost nothing. In an initramfs
+//! nothing is in use, and no search is made.
 
 mod tables;
 
@@ -21,50 +21,52 @@ use tables::{default_routes, swaps};
 pub struct Use {
     /// The function, or a bridge above it.
     pub device: Address,
-    /// By whom: `mounted at / (through vg0-root, nvme0n1p2)`.
-    pub how: String,
+    /// What it is used for: `mounted at / (through vg0-root, nvme0n1p2)`.
+    pub description: String,
 }
 
-/// Block devices as the kernel names them: `sda1`, `dm-0`, `nvme0n1`.
+/// Block devices by their kernel names: `sda1`, `dm-0`, `nvme0n1`.
 const BLOCK: &str = "/sys/class/block";
 
-/// How many layers one stack may have. The kernel itself allows fewer.
-const DEEPEST: usize = 32;
+/// The maximum number of stacked devices. The kernel itself allows fewer.
+const MAX_LAYERS: usize = 32;
 
-/// How much of a table is read.
-pub(super) const MOST: usize = 1024 * 1024;
+/// The maximum size of a table of /proc, in bytes.
+pub(super) const MAX_TABLE: usize = 1024 * 1024;
 
-/// Everything that the system stands on.
+/// All uses of PCI functions by the running system.
 pub(super) fn read(machine: &dyn Machine, mounts: &[Mount]) -> Vec<Use> {
-    let names = machine.list(BLOCK).unwrap_or_default();
-    let mut search = Search { machine, names, seen: Vec::new(), before: 0, uses: Vec::new() };
-    search.mounts(mounts);
-    let table = |path: &str| machine.head(path, MOST).unwrap_or_default();
+    let block_devices = machine.list(BLOCK).unwrap_or_default();
+    let mut finder = UseFinder { machine, block_devices, visited: Vec::new(), visited_before: 0, found: Vec::new() };
+    finder.find_mounts(mounts);
+    let table = |path: &str| machine.read_prefix(path, MAX_TABLE).unwrap_or_default();
     for path in swaps(&table("/proc/swaps")) {
-        // A file lies in a file system that is mounted.
-        if let Some(name) = search.named(&path) {
-            search.start("swap", &name);
+        // Swap files have no block device of their own; their file system is mounted.
+        if let Some(name) = finder.block_device(&path) {
+            finder.find_below_block_device("swap", &name);
         }
     }
-    search.volumes();
+    finder.find_volumes();
     for interface in default_routes(&table("/proc/net/route"), &table("/proc/net/ipv6_route")) {
-        search.before = search.seen.len();
-        search.interface(&interface, &mut Vec::new());
+        finder.visited_before = finder.visited.len();
+        finder.visit_interface(&interface, &mut Vec::new());
     }
-    search.uses
+    finder.found
 }
 
-struct Search<'a> {
+/// Follows stacked devices down to PCI functions.
+struct UseFinder<'a> {
     machine: &'a dyn Machine,
-    /// Every block device.
-    names: Vec<String>,
-    /// What was come by already, and how much of that before the present search began.
-    seen: Vec<String>,
-    before: usize,
-    uses: Vec<Use>,
+    /// The names of all block devices.
+    block_devices: Vec<String>,
+    /// The block devices and interfaces visited so far, by all searches.
+    visited: Vec<String>,
+    /// The length of `visited` when the current search began.
+    visited_before: usize,
+    found: Vec<Use>,
 }
 
-impl Search<'_> {
+impl UseFinder<'_> {
     fn text(&self, path: &str) -> Option<String> {
         machine::text(self.machine, path).ok()
     }
@@ -73,158 +75,163 @@ impl Search<'_> {
         self.machine.list(path).unwrap_or_default()
     }
 
-    fn mounts(&mut self, mounts: &[Mount]) {
+    fn find_mounts(&mut self, mounts: &[Mount]) {
         for (index, mount) in mounts.iter().enumerate() {
-            let what = format!("mounted at {}", mount.point);
-            if mounts.iter().take(index).any(|other| other.is_on() == mount.is_on()) {
+            let purpose = format!("mounted at {}", mount.mount_point);
+            if mounts.iter().take(index).any(|other| other.storage() == mount.storage()) {
                 continue;
             }
-            if mount.has_number() {
-                if let Ok(name) = machine::link_name(self.machine, &format!("/sys/dev/block/{}", mount.number)) {
-                    self.start(&what, &name);
+            if mount.has_block_device() {
+                if let Ok(name) = machine::link_name(self.machine, &format!("/sys/dev/block/{}", mount.device_number)) {
+                    self.find_below_block_device(&purpose, &name);
                 }
-            } else if mount.kind == "zfs" {
-                self.pool(&what, mount.is_on());
-            } else if mount.kind != "btrfs" {
+            } else if mount.fs_type == "zfs" {
+                self.find_pool(&purpose, mount.storage());
+            } else if mount.fs_type != "btrfs" {
                 // bcachefs joins its devices with colons.
-                for name in mount.source.split(':').filter_map(|path| self.named(path)).collect::<Vec<_>>() {
-                    self.start(&what, &name);
+                for name in mount.source.split(':').filter_map(|path| self.block_device(path)).collect::<Vec<_>>() {
+                    self.find_below_block_device(&purpose, &name);
                 }
             }
         }
-        // A btrfs names one of its devices when it is mounted, and stands on all of them.
+        // The source of a btrfs mount is only one of the file system's devices.
         for id in self.list("/sys/fs/btrfs") {
             let devices = self.list(&format!("/sys/fs/btrfs/{id}/devices"));
-            let of_this = |mount: &&Mount| {
-                mount.kind == "btrfs" && self.named(&mount.source).is_some_and(|name| devices.contains(&name))
+            let is_mount = |mount: &&Mount| {
+                mount.fs_type == "btrfs" && self.block_device(&mount.source).is_some_and(|name| devices.contains(&name))
             };
-            let what = match mounts.iter().find(of_this) {
-                Some(mount) => format!("mounted at {}", mount.point),
+            let purpose = match mounts.iter().find(is_mount) {
+                Some(mount) => format!("mounted at {}", mount.mount_point),
                 None => "a mounted btrfs".to_owned(),
             };
             for name in &devices {
-                self.start(&what, name);
+                self.find_below_block_device(&purpose, name);
             }
         }
     }
 
-    /// The members of a pool of ZFS. The kernel does not tell them; udev has read what is written on them.
-    fn pool(&mut self, what: &str, pool: &str) {
-        for name in self.names.clone() {
+    /// The members of a ZFS pool. The kernel does not list them, but udev has read their labels.
+    fn find_pool(&mut self, purpose: &str, pool: &str) {
+        for name in self.block_devices.clone() {
             let number = self.text(&format!("{BLOCK}/{name}/dev")).unwrap_or_default();
-            let known = self.machine.head(&format!("/run/udev/data/b{number}"), MOST).unwrap_or_default();
-            let known = String::from_utf8_lossy(&known);
+            let properties =
+                self.machine.read_prefix(&format!("/run/udev/data/b{number}"), MAX_TABLE).unwrap_or_default();
+            let properties = String::from_utf8_lossy(&properties);
             let has = |key: &str, value: &str| {
-                known.lines().any(|line| line.strip_prefix(key).is_some_and(|found| found == value))
+                properties.lines().any(|line| line.strip_prefix(key).is_some_and(|found| found == value))
             };
             if has("E:ID_FS_TYPE=", "zfs_member") && has("E:ID_FS_LABEL=", pool) {
-                self.start(what, &name);
+                self.find_below_block_device(purpose, &name);
             }
         }
     }
 
-    /// Volumes that are active, and that nothing known is on: they are held all the same.
-    fn volumes(&mut self) {
-        for name in self.names.clone() {
-            let top = || self.list(&format!("{BLOCK}/{name}/holders")).is_empty();
-            let volume = ["dm-", "md", "bcache"].iter().any(|kind| name.starts_with(kind));
-            if volume && !self.seen.contains(&name) && top() {
-                self.start("an active volume", &name);
+    /// Active volumes without a known user. They keep their disks open nevertheless.
+    fn find_volumes(&mut self) {
+        for name in self.block_devices.clone() {
+            let is_top = || self.list(&format!("{BLOCK}/{name}/holders")).is_empty();
+            let is_volume = ["dm-", "md", "bcache"].iter().any(|kind| name.starts_with(kind));
+            if is_volume && !self.visited.contains(&name) && is_top() {
+                self.find_below_block_device("an active volume", &name);
             }
         }
     }
 
-    /// The kernel's name of a block device that a path below /dev leads to.
-    fn named(&self, path: &str) -> Option<String> {
-        let below = path.strip_prefix("/dev/")?;
-        // In sysfs, no name has a slash: cciss!c0d0p1.
-        let is = |name: &&String| name.replace('!', "/") == below || self.volume(name).as_deref() == Some(path);
-        match self.names.iter().find(is) {
-            Some(name) => Some(name.clone()),
-            None => machine::link_name(self.machine, path).ok().filter(|name| self.names.contains(name)),
+    /// The kernel's name of the block device with this path below /dev.
+    fn block_device(&self, path: &str) -> Option<String> {
+        let name = path.strip_prefix("/dev/")?;
+        // sysfs replaces slashes in names: cciss!c0d0p1.
+        let is_same =
+            |known: &&String| known.replace('!', "/") == name || self.mapper_path(known).as_deref() == Some(path);
+        match self.block_devices.iter().find(is_same) {
+            Some(known) => Some(known.clone()),
+            None => machine::link_name(self.machine, path).ok().filter(|name| self.block_devices.contains(name)),
         }
     }
 
-    /// The path of a device-mapper volume, by the name that people gave it.
-    fn volume(&self, name: &str) -> Option<String> {
+    /// The path of a device-mapper volume below /dev/mapper.
+    fn mapper_path(&self, name: &str) -> Option<String> {
         name.starts_with("dm-")
             .then(|| self.text(&format!("{BLOCK}/{name}/dm/name")))?
             .map(|name| format!("/dev/mapper/{name}"))
     }
 
-    fn start(&mut self, what: &str, name: &str) {
-        self.before = self.seen.len();
-        self.block(what, name, &mut Vec::new());
+    /// Begins a search at a block device.
+    fn find_below_block_device(&mut self, purpose: &str, name: &str) {
+        self.visited_before = self.visited.len();
+        self.visit_block_device(purpose, name, &mut Vec::new());
     }
 
-    /// Whether this is the first time in the present search.
-    fn is_new(&mut self, name: &str) -> bool {
-        let new = !self.seen.iter().skip(self.before).any(|seen| seen == name);
-        self.seen.push(name.to_owned());
-        new
+    /// Marks a device as visited. Returns whether the current search visits it for the first time.
+    fn mark_visited(&mut self, name: &str) -> bool {
+        let is_new = !self.visited.iter().skip(self.visited_before).any(|visited| visited == name);
+        self.visited.push(name.to_owned());
+        is_new
     }
 
-    /// Follows a block device down to PCI functions. `way`: what was come through.
-    fn block(&mut self, what: &str, name: &str, way: &mut Vec<String>) {
+    /// Follows a block device down to PCI functions. `layers` are the devices above it.
+    fn visit_block_device(&mut self, purpose: &str, name: &str, layers: &mut Vec<String>) {
         let Ok(target) = self.machine.link(&format!("{BLOCK}/{name}")) else { return };
-        if way.len() >= DEEPEST || !self.is_new(name) {
+        if layers.len() >= MAX_LAYERS || !self.mark_visited(name) {
             return;
         }
-        let shown = self.volume(name).and_then(|path| Some(path.rsplit('/').next()?.to_owned()));
-        way.push(shown.unwrap_or_else(|| name.to_owned()));
-        // A partition stands on what its disk stands on.
-        let above = target.rsplit('/').nth(1).unwrap_or_default();
-        let disk = if self.names.iter().any(|known| known == above) { above } else { name };
-        self.seen.push(disk.to_owned());
+        let volume = self.mapper_path(name).and_then(|path| Some(path.rsplit('/').next()?.to_owned()));
+        layers.push(volume.unwrap_or_else(|| name.to_owned()));
+        // The directory of a partition is in that of its disk, and only the disk lists the devices below it.
+        let parent = target.rsplit('/').nth(1).unwrap_or_default();
+        let disk = if self.block_devices.iter().any(|known| known == parent) { parent } else { name };
+        self.visited.push(disk.to_owned());
         for lower in self.list(&format!("{BLOCK}/{disk}/slaves")) {
-            self.block(what, &lower, way);
+            self.visit_block_device(purpose, &lower, layers);
         }
-        self.functions(what, &target, way);
-        // A namespace that several controllers may reach lies below none of them.
-        let number = |part: &&str| part.strip_prefix("nvme-subsys").is_some_and(|end| end.parse::<u32>().is_ok());
-        if let Some(subsystem) = target.split('/').find(number) {
-            let at = format!("/sys/class/nvme-subsystem/{subsystem}");
-            for name in self.list(&at) {
-                let target = self.machine.link(&format!("{at}/{name}")).unwrap_or_default();
-                self.functions(what, &target, way);
+        self.add_functions(purpose, &target, layers);
+        // A namespace of an NVMe subsystem with several controllers has its directory below none of them.
+        let is_subsystem =
+            |part: &&str| part.strip_prefix("nvme-subsys").is_some_and(|number| number.parse::<u32>().is_ok());
+        if let Some(subsystem) = target.split('/').find(is_subsystem) {
+            let directory = format!("/sys/class/nvme-subsystem/{subsystem}");
+            for name in self.list(&directory) {
+                let target = self.machine.link(&format!("{directory}/{name}")).unwrap_or_default();
+                self.add_functions(purpose, &target, layers);
             }
         }
-        way.pop();
+        layers.pop();
     }
 
-    /// Follows a network interface down to PCI functions.
-    fn interface(&mut self, name: &str, way: &mut Vec<String>) {
-        let at = format!("/sys/class/net/{name}");
-        let Ok(target) = self.machine.link(&at) else { return };
-        if way.len() >= DEEPEST || !self.is_new(name) {
+    /// Follows a network interface down to PCI functions. `layers` are the interfaces above it.
+    fn visit_interface(&mut self, name: &str, layers: &mut Vec<String>) {
+        let directory = format!("/sys/class/net/{name}");
+        let Ok(target) = self.machine.link(&directory) else { return };
+        if layers.len() >= MAX_LAYERS || !self.mark_visited(name) {
             return;
         }
-        way.push(name.to_owned());
-        self.functions("default route", &target, way);
-        // Bridges, bonds, teams and VLANs know what is below them; the inner port of an Open vSwitch what it belongs to.
-        let names = self.list(&at);
-        let mut next: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("lower_")).collect();
+        layers.push(name.to_owned());
+        self.add_functions("default route", &target, layers);
+        // Bridges, bonds, teams and VLANs link to the interfaces below them; the internal port of an Open vSwitch bridge
+        // links to the bridge's interface above it.
+        let entries = self.list(&directory);
+        let mut next: Vec<&str> = entries.iter().filter_map(|entry| entry.strip_prefix("lower_")).collect();
         if next.is_empty() && target.contains("/virtual/") {
-            next = names.iter().filter_map(|name| name.strip_prefix("upper_")).collect();
+            next = entries.iter().filter_map(|entry| entry.strip_prefix("upper_")).collect();
         }
         for name in next {
-            self.interface(name, way);
+            self.visit_interface(name, layers);
         }
-        way.pop();
+        layers.pop();
     }
 
-    /// The functions on the way to a directory of sysfs, and the physical functions of virtual ones.
-    fn functions(&mut self, what: &str, target: &str, way: &[String]) {
-        let how = format!("{what} (through {})", way.join(", "));
-        // A mirror of two disks on one controller is one use of it.
-        let same = format!("{what} (through {}", way.first().map_or("", String::as_str));
+    /// Adds the functions in the path of a sysfs directory. For virtual functions, adds their physical functions as well.
+    fn add_functions(&mut self, purpose: &str, target: &str, layers: &[String]) {
+        let description = format!("{purpose} (through {})", layers.join(", "));
+        // Two members of an array below the same controller are one use of it.
+        let same_use = format!("{purpose} (through {}", layers.first().map_or("", String::as_str));
         let mut parts: Vec<String> = target.split('/').map(ToOwned::to_owned).collect();
         while let Some(part) = parts.pop() {
             let Ok(device) = part.parse::<Address>() else { continue };
-            if self.uses.iter().any(|known| known.device == device && known.how.starts_with(&same)) {
+            if self.found.iter().any(|known| known.device == device && known.description.starts_with(&same_use)) {
                 continue;
             }
-            self.uses.push(Use { device, how: how.clone() });
+            self.found.push(Use { device, description: description.clone() });
             parts.extend(machine::link_name(self.machine, &format!("{PCI}/devices/{device}/physfn")));
         }
     }

@@ -1,30 +1,31 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The tables of /proc that tell what the system stands on: bytes in, plain data out. A line that is none of such a table
-//! is left out.
+//! Parsers of tables in /proc. A malformed line is skipped and does not affect the others; invalid UTF-8 is replaced.
 
-/// A mounted file system, as /proc/self/mountinfo has it (proc_pid_mountinfo(5)).
+use procfs_core::process::MountInfo;
+
+/// A mounted file system, from /proc/self/mountinfo (proc_pid_mountinfo(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// The number of its block device, `259:2`; the major number is 0 where it has none, or several.
-    pub number: String,
-    /// Where it is mounted.
-    pub point: String,
-    /// The file system's type.
-    pub kind: String,
-    /// What is mounted: often a path below /dev.
+    /// The device number, `259:2`. The major number is 0 if the file system has no block device, or several.
+    pub device_number: String,
+    /// The mount point.
+    pub mount_point: String,
+    /// The file system type.
+    pub fs_type: String,
+    /// The mount source, often a path below /dev.
     pub source: String,
 }
 
 impl Mount {
-    /// Whether it has one block device, which its number names.
-    pub(super) fn has_number(&self) -> bool {
-        !self.number.starts_with("0:")
+    /// Whether its device number is that of a block device.
+    pub(super) fn has_block_device(&self) -> bool {
+        !self.device_number.starts_with("0:")
     }
 
-    /// What it is on: a block device's number, a pool of ZFS, a source. Two mounts on the same are told once.
-    pub(super) fn is_on(&self) -> &str {
-        match self.kind.as_str() {
-            _ if self.has_number() => &self.number,
+    /// What the file system is stored on: a device number, a ZFS pool or the mount source.
+    pub(super) fn storage(&self) -> &str {
+        match self.fs_type.as_str() {
+            _ if self.has_block_device() => &self.device_number,
             "zfs" => self.source.split('/').next().unwrap_or_default(),
             _ => &self.source,
         }
@@ -34,38 +35,38 @@ impl Mount {
 /// The mounted file systems, in the order of the table.
 pub(crate) fn mounts(table: &[u8]) -> Vec<Mount> {
     let mount = |line: &str| {
-        let (place, what) = line.split_once(" - ")?;
-        let (mut place, mut what) = (place.split(' ').skip(2), what.split(' '));
+        let info = MountInfo::from_line(line).ok()?;
         Some(Mount {
-            number: place.next()?.to_owned(),
-            point: unescape(place.nth(1)?),
-            kind: what.next()?.to_owned(),
-            source: unescape(what.next()?),
+            device_number: info.majmin,
+            mount_point: unescape(info.mount_point.to_str()?),
+            fs_type: info.fs_type,
+            source: unescape(&info.mount_source.unwrap_or_default()),
         })
     };
+    // Line by line, because `MountInfos` fails for the whole table.
     String::from_utf8_lossy(table).lines().filter_map(mount).collect()
 }
 
-/// What /proc/swaps names: the path of a block device or of a file.
+/// The paths of block devices and files in /proc/swaps.
 pub(crate) fn swaps(table: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(table);
     text.lines().skip(1).filter_map(|line| line.split_ascii_whitespace().next()).map(unescape).collect()
 }
 
-/// The interfaces with a default route, by /proc/net/route and /proc/net/ipv6_route, each once.
+/// The interfaces with a default route in /proc/net/route or /proc/net/ipv6_route, without duplicates.
 pub(crate) fn default_routes(route: &[u8], ipv6_route: &[u8]) -> Vec<String> {
     const UP: u32 = 0x1;
     const REJECT: u32 = 0x200;
     let mut found: Vec<String> = Vec::new();
-    // The columns of the destination, of its mask or its length, of the flags, and of the interface.
-    for (table, [to, mask, flags, interface]) in [(route, [1, 7, 3, 0]), (ipv6_route, [0, 1, 8, 9])] {
+    // The columns of destination, mask or prefix length, flags, and interface.
+    for (table, [destination, mask, flags, interface]) in [(route, [1, 7, 3, 0]), (ipv6_route, [0, 1, 8, 9])] {
         for line in String::from_utf8_lossy(table).lines() {
             let words: Vec<&str> = line.split_ascii_whitespace().collect();
             let word = |column: usize| words.get(column).copied().unwrap_or("?");
             let flags = u32::from_str_radix(word(flags), 16).unwrap_or(0);
             let name = word(interface);
-            let anywhere = [word(to), word(mask)].iter().all(|word| word.bytes().all(|digit| digit == b'0'));
-            if anywhere && flags & (UP | REJECT) == UP && !found.iter().any(|known| known == name) {
+            let is_default = [word(destination), word(mask)].iter().all(|word| word.bytes().all(|digit| digit == b'0'));
+            if is_default && flags & (UP | REJECT) == UP && !found.iter().any(|known| known == name) {
                 found.push(name.to_owned());
             }
         }
@@ -73,7 +74,7 @@ pub(crate) fn default_routes(route: &[u8], ipv6_route: &[u8]) -> Vec<String> {
     found
 }
 
-/// Blanks and backslashes stand as `\040` and the like in these tables.
+/// Decodes octal escapes such as `\040`, by which these tables represent blanks and backslashes.
 fn unescape(text: &str) -> String {
     let mut parts = text.split('\\');
     let mut plain = parts.next().unwrap_or_default().to_owned();
@@ -99,6 +100,11 @@ mod tests {
 
     use super::*;
 
+    /// What the kernel escapes in mountinfo and swaps.
+    fn escape(text: &str) -> String {
+        text.replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011").replace('\n', "\\012")
+    }
+
     #[test]
     fn mounts_are_read() {
         let table = b"25 30 0:23 / /sys rw,nosuid shared:7 - sysfs sysfs rw\n\
@@ -107,8 +113,31 @@ mod tests {
             99 30 0:44 /@home /mnt/my\\040disk rw - btrfs /dev/sda2 rw\n";
         let found = mounts(table);
         assert_eq!(found.len(), 3);
-        assert_eq!((found[1].number.as_str(), found[1].source.as_str()), ("254:0", "/dev/mapper/vg0-root"));
-        assert_eq!((found[2].point.as_str(), found[2].kind.as_str()), ("/mnt/my disk", "btrfs"));
+        assert_eq!((found[1].device_number.as_str(), found[1].source.as_str()), ("254:0", "/dev/mapper/vg0-root"));
+        assert_eq!((found[2].mount_point.as_str(), found[2].fs_type.as_str()), ("/mnt/my disk", "btrfs"));
+    }
+
+    #[test]
+    fn a_malformed_line_does_not_affect_the_others() {
+        let good = "30 1 254:0 / /home rw,relatime shared:1 - ext4 /dev/sda1 rw\n";
+        for bad in [
+            b"x 1 0:1 / / rw - tmpfs tmpfs rw".as_slice(),
+            b"1 99999999999 0:1 / / rw - tmpfs tmpfs rw",
+            b"1 2 0:1 / / rw shared:x - tmpfs tmpfs rw",
+            b"1 2 0:1 / / rw shared:1",
+            b"1 2 0:1 / / rw - tmpfs",
+            b"",
+            b"\xff\xfe\0",
+        ] {
+            let found = mounts(&[good.as_bytes(), bad, b"\n", good.as_bytes()].concat());
+            assert_eq!(found.len(), 2, "{}", String::from_utf8_lossy(bad));
+        }
+    }
+
+    #[test]
+    fn names_that_are_not_utf_8_are_kept() {
+        let found = mounts(b"1 2 8:1 / /mnt/\xff rw - ext4 /dev/sda1 rw\n");
+        assert_eq!(found[0].mount_point, "/mnt/\u{fffd}");
     }
 
     #[test]
@@ -137,7 +166,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_stands_there_is_too_much(
+        fn any_bytes_are_accepted(
             one in prop::collection::vec(any::<u8>(), 0..300), two in "[0-9a-f:/ \\\\\t\n-]{0,300}"
         ) {
             for bytes in [one.as_slice(), two.as_bytes()] {
@@ -151,13 +180,30 @@ mod tests {
 
         #[test]
         fn a_mount_is_read_as_it_was_written(
-            number in "[0-9]{1,3}:[0-9]{1,5}", point in "/[a-z \\\\é\t-]{0,20}", source in "[a-z/: \\\\]{0,20}",
+            device_number in "[0-9]{1,3}:[0-9]{1,5}",
+            mount_point in "/[a-z \\\\é\t\n-]{0,20}",
+            optional in "(shared:[0-9]{1,3} )?(master:[0-9]{1,3} )?(propagate_from:[0-9] )?(unbindable )?([a-z]{1,5} )?",
+            fs_type in "[a-z0-9.]{1,8}",
+            source in "/[a-z/: \\\\]{0,20}|",
         ) {
-            let escape = |text: &str| {
-                text.replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011")
-            };
-            let line = format!("1 2 {number} / {} rw shared:1 - ext4 {} rw\n", escape(&point), escape(&source));
-            prop_assert_eq!(mounts(line.as_bytes()), vec![Mount { number, point, kind: "ext4".to_owned(), source }]);
+            let line = format!(
+                "1 2 {device_number} / {} rw {optional}- {fs_type} {} rw,a=b=c\n", escape(&mount_point), escape(&source)
+            );
+            prop_assert_eq!(mounts(line.as_bytes()), vec![Mount { device_number, mount_point, fs_type, source }]);
+        }
+
+        #[test]
+        fn a_line_is_read_as_if_it_were_alone(
+            lines in prop::collection::vec("[0-9]{1,3} [0-9]{1,3} 8:[0-9] / /[a-z]{0,4} rw (shared:[0-9x] )?-? ext4 [a-z/]{0,5}( rw)?|[ -~é]{0,40}", 0..8)
+        ) {
+            let alone: Vec<Mount> = lines.iter().flat_map(|line| mounts(line.as_bytes())).collect();
+            prop_assert_eq!(mounts(lines.join("\n").as_bytes()), alone);
+        }
+
+        #[test]
+        fn swaps_are_read_as_they_were_written(paths in prop::collection::vec("/[a-z \\\\é\t\n]{0,20}", 0..5)) {
+            let lines: Vec<String> = paths.iter().map(|path| format!("\n{} file\t8\t0\t-2", escape(path))).collect();
+            prop_assert_eq!(swaps(format!("Filename{}", lines.concat()).as_bytes()), paths);
         }
     }
 }

@@ -1,68 +1,70 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Leaves out what was read on the way to something else: other people's processes, lists of all the devices in the world.
+//! Removes what no command needs: unrelated processes, and unrelated lines of long lists.
 
 use crate::machine::Observation;
 use crate::pci::{Identity, parse_modalias};
 
-/// Leaves out what no command tells.
-pub(super) fn out(seen: &mut Vec<(String, Observation)>) {
-    let identities: Vec<Identity> = seen
+/// Removes observations that no command needs.
+pub(super) fn filter(observations: &mut Vec<(String, Observation)>) {
+    let identities: Vec<Identity> = observations
         .iter()
-        .filter_map(|(path, what)| match what {
+        .filter_map(|(path, observation)| match observation {
             Observation::File(content) if path.ends_with("/modalias") => parse_modalias(content),
             _ => None,
         })
         .collect();
     let guests: Vec<String> =
-        seen.iter().filter(|entry| is_guest_file(entry)).filter_map(|(path, _)| process(path)).collect();
-    // One process that nobody may look into stands for all of them.
-    let hidden =
-        seen.iter().find(|(_, what)| matches!(what, Observation::Broken(_))).and_then(|(path, _)| process(path));
-    seen.retain_mut(|entry| {
+        observations.iter().filter(|entry| is_guest_file(entry)).filter_map(|(path, _)| process(path)).collect();
+    // Of the processes whose files could not be listed, keep one.
+    let hidden = observations
+        .iter()
+        .find(|(_, observation)| matches!(observation, Observation::Broken(_)))
+        .and_then(|(path, _)| process(path));
+    observations.retain_mut(|entry| {
         let keep = match process(&entry.0) {
             Some(process) if guests.contains(&process) => is_guest_file(entry) || entry.0.ends_with("/comm"),
             Some(process) => hidden.as_ref() == Some(&process) && matches!(entry.1, Observation::Broken(_)),
-            // Those that are kept are known from their files.
-            // An option ROM is its vendor's.
+            // The list of processes is implied by their files. Saved option ROMs are copyrighted by their vendors.
             None => {
                 entry.0 != "/proc"
                     && !(entry.0.starts_with("/run/vfio-early/rom/") && matches!(entry.1, Observation::File(_)))
             }
         };
         if let (true, Observation::File(content)) = (keep, &mut entry.1) {
-            lines(&entry.0, content, &identities);
+            filter_lines(&entry.0, content, &identities);
         }
         keep
     });
 }
 
-/// The process that a path is about.
+/// The process ID in a path.
 fn process(path: &str) -> Option<String> {
     let (number, _) = path.strip_prefix("/proc/")?.split_once('/')?;
     number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.to_owned())
 }
 
-fn is_guest_file((_, what): &(String, Observation)) -> bool {
-    matches!(what, Observation::Link(target) if target.starts_with("/dev/vfio/"))
+/// Whether this is a file descriptor of a file below /dev/vfio.
+fn is_guest_file((_, observation): &(String, Observation)) -> bool {
+    matches!(observation, Observation::Link(target) if target.starts_with("/dev/vfio/"))
 }
 
-/// Keeps the lines that matter of files that are long lists.
-fn lines(path: &str, content: &mut Vec<u8>, identities: &[Identity]) {
+/// Removes unrelated lines from files that are long lists.
+fn filter_lines(path: &str, content: &mut Vec<u8>, identities: &[Identity]) {
     let vendor = |number: &str| {
         u16::from_str_radix(number, 16).is_ok_and(|id| identities.iter().any(|known| known.vendor == id))
     };
     let has = |line: &str, words: &[&str]| words.iter().any(|word| line.contains(word));
     let text = String::from_utf8_lossy(content);
     let mut kept = String::new();
-    // Of a list of names, the vendors of this machine, and below those everything.
-    let mut below = false;
+    // In pci.ids: whether the current vendor has devices in this machine; then all of its lines are kept.
+    let mut is_known_vendor = false;
     for line in text.split_inclusive('\n') {
         let keep = if path.ends_with("/pci.ids") {
             match line.get(..1) {
-                Some("\t") => below,
+                Some("\t") => is_known_vendor,
                 _ => {
-                    below = line.get(..4).is_some_and(vendor) && line.get(4..5) == Some(" ");
-                    below
+                    is_known_vendor = line.get(..4).is_some_and(vendor) && line.get(4..5) == Some(" ");
+                    is_known_vendor
                 }
             }
         } else if path.ends_with("/modules.alias") {
