@@ -47,7 +47,7 @@ lint:
 
 SCRIPTS = .ci/run packaging/tiny packaging/musl-ld packaging/package \
 	packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm packaging/arch/PKGBUILD \
-	completions/vfio-early tests/completions/ask.bash \
+	completions/vfio-early tests/it/completions/ask.bash \
 	tests/packages.sh tests/licenses.sh tests/boot/lab.sh tests/boot/all.sh tests/boot/groups.sh \
 	tests/boot/groups/init tests/groups/from-lspci.sh \
 	initramfs-tools/hooks/vfio-early initramfs-tools/scripts/init-top/00-vfio-early \
