@@ -19,7 +19,9 @@ use crate::support::files::{files, here, stem};
 /// Every description in `tests/rom`, with its name.
 fn descriptions() -> Vec<(String, String)> {
     let read = |path: &PathBuf| (stem(path).to_owned(), std::fs::read_to_string(path).unwrap());
-    files("tests/rom", "txt").iter().map(read).collect()
+    let mut found: Vec<_> = files("tests/rom", "txt").iter().map(read).collect();
+    found.sort();
+    found
 }
 
 fn described(name: &str) -> Vec<u8> {
