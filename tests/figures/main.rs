@@ -25,6 +25,8 @@ use program::{MachineRoot, by_shell, fifo, have, may_unshare, run, say, tree};
 #[path = "../it/support/disk.rs"]
 mod disk;
 mod elf;
+#[path = "../it/support/logger.rs"]
+mod logger;
 #[path = "../it/support/program.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod program;

@@ -33,6 +33,7 @@ mod manuals;
 mod mkinitcpio;
 mod proposals;
 mod rom;
+mod second_opinion;
 mod simulated;
 mod simulation;
 mod snapshot;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use vfio_early::machine::{Host, Machine, Node};
 
 use crate::support::disk::Scratch;
+use crate::support::logger;
 use crate::support::program::{MachineRoot, changes, inventory, tree};
 
 const GPU: &str = "0000:65:00.0";
@@ -192,6 +193,7 @@ fn renames_elsewhere_spoil_no_look() {
     fs::create_dir_all(&elsewhere).unwrap();
     fs::write(root.join("file"), "x\n").unwrap();
     symlink("../file", root.join("a/link")).unwrap();
+    logger::start();
     let host = Host::open(root.as_os_str()).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -34,6 +34,7 @@ pub(crate) use faults::{Fault, Hang, Kind, Lasts, Trouble};
 pub(crate) use kernel::State;
 pub(crate) use modules::Place;
 
+use crate::support::logger;
 use kernel::Stop;
 
 /// One operation that came through the door.
@@ -89,6 +90,7 @@ enum Patience {
 
 impl SimulatedMachine {
     fn new(state: State) -> Self {
+        logger::start();
         Self {
             state: RefCell::new(state),
             log: RefCell::default(),
@@ -228,6 +230,7 @@ impl SimulatedMachine {
                 Error::new(operation, object, io::Error::new(io::ErrorKind::TimedOut, "no answer, abandoned"))
             }
         });
+        log::debug!("{operation:?} {object} {}: {:?}", value.unwrap_or_default(), result.as_ref().err());
         let value = value.map(ToOwned::to_owned);
         self.log.borrow_mut().push(Entry { operation, object: object.to_owned(), value, ok: result.is_ok() });
         result

@@ -7,6 +7,7 @@ pub(crate) mod drivers;
 pub(crate) mod exposition;
 pub(crate) mod files;
 pub(crate) mod json;
+pub(crate) mod logger;
 pub(crate) mod mdoc;
 pub(crate) mod program;
 pub(crate) mod sketch;

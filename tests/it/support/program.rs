@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use vfio_early::machine::{Node, Recorded, Tree};
 
 use super::disk::{Scratch, build};
+use super::logger;
 
 /// What no single run may take, whatever its machine is like.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -58,10 +59,13 @@ pub(crate) fn may_unshare(otherwise: &str) -> bool {
     may
 }
 
-/// The program's command with an empty environment.
+/// The program's command with an empty environment. It tells what it does where [`logger`] is to pass that on.
 pub(crate) fn program(root: &Path, arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vfio-early"));
     command.arg("--root").arg(root).args(arguments.split_whitespace()).env_clear();
+    if logger::start() {
+        command.arg("--verbose");
+    }
     command
 }
 
@@ -81,6 +85,9 @@ pub(crate) fn run(command: &mut Command) -> Ran {
     // What is not UTF-8 would be no JSON and no message: that shows as replacement characters.
     let text = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
     (ran.stdout, ran.stderr) = (text(&out), text(&err));
+    if logger::start() {
+        ran.stderr = logger::take(&ran.stderr);
+    }
     ran
 }
 
