@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Completes vfio-early in fish. Made by tests/completions, which tells how: nothing is to be changed here.
+# Completes vfio-early in fish. Made by tests/it/completions, which tells how: nothing is to be changed here.
 
 # Whether the words before the cursor are those of this command, with this many words behind it (any number where none is
 # given), and without these options, unless it is their value that is wanted: `__vfio_early_at COMMAND [COUNT] [OPTION...]`.

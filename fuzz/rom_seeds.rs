@@ -2,7 +2,7 @@
 //! Writes the ROMs that tests/rom describes into the corpus of each target.
 
 #[allow(dead_code, reason = "the tests use more of it")]
-#[path = "../tests/rom/build.rs"]
+#[path = "../tests/it/rom/build.rs"]
 mod build;
 
 use std::fs;

@@ -10,7 +10,7 @@ make -s demo
 target=$(rustc -vV | sed -n 's/^host: //p')
 boots() { cargo test -q --target "$target" --test boot -- "$@"; }
 # The limits of time that a debug build does not hold.
-cargo test -q --release --target "$target" --test rom --test groups -- hostile_files_cost large_machines
+cargo test -q --release --target "$target" --test it -- hostile_files_cost large_machines
 # As large as the initramfs may bear, in bytes.
 small() {
 	bytes=$(stat -c %s "$1")

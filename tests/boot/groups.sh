@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
 # Boots real kernels under QEMU on machines of many shapes and lets them judge the recomputed IOMMU groups
-# (tests/groups_kernels.rs). Without arguments the kernels are those of Debian 12 and 13, from the lab's roots; other
+# (tests/it/groups/kernels.rs). Without arguments the kernels are those of Debian 12 and 13, from the lab's roots; other
 # kernels can be named as arguments (vmlinux or vmlinuz). Two boots at a time, four seconds each.
 #
 #   GROUPS_SEEDS=N     how many generated machines (16)
@@ -44,4 +44,4 @@ chmod 755 "$scratch/root/init"
 
 cd "$here/../.."
 GROUPS_KERNELS=$kernels GROUPS_INITRAMFS=$scratch/initramfs \
-	cargo test --quiet --target "$(rustc -vV | sed -n 's/^host: //p')" --test groups_kernels -- --ignored --nocapture
+	cargo test --quiet --target "$(rustc -vV | sed -n 's/^host: //p')" --test it -- --ignored --nocapture groups::kernels::

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The recorded machines are what their sketches say, and what a kernel could show.
+//!
+//! `VFIO_EARLY_BLESS=1 cargo test --test it machines::` draws them anew.
+
+use std::fs;
+
+use vfio_early::machine::{Machine, Node, Recorded, link_name, text as text_of};
+use vfio_early::pci::parse_modalias;
+
+use crate::support::files::{files, here, machines, stem};
+use crate::support::{sketch, text};
+
+#[test]
+fn machines_are_what_their_sketches_say() {
+    let bless = std::env::var_os("VFIO_EARLY_BLESS").is_some();
+    let mut stale = Vec::new();
+    for path in files("tests/machines/sketches", "sketch") {
+        let sketch = fs::read_to_string(&path).unwrap();
+        for (index, state) in sketch::states(&sketch).iter().enumerate() {
+            let tree = sketch::draw(&sketch, state);
+            let drawn = text::write(&tree, &sketch::comment(&sketch));
+            let again = Recorded::parse(drawn.as_bytes()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert_eq!(*again.tree(), tree, "{}: does not survive being written and read", path.display());
+            let name = if index == 0 { stem(&path).to_owned() } else { format!("{}-{state}", stem(&path)) };
+            let machine = here(&format!("tests/machines/{name}.txt"));
+            if fs::read_to_string(&machine).is_ok_and(|text| text == drawn) {
+                continue;
+            }
+            if bless {
+                fs::write(&machine, drawn).unwrap();
+            } else {
+                stale.push(name);
+            }
+        }
+    }
+    assert!(stale.is_empty(), "not as sketched (VFIO_EARLY_BLESS=1 draws them anew): {stale:?}");
+}
+
+/// Every link leads somewhere, and what is said twice is said alike: the kernel cannot show anything else.
+#[test]
+fn machines_agree_with_themselves() {
+    for path in machines() {
+        let name = stem(&path);
+        let machine = Recorded::parse(&fs::read(&path).unwrap()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        for (path, node) in machine.tree().iter() {
+            if let Node::Link(target) = node {
+                assert!(machine.tree().get(path).is_ok(), "{name}: {path} -> {target} leads nowhere");
+            }
+        }
+        let devices = machine.list("/sys/bus/pci/devices").unwrap_or_default();
+        for address in &devices {
+            device(name, &machine, address);
+        }
+        for group in machine.list("/sys/kernel/iommu_groups").unwrap_or_default() {
+            for address in machine.list(&format!("/sys/kernel/iommu_groups/{group}/devices")).unwrap() {
+                let link = format!("/sys/bus/pci/devices/{address}/iommu_group");
+                assert_eq!(link_name(&machine, &link).unwrap(), group, "{name}: group of {address}");
+            }
+        }
+        for driver in machine.list("/sys/bus/pci/drivers").unwrap_or_default() {
+            for address in machine.list(&format!("/sys/bus/pci/drivers/{driver}")).unwrap() {
+                if devices.contains(&address) {
+                    let link = format!("/sys/bus/pci/devices/{address}/driver");
+                    assert_eq!(link_name(&machine, &link).unwrap(), driver, "{name}: driver of {address}");
+                }
+            }
+        }
+    }
+}
+
+fn device(name: &str, machine: &Recorded, address: &str) {
+    let at = |file: &str| format!("/sys/bus/pci/devices/{address}/{file}");
+    let word = |file: &str| text_of(machine, &at(file)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(address.parse::<vfio_early::pci::Address>().is_ok(), "{name}: {address}");
+    let modalias = machine.attribute(&at("modalias")).unwrap();
+    let identity = parse_modalias(&modalias).unwrap_or_else(|| panic!("{name}: modalias of {address}"));
+    assert_eq!(word("vendor"), format!("{:#06x}", identity.vendor), "{name}: {address}");
+    assert_eq!(word("device"), format!("{:#06x}", identity.device), "{name}: {address}");
+    assert_eq!(word("subsystem_vendor"), format!("{:#06x}", identity.subvendor), "{name}: {address}");
+    assert_eq!(word("subsystem_device"), format!("{:#06x}", identity.subdevice), "{name}: {address}");
+    assert_eq!(word("class"), format!("{:#08x}", identity.class.0), "{name}: {address}");
+    assert_eq!(machine.attribute(&at("boot_vga")).is_ok(), identity.class.0 >> 8 == 0x0300, "{name}: {address}");
+    let config = machine.attribute(&at("config")).unwrap();
+    assert!([64, 256, 4096].contains(&config.len()), "{name}: config of {address}");
+    let identity_bytes = [identity.vendor.to_le_bytes(), identity.device.to_le_bytes()].concat();
+    if machine.link(&at("physfn")).is_err() {
+        assert_eq!(config[..4], identity_bytes, "{name}: config of {address}");
+    }
+    assert_eq!(config[9..12], identity.class.0.to_le_bytes()[..3], "{name}: config of {address}");
+    let functions = machine.list("/sys/bus/pci/devices").unwrap();
+    let siblings = functions.iter().filter(|other| other.split('.').next() == address.split('.').next()).count();
+    if siblings > 1
+        && address.ends_with(".0")
+        && machine.link(&at("physfn")).is_err()
+        && machine.link(&at("virtfn0")).is_err()
+    {
+        assert_eq!(config[14] & 0x80, 0x80, "{name}: {address} has siblings, but is not multifunction in config space");
+    }
+    for kind in ["driver", "iommu_group"] {
+        if let Ok(link) = machine.link(&at(kind)) {
+            let directory = machine.tree().resolve(&at(kind), true).unwrap();
+            let back = if kind == "driver" {
+                format!("{directory}/{address}")
+            } else {
+                format!("{directory}/devices/{address}")
+            };
+            assert!(machine.link(&back).is_ok(), "{name}: {address} has {kind} {link}, which does not know it");
+        }
+    }
+    for (line, index) in word("resource").lines().zip(0..) {
+        let [start, end, flags] = line.split(' ').collect::<Vec<_>>().try_into().unwrap();
+        assert_eq!([start.len(), end.len(), flags.len()], [18; 3], "{name}: resource {index} of {address}");
+    }
+}

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A machine that does what Linux would do: the third room behind the door.
+//!
+//! The state is one [`Tree`] that looks like /sys, /proc and the rest, and what the kernel knows beside it: drivers,
+//! modules, who holds which lock. A write has the effect that the kernel's store function would have, and the errors are
+//! the kernel's. On top of that every single operation can be made to fail, to hang, or to find its device gone.
+//!
+//! A mock stands only where the real part cannot run, and says so. Here that is the kernel: no test can pull a card, make a
+//! driver hang, or fail the third write of a boot on a real one. Everything in front of the door is the program itself.
+//! What is simulated is simple on purpose: one thing happens at a time, locks are granted in the order in which they were
+//! asked for, and time passes only where somebody waits. The real boots show that Linux behaves as this machine does.
+
+mod attributes;
+mod build;
+mod driver;
+mod faults;
+mod held;
+mod kernel;
+mod links;
+mod modules;
+mod recorded;
+mod tests;
+
+use std::cell::{Ref, RefCell};
+use std::io;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use vfio_early::machine::{Error, Machine, Operation, Result, Tree};
+
+pub(crate) use build::{Builder, Function, GPU, GPU_AUDIO, GPU_UCSI, GPU_USB, IGPU, NIC, NVME, SATA};
+pub(crate) use driver::{Outcome, Probe};
+pub(crate) use faults::{Fault, Hang, Kind, Lasts, Trouble};
+pub(crate) use kernel::State;
+pub(crate) use modules::Place;
+
+use crate::support::logger;
+use kernel::Stop;
+
+/// One operation that came through the door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Which one.
+    pub(crate) operation: Operation,
+    /// The path, or the module's name.
+    pub(crate) object: String,
+    /// What was written or saved.
+    pub(crate) value: Option<String>,
+    /// Whether the caller was told that it succeeded.
+    pub(crate) ok: bool,
+}
+
+impl Entry {
+    /// Whether it could change the machine.
+    pub(crate) fn changes(&self) -> bool {
+        matches!(self.operation, Operation::Write | Operation::Load | Operation::Save)
+    }
+}
+
+/// The simulated machine.
+#[derive(Clone, Debug)]
+pub(crate) struct SimulatedMachine {
+    state: RefCell<State>,
+    log: RefCell<Vec<Entry>>,
+    fault: RefCell<Trouble>,
+    waited: RefCell<Waited>,
+}
+
+/// How long the program waited for what did not come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Waited {
+    /// How often it waited for as long as a step may take.
+    pub(crate) limits: usize,
+    /// How often it waited for a moment, behind something that hangs.
+    pub(crate) moments: usize,
+    /// For how long it paused.
+    pub(crate) paused: Duration,
+}
+
+/// How long the caller of an operation waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// For ever.
+    Endless,
+    /// As long as a step may take.
+    Limit,
+    /// A moment.
+    Moment,
+}
+
+impl SimulatedMachine {
+    fn new(state: State) -> Self {
+        logger::start();
+        Self {
+            state: RefCell::new(state),
+            log: RefCell::default(),
+            fault: RefCell::default(),
+            waited: RefCell::default(),
+        }
+    }
+
+    /// Makes something go wrong from now on; operations count from 1 again.
+    pub(crate) fn trouble(&self, fault: Fault) {
+        self.calm();
+        *self.fault.borrow_mut() = Trouble::new(fault);
+    }
+
+    /// Nothing goes wrong any more; operations count from 1 again. What was broken stays broken.
+    pub(crate) fn calm(&self) {
+        self.log.borrow_mut().clear();
+        *self.fault.borrow_mut() = Trouble::default();
+        *self.waited.borrow_mut() = Waited::default();
+    }
+
+    /// How long the program waited since the operations were counted from 1.
+    pub(crate) fn waited(&self) -> Waited {
+        *self.waited.borrow()
+    }
+
+    /// Whether something that hangs holds a device's lock.
+    pub(crate) fn is_locked(&self, address: &str) -> bool {
+        self.state.borrow().is_locked(address)
+    }
+
+    /// Whether the fault that was asked for has happened.
+    pub(crate) fn troubled(&self) -> bool {
+        self.fault.borrow().happened()
+    }
+
+    /// Everything that came through the door, in order.
+    pub(crate) fn log(&self) -> Vec<Entry> {
+        self.log.borrow().clone()
+    }
+
+    /// What came through the door and could change something.
+    pub(crate) fn changes(&self) -> Vec<Entry> {
+        self.log.borrow().iter().filter(|entry| entry.changes()).cloned().collect()
+    }
+
+    /// The machine's files as they are now.
+    pub(crate) fn tree(&self) -> Ref<'_, Tree> {
+        Ref::map(self.state.borrow(), |state| &state.tree)
+    }
+
+    /// Changes the machine behind the program's back.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.borrow_mut())
+    }
+
+    /// Lets everything that hung come to its end, in the order in which it was asked for.
+    pub(crate) fn settle(&self) {
+        self.change(State::release_all);
+    }
+
+    /// What udev does once the real root is there: loads the modules of every device, those of the real root too.
+    pub(crate) fn coldplug(&self) {
+        self.change(|state| {
+            state.release_all();
+            state.coldplug();
+        });
+    }
+
+    /// The driver that holds a PCI device.
+    pub(crate) fn driver(&self, address: &str) -> Option<String> {
+        self.state.borrow().driver_of("pci", address)
+    }
+
+    /// The driver override of a PCI device.
+    pub(crate) fn driver_override(&self, address: &str) -> Option<String> {
+        self.state.borrow().override_of("pci", address)
+    }
+
+    /// The addresses of the PCI devices.
+    pub(crate) fn devices(&self) -> Vec<String> {
+        self.state.borrow().devices("pci")
+    }
+
+    /// Every probe that happened: driver, device, how it ended.
+    pub(crate) fn probes(&self) -> Vec<(String, String, Outcome)> {
+        self.state.borrow().probes.clone()
+    }
+
+    /// Reads that would have hung the program for ever, because the kernel holds the device's lock.
+    pub(crate) fn deadlocks(&self) -> Vec<String> {
+        self.state.borrow().deadlocks.clone()
+    }
+
+    /// Does one operation: counts it, lets the fault happen, does it, and records it.
+    fn operate<T>(
+        &self,
+        operation: Operation,
+        object: &str,
+        value: Option<&str>,
+        patience: Patience,
+        act: impl FnOnce(&mut State) -> std::result::Result<T, Stop>,
+    ) -> Result<T> {
+        let number = self.log.borrow().len() + 1;
+        let kind = self.fault.borrow_mut().at(number, operation, object, patience != Patience::Endless);
+        let mut state = self.state.borrow_mut();
+        let result = match kind {
+            None => act(&mut state),
+            Some(Kind::Vanish(device)) => {
+                state.vanish(&device);
+                act(&mut state)
+            }
+            Some(Kind::Fail(errno)) => Err(Stop::Errno(errno)),
+            Some(Kind::FailAfterwards(errno)) => act(&mut state).and(Err(Stop::Errno(errno))),
+            Some(Kind::Hang(Hang::Lost)) => Err(Stop::Hung),
+            Some(Kind::Hang(Hang::Done)) => act(&mut state).and(Err(Stop::Hung)),
+            Some(Kind::Hang(Hang::Late)) => {
+                // A reader that was given up leaves nothing behind.
+                if operation != Operation::Read {
+                    state.hold(operation, object, value.unwrap_or_default());
+                }
+                Err(Stop::Hung)
+            }
+        };
+        if matches!(result, Err(Stop::Hung)) {
+            let mut waited = self.waited.borrow_mut();
+            match patience {
+                Patience::Endless => state.deadlocks.push(object.to_owned()),
+                Patience::Limit => waited.limits += 1,
+                Patience::Moment => waited.moments += 1,
+            }
+        }
+        let result = result.map_err(|stop| match stop {
+            Stop::Errno(errno) => Error::os(operation, object, errno),
+            Stop::Said(words) => Error::other(operation, object, words),
+            Stop::Hung => Error::new(operation, object, io::Error::new(io::ErrorKind::TimedOut, "timed out")),
+        });
+        log::debug!("{operation:?} {object} {}: {:?}", value.unwrap_or_default(), result.as_ref().err());
+        let value = value.map(ToOwned::to_owned);
+        self.log.borrow_mut().push(Entry { operation, object: object.to_owned(), value, ok: result.is_ok() });
+        result
+    }
+}
+
+impl Machine for SimulatedMachine {
+    fn attribute(&self, path: &str) -> Result<Vec<u8>> {
+        self.read_prefix(path, 4096)
+    }
+
+    fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
+        self.operate(Operation::Read, path, None, Patience::Endless, |state| {
+            let content = state.show(path)?;
+            if content.len() > limit { Err(Errno::EFBIG.into()) } else { Ok(content) }
+        })
+    }
+
+    fn read_prefix(&self, path: &str, most: usize) -> Result<Vec<u8>> {
+        self.operate(Operation::Read, path, None, Patience::Endless, |state| {
+            let mut content = state.show(path)?;
+            content.truncate(most);
+            Ok(content)
+        })
+    }
+
+    fn read_device(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
+        self.operate(Operation::Read, path, None, Patience::Limit, |state| {
+            let content = state.show(path)?;
+            if content.len() > limit { Err(Errno::EFBIG.into()) } else { Ok(content) }
+        })
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<String>> {
+        self.operate(Operation::List, path, None, Patience::Endless, |state| Ok(state.tree.list(path)?))
+    }
+
+    fn link(&self, path: &str) -> Result<String> {
+        self.operate(Operation::Link, path, None, Patience::Endless, |state| Ok(state.tree.link(path)?.to_owned()))
+    }
+
+    fn write(&self, path: &str, value: &str) -> Result<()> {
+        // Only a write to /sys is done by a child that can be left behind.
+        let patience = if path.starts_with("/sys/") { Patience::Limit } else { Patience::Endless };
+        self.operate(Operation::Write, path, Some(value), patience, |state| state.store(path, value))
+    }
+
+    fn queue_write(&self, path: &str, value: &str) -> Result<()> {
+        self.operate(Operation::Write, path, Some(value), Patience::Moment, |state| state.store(path, value))
+    }
+
+    fn locked_attributes(&self, paths: &[String]) -> Vec<Result<Vec<u8>>> {
+        // One child reads them all; from the one that hangs on, nothing comes.
+        let mut late = false;
+        let read = |path: &String| {
+            if late {
+                return Err(Error::os(Operation::Read, path, Errno::ETIMEDOUT));
+            }
+            let result = self.operate(Operation::Read, path, None, Patience::Limit, |state| state.show(path));
+            late = result.as_ref().is_err_and(Error::is_timeout);
+            result
+        };
+        paths.iter().map(read).collect()
+    }
+
+    fn pause(&self, time: Duration) {
+        self.waited.borrow_mut().paused += time;
+    }
+
+    fn load(&self, module: &str) -> Result<()> {
+        self.operate(Operation::Load, module, None, Patience::Limit, |state| state.modprobe(module))
+    }
+
+    fn save(&self, path: &str, content: &[u8]) -> Result<()> {
+        let value = String::from_utf8_lossy(content).into_owned();
+        self.operate(Operation::Save, path, Some(&value), Patience::Endless, |state| state.save(path, content))
+    }
+}
