@@ -35,9 +35,9 @@ fn table(machine: &dyn Machine, path: &str) -> Option<Vec<u8>> {
 fn hold_mounts(mounts: &[Mount], opinion: &[MountInfo], whose: &str) {
     let plain = |text: &str| text.replace("\\040", " ");
     let opinion = opinion.iter().map(|mount| Mount {
-        number: mount.majmin.clone(),
-        point: plain(mount.mount_point.to_str().unwrap()),
-        kind: mount.fs_type.clone(),
+        device_number: mount.majmin.clone(),
+        mount_point: plain(mount.mount_point.to_str().unwrap()),
+        fs_type: mount.fs_type.clone(),
         source: plain(mount.mount_source.as_deref().unwrap_or_default()),
     });
     assert_eq!(mounts, opinion.collect::<Vec<_>>(), "{whose}");
@@ -55,7 +55,7 @@ fn default_routes(routes: &[RouteEntry]) -> BTreeSet<&str> {
 /// What both make of the routes. The program tells an interface where it stands on a PCI function.
 fn hold_routes(machine: &dyn Machine, inventory: &Inventory, opinion: &[RouteEntry], whose: &str) -> usize {
     let opinion = default_routes(opinion);
-    let told = inventory.in_use.iter().filter_map(|of| of.how.strip_prefix("default route (through "));
+    let told = inventory.in_use.iter().filter_map(|of| of.description.strip_prefix("default route (through "));
     let told: BTreeSet<&str> = told.map(|way| way.split([',', ')']).next().unwrap()).collect();
     let on_pci = |name: &&str| {
         let link = machine.link(&format!("/sys/class/net/{name}")).unwrap_or_default();
