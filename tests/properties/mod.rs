@@ -9,6 +9,7 @@ mod case;
 mod every_operation;
 mod excuse;
 mod generated;
+mod kernel_facts;
 mod machines;
 mod promises;
 mod reported;
