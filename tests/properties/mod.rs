@@ -6,6 +6,7 @@ mod adjusted;
 mod bounded;
 mod by_hand;
 mod case;
+mod claim_faults;
 mod every_operation;
 mod excuse;
 mod generated;
