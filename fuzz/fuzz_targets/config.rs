@@ -28,7 +28,7 @@ impl Machine for Files {
     fn write(&self, _: &str, _: &str) -> Passed<()> {
         unreachable!("a configuration is only read")
     }
-    fn load(&self, _: &str) -> Passed<()> {
+    fn load(&self, _: &str, _: &[&str]) -> Passed<()> {
         unreachable!("a configuration is only read")
     }
     fn save(&self, _: &str, _: &[u8]) -> Passed<()> {

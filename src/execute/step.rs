@@ -19,7 +19,7 @@ pub(super) fn perform(machine: &dyn Machine, step: &Step, behind: bool) -> Resul
     let write =
         |path: &str, value: &str| if behind { machine.queue_write(path, value) } else { machine.write(path, value) };
     let Some(address) = step.device else {
-        return if let Op::Load { driver, .. } = &step.op { load(machine, driver) } else { Ok(()) };
+        return if let Op::Load { driver, options } = &step.op { load(machine, driver, options) } else { Ok(()) };
     };
     let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
     let done = match &step.op {
@@ -35,8 +35,8 @@ pub(super) fn perform(machine: &dyn Machine, step: &Step, behind: bool) -> Resul
             write(&path(&format!("resource{}_resize", rebar.bar)), &rebar.exponent.to_string())?;
             return verify_size(machine, *rebar, &path("resource"));
         }
-        Op::Load { driver, .. } => return load(machine, driver),
-        Op::LoadFor(modalias) => machine.load(modalias),
+        Op::Load { driver, options } => return load(machine, driver, options),
+        Op::LoadFor(modalias) => machine.load(modalias, &[]),
         Op::ReleaseFramebuffer { device, driver } => release_framebuffer(machine, device, driver, write),
         Op::Detach(driver) => detach(machine, address, &registered(machine, driver), write),
         Op::StopAutoprobe => write(&path("sriov_drivers_autoprobe"), "0"),
@@ -99,8 +99,8 @@ fn registered(machine: &dyn Machine, name: &str) -> String {
 }
 
 /// Loads the module of a driver, and sees that the driver is there afterwards.
-fn load(machine: &dyn Machine, name: &str) -> Result<(), Cause> {
-    let result = machine.load(name);
+fn load(machine: &dyn Machine, name: &str, options: &[&str]) -> Result<(), Cause> {
+    let result = machine.load(name, options);
     let drivers = machine.list(&format!("{PCI}/drivers"));
     match (result, drivers.map(|drivers| drivers.iter().any(|driver| same_name(driver, name)))) {
         // It was built in, or another had it loaded in the meantime; or it hangs in the probe of one device, and is there

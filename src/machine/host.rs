@@ -216,7 +216,7 @@ impl Host {
     }
 
     /// Runs the system's modprobe, so that the options and blacklists of modprobe.d apply.
-    fn modprobe(&self, module: &str) -> io::Result<(child::Outcome, Vec<u8>)> {
+    fn modprobe(&self, module: &str, options: &[&str]) -> io::Result<(child::Outcome, Vec<u8>)> {
         let mut path = DEFAULT_PATH.to_owned();
         let mut environment = Vec::new();
         for (name, value) in std::env::vars_os() {
@@ -231,9 +231,10 @@ impl Host {
         let environment: Vec<_> =
             environment.into_iter().filter_map(|variable| CString::new(variable.into_vec()).ok()).collect();
         let mut result = Err(io::Error::from(Errno::ENOENT));
+        let arguments: Vec<OsString> = std::iter::once(&module).chain(options).map(OsString::from).collect();
         for directory in path.split(':') {
             let program = format!("{directory}/modprobe");
-            result = child::run_with_timeout(&program, &[module.into()], &environment, self.limit, child::MAX_OUTPUT);
+            result = child::run_with_timeout(&program, &arguments, &environment, self.limit, child::MAX_OUTPUT);
             // Not in this directory: try the next one.
             let is_missing =
                 |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
@@ -366,12 +367,12 @@ impl Machine for Host {
         }
     }
 
-    fn load(&self, module: &str) -> Result<()> {
+    fn load(&self, module: &str, options: &[&str]) -> Result<()> {
         log::debug!("load {module}");
         if self.root_directory.is_some() {
             return Err(Error::other(Operation::Load, module, "modules are not loaded with --root"));
         }
-        match self.modprobe(module) {
+        match self.modprobe(module, options) {
             Ok((child::Outcome::Exited(0), _)) => Ok(()),
             Ok((child::Outcome::TimedOut, _)) => {
                 Err(Error::new(Operation::Load, module, child::timeout_error(self.limit)))

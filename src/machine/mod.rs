@@ -70,7 +70,7 @@ pub trait Machine {
     }
 
     /// Loads a kernel module with its dependencies and options, as the system's modprobe does.
-    fn load(&self, module: &str) -> Result<()>;
+    fn load(&self, module: &str, options: &[&str]) -> Result<()>;
 
     /// Creates or replaces a file atomically, with mode 0644. Creates missing parent directories.
     fn save(&self, path: &str, content: &[u8]) -> Result<()>;

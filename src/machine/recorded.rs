@@ -200,7 +200,7 @@ impl Machine for Recorded {
         Err(Error::os(Operation::Write, path, Errno::EROFS))
     }
 
-    fn load(&self, module: &str) -> Result<()> {
+    fn load(&self, module: &str, _options: &[&str]) -> Result<()> {
         Err(Error::os(Operation::Load, module, Errno::EROFS))
     }
 

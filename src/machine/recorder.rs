@@ -152,7 +152,7 @@ impl Machine for Recorder<'_> {
 
     fn pause(&self, _: Duration) {}
 
-    fn load(&self, module: &str) -> Result<()> {
+    fn load(&self, module: &str, _options: &[&str]) -> Result<()> {
         Self::refuse(Operation::Load, module)
     }
 

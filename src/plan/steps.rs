@@ -59,8 +59,8 @@ pub enum Op {
     Load {
         /// The driver.
         driver: String,
-        /// The module and its options, as for modprobe.
-        arguments: String,
+        /// What the module is told beside modprobe.d and the kernel command line.
+        options: &'static [&'static str],
     },
     /// Load the modules that want a device with this modalias.
     LoadFor(String),
@@ -204,7 +204,8 @@ impl Op {
             | Self::Verify(name)
             | Self::PowerControl(name)
             | Self::Rebind(name) => name,
-            Self::Load { arguments, .. } => arguments,
+            Self::Load { driver, options: [] } => driver,
+            Self::Load { .. } => "vfio-pci ids=",
             Self::Rebar { text, .. } => text,
             Self::Override { driver, .. } => driver,
             Self::ReleaseFramebuffer { device, .. } => device,
@@ -251,8 +252,8 @@ pub(super) fn steps(config: &Config, inventory: &Inventory, devices: &[PlannedDe
 fn load(driver: String) -> Op {
     // The last `ids=` wins (kernel/params.c, param_set_copystring; libkmod appends the arguments to what modprobe.d and the
     // kernel command line say).
-    let own_ids = if same_name(&driver, "vfio-pci") { " ids=" } else { "" };
-    Op::Load { arguments: format!("{driver}{own_ids}"), driver }
+    let options: &[&str] = if same_name(&driver, "vfio-pci") { &["ids="] } else { &[] };
+    Op::Load { driver, options }
 }
 
 /// The steps by their place in the order.

@@ -69,7 +69,7 @@ impl Machine for Files {
     fn write(&self, path: &str, _: &str) -> Passed<()> {
         panic!("reading a configuration writes {path}")
     }
-    fn load(&self, module: &str) -> Passed<()> {
+    fn load(&self, module: &str, _options: &[&str]) -> Passed<()> {
         panic!("reading a configuration loads {module}")
     }
     fn save(&self, path: &str, _: &[u8]) -> Passed<()> {

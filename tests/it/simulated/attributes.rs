@@ -3,21 +3,19 @@
 
 use nix::errno::Errno;
 use vfio_early::machine::{Node, Operation};
-use vfio_early::pci::IdPattern;
 
+use super::device::name as last;
+use super::driver::DynamicId;
 use super::kernel::{State, Stop};
 use super::links::put_line;
+use super::resize::resized;
+use super::version::Version;
 
 /// Files that only root may read.
 const ROOT_ONLY: &[&str] = &["rom", "resource0", "resource1"];
 
 /// Files that nobody may read: opening them for it is refused, root included (`kernfs_fop_open`).
-const WRITE_ONLY: &[&str] = &["bind", "unbind", "new_id", "remove_id", "drivers_probe", "remove", "rescan"];
-
-/// The BAR that writing to this attribute resizes.
-fn resized(name: &str) -> Option<usize> {
-    name.strip_prefix("resource")?.strip_suffix("_resize")?.parse().ok()
-}
+const WRITE_ONLY: &[&str] = &["bind", "unbind", "new_id", "remove_id", "drivers_probe", "remove", "rescan", "reset"];
 
 /// The device that a path lies in: the first part of the rest after its directory is the attribute.
 fn split(path: &str) -> (&str, &str) {
@@ -33,8 +31,9 @@ impl State {
         if sysfs && (WRITE_ONLY.contains(&name) || (!self.root && ROOT_ONLY.contains(&name))) {
             return Err(Errno::EACCES.into());
         }
-        // `driver_override_show` takes the device's lock.
-        if name == "driver_override" && self.is_locked(split(directory).1) {
+        // `driver_override_show` takes the device's lock in 6.1, and a lock of its own later; `sriov_numvfs_show` always.
+        let locks = (name == "driver_override" && self.version == Version::V6_1) || name == "sriov_numvfs";
+        if sysfs && locks && self.is_locked(last(directory)) {
             return Err(Stop::Hung);
         }
         if sysfs && name == "rom" && !self.roms.iter().any(|device| device == directory) {
@@ -42,8 +41,11 @@ impl State {
             return Err(Errno::EINVAL.into());
         }
         let content = self.tree.file(&real)?.to_vec();
-        if name == "config" && sysfs && !self.root {
-            return Ok(content.into_iter().take(64).collect());
+        if name == "config" && sysfs {
+            // `pci_read_config`: what nobody answers reads as ones, and that is no error.
+            let dead = self.dead.iter().any(|dead| dead == last(directory));
+            let most = if self.root { content.len() } else { 64 };
+            return Ok(content.into_iter().take(most).map(|byte| if dead { 0xff } else { byte }).collect());
         }
         Ok(content)
     }
@@ -80,7 +82,11 @@ impl State {
         match parts.as_slice() {
             ["sys", "bus", bus, "drivers_probe"] => {
                 self.directory(bus, device)?;
-                self.attach(bus, device)
+                // `drivers_probe_store`: a driver that refuses is no error; what the core itself refuses is this one.
+                self.attach(bus, device).map_err(|stop| match stop {
+                    Stop::Errno(_) => Errno::EINVAL.into(),
+                    other => other,
+                })
             }
             ["sys", "bus", _, "drivers_autoprobe"] => {
                 put_line(&mut self.tree, real, if value.starts_with('0') { "0" } else { "1" });
@@ -89,6 +95,7 @@ impl State {
             ["sys", "bus", bus, "drivers", driver, "bind"] => self.bind(bus, driver, device),
             ["sys", "bus", bus, "drivers", driver, "unbind"] => self.unbind(bus, driver, device),
             ["sys", "bus", "pci", "drivers", driver, "new_id"] => self.new_id(driver, value),
+            ["sys", "bus", "pci", "drivers", driver, "remove_id"] => self.remove_id(driver, value),
             ["sys", "devices", .., "driver_override"] => self.store_override(real, value),
             ["sys", "devices", .., "power", "control"] => self.store_control(directory, device),
             ["sys", "devices", .., "enable"] => self.enable(directory, device),
@@ -102,6 +109,10 @@ impl State {
                 Ok(())
             }
             ["sys", "devices", .., "reset_method"] => self.store_reset_method(directory, device),
+            ["sys", "devices", .., "reset"] => self.reset(directory, device),
+            ["sys", "devices", .., "d3cold_allowed"] => self.store_d3cold(directory, device),
+            ["sys", "devices", .., "sriov_numvfs"] => self.store_numvfs(directory, device),
+            ["sys", "devices", .., "sriov_drivers_autoprobe"] => self.store_autoprobe(directory, device),
             ["sys", ..] => Err(Errno::EACCES.into()),
             ["dev", "kmsg"] => {
                 let mut content = self.tree.file(real)?.to_vec();
@@ -118,6 +129,13 @@ impl State {
         }
     }
 
+    /// Whether a write takes no lock for which it could have to wait (`driver_override_store` from 6.12 on,
+    /// `sriov_drivers_autoprobe_store`).
+    pub(super) fn never_waits(&self, path: &str) -> bool {
+        let free = path.ends_with("/driver_override") && self.version > Version::V6_1;
+        free || path.ends_with("/sriov_drivers_autoprobe")
+    }
+
     /// The device whose lock a write takes.
     pub(super) fn device_of(&self, path: &str, value: &str) -> Option<String> {
         let real = self.tree.resolve(path, true).ok()?;
@@ -125,7 +143,9 @@ impl State {
         match name {
             "drivers_probe" | "bind" | "unbind" => Some(value.strip_suffix('\n').unwrap_or(value).to_owned()),
             _ if resized(name).is_some() => Some(split(directory).1.to_owned()),
-            "driver_override" | "enable" => Some(split(directory).1.to_owned()),
+            // `driver_override_store` takes it in 6.1 alone.
+            "driver_override" if self.version > Version::V6_1 => None,
+            "driver_override" | "enable" | "sriov_numvfs" | "reset" => Some(split(directory).1.to_owned()),
             "control" => Some(split(split(directory).0).1.to_owned()),
             _ => None,
         }
@@ -141,59 +161,31 @@ impl State {
         Ok(())
     }
 
-    /// `reset_method_store`: all of the names or none; what a device supports is what its list said at first.
-    fn store_reset_method(&mut self, directory: &str, value: &str) -> Result<(), Stop> {
-        let path = format!("{directory}/reset_method");
-        let now = String::from_utf8_lossy(self.tree.file(&path)?).trim_end().to_owned();
-        let supported = self.resets.entry(directory.to_owned()).or_insert(now).clone();
-        let has = |name: &str| supported.split(' ').any(|known| known == name);
-        if value == "default" {
-            put_line(&mut self.tree, &path, &supported);
-        } else if value.split(' ').all(|name| name.is_empty() || has(name)) {
-            put_line(&mut self.tree, &path, value.trim());
-        } else {
-            return Err(Errno::EINVAL.into());
-        }
-        Ok(())
-    }
-
-    /// `__resource_resize_store`: the number of a bit in the mask of sizes, for a device without a driver.
-    fn resize(&mut self, directory: &str, name: &str, value: &str) -> Result<(), Stop> {
-        let exponent: u32 = value.parse().map_err(|_| Errno::EINVAL)?;
-        let device = split(directory).1;
-        if self.driver_of("pci", device).is_some() {
-            return Err(Errno::EBUSY.into());
-        }
-        let mask = String::from_utf8_lossy(self.tree.file(&format!("{directory}/{name}"))?).into_owned();
-        if u64::from_str_radix(mask.trim_end(), 16).unwrap().checked_shr(exponent).unwrap_or(0) & 1 == 0 {
-            return Err(Errno::EINVAL.into());
-        }
-        let most = self.windows.get(device).copied();
-        if most.is_some_and(|most| most > 0 && exponent > most) {
-            return Err(Errno::ENOSPC.into());
-        }
-        let path = format!("{directory}/resource");
-        let text = String::from_utf8_lossy(self.tree.file(&path)?).into_owned();
-        let mut lines: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
-        let line = &mut lines[resized(name).unwrap()];
-        let flags = line.rsplit(' ').next().unwrap().to_owned();
-        let first = 1_u64 << 50;
-        let last = first + (1 << (20 + exponent)) - 1;
-        let (first, last) = if most == Some(0) { (0, 0) } else { (first, last) };
-        *line = format!("{first:#018x} {last:#018x} {flags}");
-        put_line(&mut self.tree, &path, &lines.join("\n"));
-        Ok(())
-    }
-
     /// `control_store` in drivers/base/power/sysfs.c: `on` wakes the device and keeps it awake.
     fn store_control(&mut self, power: &str, value: &str) -> Result<(), Stop> {
         let (directory, _) = split(power);
+        let device = last(directory);
         match value {
-            "on" => self.wake(split(directory).1, directory),
+            "on" => self.wake(device, directory),
+            // vfio-pci has let go of it: it sleeps as soon as it may.
+            "auto" if self.has_vfio_driver(device) => self.rest(device, directory),
             "auto" => {}
             _ => return Err(Errno::EINVAL.into()),
         }
         put_line(&mut self.tree, &format!("{power}/control"), value);
+        Ok(())
+    }
+
+    /// `d3cold_allowed_store`: any number; the device is woken (`pm_runtime_resume`), and no lock is taken.
+    fn store_d3cold(&mut self, directory: &str, value: &str) -> Result<(), Stop> {
+        let number: u64 = value.parse().map_err(|_| Errno::EINVAL)?;
+        put_line(&mut self.tree, &format!("{directory}/d3cold_allowed"), if number == 0 { "0" } else { "1" });
+        let device = last(directory);
+        self.wake(device, directory);
+        let sleeps = self.attribute_of(device, "power/control").as_deref() == Some("auto");
+        if sleeps && self.has_vfio_driver(device) {
+            self.rest(device, directory);
+        }
         Ok(())
     }
 
@@ -210,16 +202,29 @@ impl State {
         Ok(())
     }
 
-    /// `new_id_store`: adds to the table, and the driver takes what matches.
+    /// `new_id_store`: adds to the table what is not in it, and the driver takes what matches at once.
     fn new_id(&mut self, driver: &str, value: &str) -> Result<(), Stop> {
-        let words: Vec<&str> = value.split_ascii_whitespace().collect();
-        let id: IdPattern = words.join(":").parse().map_err(|_| Errno::EINVAL)?;
-        let Some(found) = self.drivers.iter_mut().find(|known| known.bus == "pci" && known.name == driver) else {
-            return Err(Errno::ENODEV.into());
-        };
+        let words = value.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+        let id = DynamicId::scan(&words, ' ').ok_or(Errno::EINVAL)?;
+        let found = self.drivers.iter_mut().find(|known| known.bus == "pci" && known.name == driver);
+        let found = found.ok_or(Errno::ENODEV)?;
+        if found.dynamic.contains(&id) {
+            return Err(Errno::EEXIST.into());
+        }
         found.dynamic.push(id);
         let driver = found.clone();
         self.attach_all(&driver)
+    }
+
+    /// `remove_id_store`: forgets the first that is meant. What it has brought in stays.
+    fn remove_id(&mut self, driver: &str, value: &str) -> Result<(), Stop> {
+        let words = value.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+        let id = DynamicId::scan(&words, ' ').ok_or(Errno::EINVAL)?;
+        let found = self.drivers.iter_mut().find(|known| known.bus == "pci" && known.name == driver);
+        let dynamic = &mut found.ok_or(Errno::ENODEV)?.dynamic;
+        let place = dynamic.iter().position(|known| known.is(&id)).ok_or(Errno::ENODEV)?;
+        dynamic.remove(place);
+        Ok(())
     }
 
     /// Saves a file: only where a program may, below /run, /etc, /root and /tmp.

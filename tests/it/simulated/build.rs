@@ -11,6 +11,8 @@ use super::driver::Driver;
 use super::kernel::State;
 use super::links::{put_line, put_link};
 use super::modules::{Module, Place};
+use super::sriov::Sriov;
+use super::version::Version;
 
 /// A model of function.
 #[derive(Debug)]
@@ -31,6 +33,16 @@ pub(crate) const IGPU: Function = function(0x8086, 0x3e92, 0x03_00_00);
 pub(crate) const NVME: Function = function(0x144d, 0xa808, 0x01_08_02);
 pub(crate) const SATA: Function = function(0x8086, 0xa352, 0x01_06_01);
 pub(crate) const NIC: Function = function(0x8086, 0x15bc, 0x02_00_00);
+/// A network card with virtual functions, as QEMU has it.
+pub(crate) const IGB: Function = function(0x8086, 0x10c9, 0x02_00_00);
+/// QuickAssist: vfio-pci will not have it.
+pub(crate) const QAT: Function = function(0x8086, 0x37c8, 0x0b_40_00);
+/// A GPU without an output.
+pub(crate) const ACCELERATOR: Function = function(0x10de, 0x2236, 0x03_02_00);
+/// Battlemage: it has a variant driver in 7.2.
+pub(crate) const XE: Function = function(0x8086, 0xe20b, 0x03_00_00);
+/// A bridge to a conventional bus.
+pub(crate) const BRIDGE: Function = function(0x1b36, 0x0001, 0x06_04_00);
 
 /// A host driver: its module, its name, the modaliases that it takes.
 const HOST_DRIVERS: &[(&str, &str, &[&str])] = &[
@@ -42,9 +54,23 @@ const HOST_DRIVERS: &[(&str, &str, &[&str])] = &[
     ("nvme", "nvme", &["pci:v*d*sv*sd*bc01sc08i02*"]),
     ("ahci", "ahci", &["pci:v*d*sv*sd*bc01sc06i01*"]),
     ("e1000e", "e1000e", &["pci:v00008086d000015BCsv*sd*bc*sc*i*"]),
+    ("igb", "igb", &["pci:v00008086d000010C9sv*sd*bc*sc*i*"]),
+    ("qat_c62x", "c6xx", &["pci:v00008086d000037C8sv*sd*bc*sc*i*"]),
+    ("igbvf", "igbvf", &["pci:v00008086d000010CAsv*sd*bc*sc*i*"]),
 ];
 
-const RELEASE: &str = "6.1.0-sim";
+/// The variant drivers of VFIO: since which kernel, the module, the name that its driver registers, one of its IDs.
+const VARIANTS: &[(Version, &str, &str, &str)] = &[
+    (Version::V6_1, "mlx5_vfio_pci", "mlx5_vfio_pci", "v000015B3d0000101E"),
+    (Version::V6_1, "hisi_acc_vfio_pci", "hisi_acc_vfio_pci", "v000019E5d0000A251"),
+    (Version::V6_12, "nvgrace_gpu_vfio_pci", "nvgrace_gpu_vfio_pci", "v000010DEd00002342"),
+    (Version::V6_12, "pds_vfio_pci", "pds_vfio_pci", "v00001DD8d00001003"),
+    (Version::V6_12, "qat_vfio_pci", "qat_vfio_pci", "v00008086d00004941"),
+    (Version::V6_12, "virtio_vfio_pci", "virtio_vfio_pci", "v00001AF4d00001041"),
+    (Version::V7_2, "xe_vfio_pci", "xe-vfio-pci", "v00008086d0000E20B"),
+    (Version::V7_2, "ism_vfio_pci", "ism_vfio_pci", "v00001014d000004ED"),
+];
+
 const ROOT_BUS: &str = "/sys/devices/pci0000:00";
 
 /// A machine that is being put together.
@@ -57,7 +83,12 @@ impl Builder {
     /// A PC with an enabled Intel IOMMU, the host's modules and those of VFIO, and nothing plugged in. Everything is a
     /// module, nothing is loaded but the root ports' driver.
     pub(crate) fn new() -> Self {
-        let mut state = State { modprobe: true, root: true, ..State::default() };
+        Self::of(Version::default())
+    }
+
+    /// The same with this kernel.
+    pub(crate) fn of(version: Version) -> Self {
+        let mut state = State { version, modprobe: true, root: true, ..State::default() };
         let tree = &mut state.tree;
         for bus in ["pci", "platform"] {
             for directory in ["devices", "drivers"] {
@@ -71,7 +102,7 @@ impl Builder {
             tree.put(directory, Node::Directory);
         }
         tree.put("/dev/kmsg", Node::File(Vec::new()));
-        put_line(tree, "/proc/sys/kernel/osrelease", RELEASE);
+        put_line(tree, "/proc/sys/kernel/osrelease", version.release());
         put_line(tree, "/proc/uptime", "1.25 3.50");
         put_line(tree, "/proc/cmdline", "BOOT_IMAGE=/vmlinuz root=/dev/nvme0n1p2 ro intel_iommu=on");
         tree.put(
@@ -110,35 +141,13 @@ impl Builder {
     }
 
     /// A function at `address`: on the root bus, or on the bus below `port`. It gets an IOMMU group of its own, or that of
-    /// the other functions of its slot; [`Builder::group`] moves it.
+    /// the other functions of its slot; [`Builder::group`] moves it. The order in which functions are added is the kernel's:
+    /// only the first one on a bus can list `bus` among its reset methods.
     pub(crate) fn function(&mut self, address: &str, port: Option<&str>, function: &Function) -> &mut Self {
         let name: Address = address.parse().unwrap();
         let above = port.map_or(ROOT_BUS.to_owned(), |port| self.state.directory("pci", port).unwrap());
-        let directory = format!("{above}/{address}");
-        let identity = &function.identity;
-        let tree = &mut self.state.tree;
-        tree.put(&directory, Node::Directory);
-        for (attribute, value) in [
-            ("modalias", identity.modalias("pci")),
-            ("vendor", format!("0x{:04x}", identity.vendor)),
-            ("device", format!("0x{:04x}", identity.device)),
-            ("subsystem_vendor", format!("0x{:04x}", identity.subvendor)),
-            ("subsystem_device", format!("0x{:04x}", identity.subdevice)),
-            ("class", format!("0x{}", identity.class)),
-            ("driver_override", "(null)".to_owned()),
-            ("power_state", "D0".to_owned()),
-            ("power/control", "on".to_owned()),
-            ("numa_node", "-1".to_owned()),
-            ("reset_method", "flr bus".to_owned()),
-        ] {
-            put_line(tree, &format!("{directory}/{attribute}"), &value);
-        }
-        if identity.class.is_display() {
-            put_line(tree, &format!("{directory}/boot_vga"), "0");
-        }
-        put_link(tree, &format!("{directory}/subsystem"), "/sys/bus/pci");
-        put_link(tree, &format!("/sys/bus/pci/devices/{address}"), &directory);
-        let group = self.group_of_slot(name).unwrap_or_else(|| self.free_group());
+        self.state.add_device(address, &above, &function.identity, false);
+        let group = self.group_of_slot(name).unwrap_or_else(|| self.state.free_group());
         self.group(address, Some(group))
     }
 
@@ -151,29 +160,41 @@ impl Builder {
         group.rsplit('/').next()?.parse().ok()
     }
 
-    fn free_group(&self) -> u32 {
-        let used = self.state.tree.list("/sys/kernel/iommu_groups").unwrap_or_default();
-        (0..1000).find(|number: &u32| !used.contains(&number.to_string())).unwrap()
-    }
-
     /// Moves a function to another IOMMU group, or to none.
     pub(crate) fn group(&mut self, address: &str, group: Option<u32>) -> &mut Self {
-        let directory = self.state.directory("pci", address).unwrap();
-        let link = format!("{directory}/iommu_group");
-        let tree = &mut self.state.tree;
-        if let Ok(old) = tree.resolve(&link, true) {
-            tree.remove(&format!("{old}/devices/{address}"));
-            if tree.list(&format!("{old}/devices")).unwrap().is_empty() {
-                tree.remove(&old);
-            }
+        self.state.join_group(address, group);
+        self
+    }
+
+    /// A bridge to a conventional bus, in the IOMMU group of what is below it: with a hot-plug controller (SHPC), the
+    /// driver of which is part of Debian's kernels (CONFIG_HOTPLUG_PCI_SHPC) and registered after pcieport's, or without.
+    pub(crate) fn bridge(&mut self, address: &str, port: Option<&str>, hotplug: bool) -> &mut Self {
+        self.function(address, port, &BRIDGE);
+        self.state.conventional.insert(address.to_owned(), hotplug);
+        if !self.state.drivers.iter().any(|driver| driver.name == "shpchp") {
+            self.state.register(Driver::pci("shpchp", &["pci:v*d*sv*sd*bc06sc04i00*"])).unwrap();
         }
-        tree.remove(&link);
-        if let Some(group) = group {
-            let home = format!("/sys/kernel/iommu_groups/{group}");
-            put_line(tree, &format!("{home}/type"), "DMA");
-            put_line(tree, &format!("{home}/reserved_regions"), "0x00000000fee00000 0x00000000feefffff msi");
-            put_link(tree, &format!("{home}/devices/{address}"), &directory);
-            put_link(tree, &link, &home);
+        self.state.attach("pci", address).unwrap();
+        self
+    }
+
+    /// A function has these ways to reset it besides those of its bus.
+    pub(crate) fn resets(&mut self, address: &str, methods: &str) -> &mut Self {
+        self.state.supports_resets(address, methods);
+        self
+    }
+
+    /// A function can have virtual ones: with this device ID, the first so many routing IDs after it.
+    pub(crate) fn physical(&mut self, address: &str, device: u16, offset: u16) -> &mut Self {
+        self.state.add_sriov(address, Sriov { total: 7, device, offset, stride: if offset == 1 { 1 } else { 2 } });
+        self
+    }
+
+    /// The variant drivers that this kernel has, as modules in the image.
+    pub(crate) fn variants(&mut self) -> &mut Self {
+        for (_, module, driver, id) in VARIANTS.iter().filter(|(since, ..)| *since <= self.state.version) {
+            let driver = Driver::pci(driver, &[&format!("vfio_pci:{id}sv*sd*bc*sc*i*")]);
+            self.state.modules.push(Module::new(module, &["vfio_pci_core"], Some(driver)));
         }
         self
     }
@@ -194,23 +215,22 @@ impl Builder {
         )
     }
 
-    /// The display that the firmware used, with the firmware's frame buffer on it and simpledrm's driver.
+    /// The display that the firmware used, with the firmware's framebuffer in its BAR 1, and simpledrm on it.
     pub(crate) fn boot_display(&mut self, address: &str) -> &mut Self {
-        self.attribute(address, "boot_vga", "1");
+        if self.state.attribute_of(address, "boot_vga").is_some() {
+            self.attribute(address, "boot_vga", "1");
+        }
         self.attribute(
             address,
             "resource",
             "0x00000000a0000000 0x00000000a0ffffff 0x0000000000040200\n0x00000000c0000000 0x00000000cfffffff 0x000000000014220c",
         );
-        let tree = &mut self.state.tree;
-        let device = "/sys/devices/platform/simple-framebuffer.0";
-        put_line(tree, &format!("{device}/modalias"), "platform:simple-framebuffer");
-        put_line(tree, &format!("{device}/driver_override"), "(null)");
-        put_link(tree, &format!("{device}/subsystem"), "/sys/bus/platform");
-        put_link(tree, "/sys/bus/platform/devices/simple-framebuffer.0", device);
-        put_line(tree, &format!("{device}/graphics/fb0/name"), "simpledrmdrmfb");
-        put_link(tree, "/sys/class/graphics/fb0", &format!("{device}/graphics/fb0"));
-        self.state.register(Driver::platform("simple-framebuffer")).unwrap();
+        self.framebuffer("simple-framebuffer", Some(address))
+    }
+
+    /// The firmware's framebuffer, as a device of this kind, in a BAR of this function or in none, and its driver.
+    pub(crate) fn framebuffer(&mut self, kind: &str, lies_in: Option<&str>) -> &mut Self {
+        self.state.add_framebuffer(kind, lies_in);
         self
     }
 
@@ -225,19 +245,22 @@ impl Builder {
         self
     }
 
-    /// A module is part of the kernel: its driver has probed before anything else runs.
+    /// A module is part of the kernel: its driver has probed before anything else runs. It takes its parameters from the
+    /// kernel command line as it is now.
     pub(crate) fn built_in(&mut self, name: &str) -> &mut Self {
-        let module = self.state.module(name);
-        module.place = Place::Kernel;
-        if let Some(driver) = module.driver.clone() {
-            self.state.register(driver).unwrap();
-        }
+        self.state.build_in(name);
         self
     }
 
     /// A module was loaded before the program runs.
     pub(crate) fn loaded(&mut self, name: &str) -> &mut Self {
-        self.state.load_anyhow(name);
+        self.loaded_with(name, &[])
+    }
+
+    /// The same with arguments to modprobe.
+    pub(crate) fn loaded_with(&mut self, name: &str, arguments: &[&str]) -> &mut Self {
+        let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
+        self.state.load_anyhow(name, &arguments);
         self
     }
 
@@ -250,14 +273,16 @@ impl Builder {
     /// The machine, as it stands when the initramfs begins.
     pub(crate) fn start(&self) -> SimulatedMachine {
         let mut state = self.state.clone();
-        write_module_files(&mut state.tree, &state.modules);
+        let release = state.version.release();
+        write_module_files(&mut state.tree, release, &state.modules);
         state.probes.clear();
+        state.events.clear();
         SimulatedMachine::new(state)
     }
 }
 
 /// What depmod wrote into the image.
-fn write_module_files(tree: &mut Tree, modules: &[Module]) {
+fn write_module_files(tree: &mut Tree, release: &str, modules: &[Module]) {
     let (mut alias, mut dep, mut builtin) =
         (String::from("# Aliases extracted from modules themselves.\n"), String::new(), String::new());
     for module in modules {
@@ -273,6 +298,6 @@ fn write_module_files(tree: &mut Tree, modules: &[Module]) {
         }
     }
     for (name, text) in [("alias", alias), ("dep", dep), ("builtin", builtin)] {
-        tree.put(&format!("/lib/modules/{RELEASE}/modules.{name}"), Node::File(text.into_bytes()));
+        tree.put(&format!("/lib/modules/{release}/modules.{name}"), Node::File(text.into_bytes()));
     }
 }

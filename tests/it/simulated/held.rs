@@ -4,7 +4,7 @@
 
 use vfio_early::machine::Operation;
 
-use super::driver::Driver;
+use super::driver::{Driver, DynamicId};
 use super::kernel::{State, Stop};
 
 /// One thing that hangs.
@@ -14,8 +14,12 @@ enum Hanging {
     Step(Operation, String, String),
     /// A probe that does not come back.
     Probe(Driver, String),
-    /// A driver that is being registered while one of its probes hangs, and the device that comes next.
-    Registration(Driver, String),
+    /// A driver that is being registered while one of its probes hangs, the device that comes next, and the IDs that the
+    /// module was given and that come then.
+    Registration(Driver, String, Vec<DynamicId>),
+    /// Virtual functions that are being made while one of them hangs in its probe: the physical function, the next one,
+    /// and how many there shall be.
+    Making(String, u16, u16),
 }
 
 /// Everything that hangs, in the order in which it was asked for.
@@ -32,19 +36,27 @@ impl Held {
         self.hanging.push(Hanging::Probe(driver, device.to_owned()));
     }
 
-    pub(super) fn registering(&mut self, driver: Driver, next: String) {
-        self.hanging.push(Hanging::Registration(driver, next));
+    pub(super) fn registering(&mut self, driver: Driver, next: String, ids: Vec<DynamicId>) {
+        self.hanging.push(Hanging::Registration(driver, next, ids));
+    }
+
+    /// `sriov_numvfs_store` holds the physical function's lock to its end.
+    pub(super) fn making(&mut self, device: &str, next: u16, number: u16) {
+        self.locked.push(device.to_owned());
+        self.hanging.push(Hanging::Making(device.to_owned(), next, number));
     }
 
     /// The device is gone, and whoever waited for it with it.
     pub(super) fn forget(&mut self, device: &str) {
         self.locked.retain(|locked| locked != device);
-        self.hanging.retain(|hanging| !matches!(hanging, Hanging::Probe(_, name) if name == device));
+        self.hanging.retain(|hanging| !{
+            matches!(hanging, Hanging::Probe(_, name) | Hanging::Making(name, ..) if name == device)
+        });
     }
 
     /// Whether a module's driver is still being registered.
     pub(super) fn is_registering(&self, driver: &str) -> bool {
-        self.hanging.iter().any(|hanging| matches!(hanging, Hanging::Registration(known, _) if known.name == driver))
+        self.hanging.iter().any(|hanging| matches!(hanging, Hanging::Registration(known, ..) if known.name == driver))
     }
 }
 
@@ -84,14 +96,21 @@ impl State {
                     Hanging::Step(Operation::Write, path, value) => {
                         let _ = self.store(&path, &value);
                     }
-                    Hanging::Step(_, module, _) => {
-                        let _ = self.modprobe(&module);
+                    Hanging::Step(_, module, arguments) => {
+                        let arguments: Vec<String> = arguments.split_whitespace().map(ToOwned::to_owned).collect();
+                        let _ = self.modprobe(&module, &arguments);
                     }
                     Hanging::Probe(driver, device) => self.end_probe(&driver, &device),
-                    Hanging::Registration(driver, next) => match self.attach_from(&driver, &next) {
-                        Ok(()) => self.finish_registration(&driver),
-                        Err((_, next)) => self.held.registering(driver, next),
+                    Hanging::Registration(driver, next, ids) => match self.attach_from(&driver, &next) {
+                        Ok(()) => {
+                            self.finish_registration(&driver);
+                            let _ = self.give_ids(&driver.name, ids);
+                        }
+                        Err((_, next)) => self.held.registering(driver, next, ids),
                     },
+                    Hanging::Making(device, next, number) => {
+                        let _ = self.enable_sriov(&device, next, number);
+                    }
                 }
             }
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The driver core: which driver matches, probes, holds and leaves a device (Linux 6.1: drivers/base/bus.c,
-//! drivers/base/dd.c, drivers/pci/pci-driver.c).
+//! The driver core: which driver matches, probes, holds and leaves a device (drivers/base/bus.c, drivers/base/dd.c,
+//! drivers/pci/pci-driver.c; the three kernels agree but where it is said).
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,21 @@ use nix::errno::Errno;
 use vfio_early::machine::{Node, Tree};
 use vfio_early::pci::parse_modalias;
 
-use super::driver::{Driver, Outcome, Probe};
+use super::driver::{Driver, Outcome, Probe, VirtualFunctions};
+use super::framebuffer::Framebuffer;
 use super::held::Held;
 use super::links::{put_line, put_link};
 use super::modules::Module;
+use super::sriov::{Event, Sriov};
+use super::version::Version;
 
 /// Why an operation did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// With an error number.
     Errno(Errno),
+    /// With an error number that has no name outside the kernel.
+    Number(i32),
     /// With the words of another program.
     Said(String),
     /// It did not come back in time.
@@ -33,6 +38,8 @@ impl From<Errno> for Stop {
 /// Everything that the kernel knows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
+    /// Which kernel it is.
+    pub(crate) version: Version,
     /// The files.
     pub(crate) tree: Tree,
     /// Registered drivers, in the order of their registration.
@@ -53,10 +60,34 @@ pub(crate) struct State {
     pub(crate) probes: Vec<(String, String, Outcome)>,
     /// Devices whose option ROM is switched on for readers.
     pub(crate) roms: Vec<String>,
-    /// The reset methods that the kernel found for a device, by its directory, once somebody has changed them.
+    /// The ways to reset a device besides those of its bus; most have a function level reset.
     pub(crate) resets: BTreeMap<String, String>,
+    /// Devices with PCI_DEV_FLAGS_NO_BUS_RESET, which nothing in sysfs shows.
+    pub(crate) no_bus_reset: Vec<String>,
+    /// Bridges with the capability of a CXL port, and whether they mask the reset of their bus.
+    pub(crate) cxl_ports: BTreeMap<String, bool>,
+    /// Devices whose configuration space reads as ones.
+    pub(crate) dead: Vec<String>,
+    /// Devices behind an IOMMU that does not keep caches coherent: VFIO will not have them, and finds out late.
+    pub(crate) incoherent: Vec<String>,
+    /// The IOMMU groups that guests have.
+    pub(crate) owned: Vec<u32>,
+    /// Bridges that are no PCI Express ports: pcieport will not have them. Whether they have a hot-plug controller.
+    pub(crate) conventional: BTreeMap<String, bool>,
+    /// The firmware's framebuffers.
+    pub(crate) framebuffers: Vec<Framebuffer>,
+    /// Physical functions.
+    pub(crate) sriov: BTreeMap<String, Sriov>,
+    /// Virtual functions, each with its physical one.
+    pub(crate) physical: BTreeMap<String, String>,
+    /// Virtual functions that no driver may bind yet.
+    pub(crate) not_yet: Vec<String>,
+    /// What udev was told.
+    pub(crate) events: Vec<Event>,
+    /// The firmware's placement of BARs is kept (`host->preserve_config`).
+    pub(crate) preserves_config: bool,
     /// How large a BAR can get where the window of the bridge above is small: this power of two, in MiB. 0: there is no
-    /// bridge above, so that any size is taken, and no place is found for it afterwards.
+    /// bridge above, and no place for a larger one.
     pub(crate) windows: BTreeMap<String, u32>,
     /// What hangs.
     pub(crate) held: Held,
@@ -87,7 +118,7 @@ impl State {
     /// The driver override of a device.
     pub(crate) fn override_of(&self, bus: &str, device: &str) -> Option<String> {
         let path = format!("{}/driver_override", self.directory(bus, device).ok()?);
-        let text = String::from_utf8_lossy(self.tree.file(&path).ok()?).trim_end().to_owned();
+        let text = String::from_utf8_lossy(self.tree.file(&path).ok()?).trim_end_matches('\n').to_owned();
         (text != "(null)").then_some(text)
     }
 
@@ -95,12 +126,6 @@ impl State {
     pub(crate) fn set_override(&mut self, device: &str, name: Option<&str>) {
         let directory = self.directory("pci", device).unwrap();
         put_line(&mut self.tree, &format!("{directory}/driver_override"), name.unwrap_or("(null)"));
-    }
-
-    /// The reset methods that the kernel found for a PCI device, whatever its list says now.
-    pub(crate) fn supports_resets(&mut self, device: &str, methods: &str) {
-        let directory = self.directory("pci", device).unwrap();
-        self.resets.insert(directory, methods.to_owned());
     }
 
     /// Puts a PCI device on this driver, with its override, as somebody may have done before the program runs.
@@ -118,14 +143,19 @@ impl State {
         String::from_utf8_lossy(content).trim_end().to_owned()
     }
 
-    /// Whether a driver may have a device (`pci_match_device`, `platform_match`): with an override only the driver of that
-    /// name, whatever its table says.
-    fn matches(&self, driver: &Driver, device: &str) -> bool {
+    /// Whether a driver may have a device (`pci_bus_match`, `platform_match`): with an override only the driver of that
+    /// name, byte for byte, whatever its table says (`pci_match_device`). What `ids=` and `new_id` added needs no override.
+    pub(super) fn matches(&self, driver: &Driver, device: &str) -> bool {
+        if driver.bus == "pci" && self.not_yet.iter().any(|known| known == device) {
+            return false;
+        }
         if let Some(only) = self.override_of(driver.bus, device) {
             return only == driver.name;
         }
         if driver.bus == "platform" {
-            return device.split('.').next() == Some(&driver.name);
+            let kind = device.split('.').next().unwrap();
+            let vga = driver.name == "vga16fb" && matches!(kind, "vga-framebuffer" | "ega-framebuffer");
+            return kind == driver.name || vga;
         }
         let modalias = self.modalias(driver.bus, device);
         let identity = parse_modalias(modalias.as_bytes());
@@ -133,12 +163,18 @@ impl State {
             || identity.is_some_and(|identity| driver.dynamic.iter().any(|id| id.matches(&identity)))
     }
 
-    /// Lets a driver try a device (`__driver_probe_device`, `really_probe`).
-    fn probe(&mut self, driver: &Driver, device: &str) -> Result<Outcome, Stop> {
+    /// Lets a driver try a device (`__driver_probe_device`, `really_probe`). An error that is returned as such comes from
+    /// the core: the driver was not asked.
+    pub(super) fn probe(&mut self, driver: &Driver, device: &str) -> Result<Outcome, Stop> {
         let directory = self.directory(driver.bus, device)?;
         self.lock(device)?;
         if self.driver_of(driver.bus, device).is_some() {
             return Err(Errno::EBUSY.into());
+        }
+        self.use_dma(driver, &directory)?;
+        // `pci_device_probe`; the links are there for a moment, and nothing is logged.
+        if driver.bus == "pci" && !self.can_probe(device) {
+            return Ok(Outcome::Refused(Errno::ENODEV));
         }
         // The links are there before the driver is asked: somebody who looks meanwhile takes the device for bound.
         self.add_links(driver, device, &directory);
@@ -150,12 +186,11 @@ impl State {
                 Outcome::Refused(errno)
             }
             Some(Probe::HangThenBind | Probe::HangThenFail(_)) => Outcome::Hung,
-            None if driver.vfio && !self.fit_for_vfio(device, &directory) => Outcome::Refused(Errno::EINVAL),
-            None => Outcome::Bound,
+            None => self.ask(driver, device, &directory).err().map_or(Outcome::Bound, Outcome::Refused),
         };
         self.probes.push((driver.name.clone(), device.to_owned(), outcome));
         match outcome {
-            Outcome::Bound => self.bound(driver, device, &directory),
+            Outcome::Bound => self.bound(driver, device, &directory)?,
             Outcome::Refused(_) => self.remove_links(driver, device, &directory),
             Outcome::Hung => {
                 self.held.probing(driver.clone(), device);
@@ -165,6 +200,19 @@ impl State {
         Ok(outcome)
     }
 
+    /// What a driver's own probe says.
+    fn ask(&mut self, driver: &Driver, device: &str, directory: &str) -> Result<(), Errno> {
+        let conventional = self.conventional.get(device);
+        match driver.name.as_str() {
+            // `pcie_portdrv_probe` takes root ports and those of switches, never a bridge to a conventional bus.
+            "pcieport" if conventional.is_some() => Err(Errno::ENODEV),
+            // `shpc_probe`
+            "shpchp" if conventional != Some(&true) => Err(Errno::ENODEV),
+            _ if driver.vfio => self.probe_vfio(driver, device, directory),
+            _ => Ok(()),
+        }
+    }
+
     /// Ends a probe that hung.
     pub(super) fn end_probe(&mut self, driver: &Driver, device: &str) {
         let Ok(directory) = self.directory(driver.bus, device) else { return };
@@ -172,17 +220,15 @@ impl State {
         let outcome = if let Some(Probe::HangThenFail(errno)) = how {
             self.remove_links(driver, device, &directory);
             Outcome::Refused(errno)
+        } else if let Err(errno) = self.ask(driver, device, &directory) {
+            self.remove_links(driver, device, &directory);
+            Outcome::Refused(errno)
         } else {
-            self.bound(driver, device, &directory);
+            // Where what comes of it hangs, that is queued.
+            let _ = self.bound(driver, device, &directory);
             Outcome::Bound
         };
         self.probes.push((driver.name.clone(), device.to_owned(), outcome));
-    }
-
-    /// `vfio_pci_core_register_device` wants a plain header and a group.
-    fn fit_for_vfio(&self, device: &str, directory: &str) -> bool {
-        let bridge = parse_modalias(self.modalias("pci", device).as_bytes()).is_some_and(|id| id.class.is_pci_bridge());
-        !bridge && self.tree.link(&format!("{directory}/iommu_group")).is_ok()
     }
 
     fn add_links(&mut self, driver: &Driver, device: &str, directory: &str) {
@@ -196,19 +242,20 @@ impl State {
         self.tree.remove(&format!("/sys/bus/{}/drivers/{}/{device}", driver.bus, driver.name));
     }
 
-    fn bound(&mut self, driver: &Driver, device: &str, directory: &str) {
+    fn bound(&mut self, driver: &Driver, device: &str, directory: &str) -> Result<(), Stop> {
         if driver.bus != "pci" {
-            return;
+            self.draw(device, directory);
+            return Ok(());
         }
-        // A device is awake while it is probed (`local_pci_probe`); vfio-pci then lets it sleep (`pm_runtime_allow`).
+        // A device is awake while it is probed (`local_pci_probe`); vfio-pci then lets it sleep.
         self.wake(device, directory);
         if driver.vfio {
-            put_line(&mut self.tree, &format!("{directory}/power/control"), "auto");
-            if !self.stuck.iter().any(|stuck| stuck == device) {
-                let state = self.sleep.get(device).copied().unwrap_or("D3hot");
-                put_line(&mut self.tree, &format!("{directory}/power_state"), state);
-            }
+            self.rest(device, directory);
         }
+        if driver.makes > 0 && self.sriov.contains_key(device) && self.virtual_functions(device) == 0 {
+            self.enable_sriov(device, 0, driver.makes)?;
+        }
+        Ok(())
     }
 
     /// Powers a device up, if it can be.
@@ -218,7 +265,8 @@ impl State {
         }
     }
 
-    /// Offers a device to every driver until one takes it (`device_attach`). Drivers that refuse are passed over.
+    /// Offers a device to every driver until one takes it, in the order in which they were registered
+    /// (`__device_attach`). Drivers that refuse are passed over; an error of the core ends it.
     pub(super) fn attach(&mut self, bus: &str, device: &str) -> Result<(), Stop> {
         self.lock(device)?;
         if self.driver_of(bus, device).is_some() {
@@ -237,30 +285,39 @@ impl State {
         self.attach_from(driver, "").map_err(|(stop, _)| stop)
     }
 
-    /// Offers the devices from this one on to a driver. Where one of them hangs, says with which to go on afterwards.
+    /// Offers the unbound devices from this one on to a driver; whatever goes wrong with one is nothing to the next
+    /// (`__driver_attach`). Where one of them hangs, says with which to go on afterwards.
     pub(super) fn attach_from(&mut self, driver: &Driver, first: &str) -> Result<(), (Stop, String)> {
         for device in self.devices(driver.bus) {
             if device.as_str() < first || !self.matches(driver, &device) {
                 continue;
             }
             self.lock(&device).map_err(|stop| (stop, device.clone()))?;
-            if self.driver_of(driver.bus, &device).is_none() {
-                self.probe(driver, &device).map_err(|stop| (stop, format!("{device}+")))?;
+            if self.driver_of(driver.bus, &device).is_none() && self.probe(driver, &device) == Err(Stop::Hung) {
+                return Err((Stop::Hung, format!("{device}+")));
             }
         }
         Ok(())
     }
 
-    /// Adds a driver to its bus (`bus_add_driver`). The files to write to come last, after the first probes.
+    /// Adds a driver to its bus, and lets it try every device (`bus_add_driver`).
     pub(super) fn register(&mut self, driver: Driver) -> Result<(), Stop> {
+        self.register_from(driver).map_err(|(driver, next)| {
+            self.held.registering(driver, next, Vec::new());
+            Stop::Hung
+        })
+    }
+
+    /// The same; where a device hangs, says with which to go on afterwards. The files to write to, and the links to and
+    /// from the module, come last, after the first probes.
+    pub(super) fn register_from(&mut self, driver: Driver) -> Result<(), (Driver, String)> {
         let home = format!("/sys/bus/{}/drivers/{}", driver.bus, driver.name);
         self.tree.put(&home, Node::Directory);
         self.drivers.push(driver.clone());
         let auto = format!("/sys/bus/{}/drivers_autoprobe", driver.bus);
         if !self.tree.file(&auto).is_ok_and(|value| value.starts_with(b"0")) {
-            if let Err((stop, next)) = self.attach_from(&driver, "") {
-                self.held.registering(driver, next);
-                return Err(stop);
+            if let Err((_, next)) = self.attach_from(&driver, "") {
+                return Err((driver, next));
             }
         }
         self.finish_registration(&driver);
@@ -277,6 +334,16 @@ impl State {
         for name in names {
             let path = format!("/sys/bus/{}/drivers/{}/{name}", driver.bus, driver.name);
             self.tree.put(&path, Node::File(Vec::new()));
+        }
+        // `module_add_driver`: the module's name may differ from the driver's, and this link tells which it is.
+        let of = |module: &&Module| {
+            module.driver.as_ref().is_some_and(|own| own.name == driver.name && own.bus == driver.bus)
+        };
+        if let Some(module) = self.modules.iter().find(of).filter(|module| module.loaded || module.is_built_in()) {
+            let (bus, name, module) = (driver.bus, &driver.name, module.name.clone());
+            let home = format!("/sys/bus/{bus}/drivers/{name}");
+            put_link(&mut self.tree, &format!("/sys/module/{module}/drivers/{bus}:{name}"), &home);
+            put_link(&mut self.tree, &format!("{home}/module"), &format!("/sys/module/{module}"));
         }
     }
 
@@ -303,6 +370,10 @@ impl State {
         self.lock(device)?;
         let found = self.drivers.iter().find(|known| known.bus == bus && known.name == driver).cloned();
         let driver = found.ok_or(Errno::ENODEV)?;
+        // `pci_iov_remove` only warns of those that a driver leaves.
+        if bus == "pci" && driver.virtual_functions == VirtualFunctions::Removes && self.virtual_functions(device) > 0 {
+            self.disable_sriov(device);
+        }
         self.remove_links(&driver, device, &directory);
         if bus == "pci" {
             self.wake(device, &directory);
@@ -316,7 +387,7 @@ impl State {
     }
 
     /// What a driver made of its device (frame buffers, network interfaces) goes with it.
-    fn remove_children(&mut self, directory: &str) {
+    pub(super) fn remove_children(&mut self, directory: &str) {
         for class in ["drm", "graphics", "net", "sound", "usb", "block", "nvme", "ata"] {
             let below = format!("{directory}/{class}");
             self.tree.remove(&below);
@@ -349,6 +420,7 @@ impl State {
             }
             self.tree.remove(&format!("/sys/bus/pci/devices/{name}"));
             self.held.forget(&name);
+            self.forget_virtual(&name);
         }
         self.tree.remove(&directory);
     }

@@ -1,25 +1,34 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A machine that does what Linux would do: the third room behind the door.
+//! A machine that does what Linux would do: the third implementation of [`Machine`], beside the host and the recorded one.
 //!
 //! The state is one [`Tree`] that looks like /sys, /proc and the rest, and what the kernel knows beside it: drivers,
 //! modules, who holds which lock. A write has the effect that the kernel's store function would have, and the errors are
 //! the kernel's. On top of that every single operation can be made to fail, to hang, or to find its device gone.
 //!
 //! A mock stands only where the real part cannot run, and says so. Here that is the kernel: no test can pull a card, make a
-//! driver hang, or fail the third write of a boot on a real one. Everything in front of the door is the program itself.
+//! driver hang, or fail the third write of a boot on a real one. Everything else is the program itself.
 //! What is simulated is simple on purpose: one thing happens at a time, locks are granted in the order in which they were
-//! asked for, and time passes only where somebody waits. The real boots show that Linux behaves as this machine does.
+//! asked for, and time passes only where somebody waits. What it does was read in the sources of three kernels
+//! ([`Version`]); each place names the file and the function. The real boots show that Linux behaves as this machine does.
 
 mod attributes;
 mod build;
+mod device;
 mod driver;
 mod faults;
+mod framebuffer;
 mod held;
 mod kernel;
 mod links;
+mod modprobe;
 mod modules;
 mod recorded;
+mod reset;
+mod resize;
+mod sriov;
 mod tests;
+mod version;
+mod vfio;
 
 use std::cell::{Ref, RefCell};
 use std::io;
@@ -28,16 +37,20 @@ use std::time::Duration;
 use nix::errno::Errno;
 use vfio_early::machine::{Error, Machine, Operation, Result, Tree};
 
-pub(crate) use build::{Builder, Function, GPU, GPU_AUDIO, GPU_UCSI, GPU_USB, IGPU, NIC, NVME, SATA};
+pub(crate) use build::{
+    ACCELERATOR, Builder, Function, GPU, GPU_AUDIO, GPU_UCSI, GPU_USB, IGB, IGPU, NIC, NVME, QAT, SATA, XE,
+};
 pub(crate) use driver::{Outcome, Probe};
 pub(crate) use faults::{Fault, Hang, Kind, Lasts, Trouble};
 pub(crate) use kernel::State;
 pub(crate) use modules::Place;
+pub(crate) use sriov::Event;
+pub(crate) use version::Version;
 
 use crate::support::logger;
 use kernel::Stop;
 
-/// One operation that came through the door.
+/// One operation that the program asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// Which one.
@@ -127,12 +140,12 @@ impl SimulatedMachine {
         self.fault.borrow().happened()
     }
 
-    /// Everything that came through the door, in order.
+    /// Everything that the program asked for, in order.
     pub(crate) fn log(&self) -> Vec<Entry> {
         self.log.borrow().clone()
     }
 
-    /// What came through the door and could change something.
+    /// What the program asked for and could change something.
     pub(crate) fn changes(&self) -> Vec<Entry> {
         self.log.borrow().iter().filter(|entry| entry.changes()).cloned().collect()
     }
@@ -185,6 +198,12 @@ impl SimulatedMachine {
         self.state.borrow().deadlocks.clone()
     }
 
+    /// What `modprobe MODULE ARGUMENT...` does for whoever calls it; it is not counted as an operation of the program.
+    pub(crate) fn modprobe(&self, module: &str, arguments: &[&str]) -> std::result::Result<(), Stop> {
+        let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
+        self.change(|state| state.modprobe(module, &arguments))
+    }
+
     /// Does one operation: counts it, lets the fault happen, does it, and records it.
     fn operate<T>(
         &self,
@@ -207,6 +226,10 @@ impl SimulatedMachine {
             Some(Kind::FailAfterwards(errno)) => act(&mut state).and(Err(Stop::Errno(errno))),
             Some(Kind::Hang(Hang::Lost)) => Err(Stop::Hung),
             Some(Kind::Hang(Hang::Done)) => act(&mut state).and(Err(Stop::Hung)),
+            // Behind a spinlock nobody waits for long: whatever came late was the process.
+            Some(Kind::Hang(Hang::Late)) if operation == Operation::Write && state.never_waits(object) => {
+                act(&mut state).and(Err(Stop::Hung))
+            }
             Some(Kind::Hang(Hang::Late)) => {
                 // A reader that was given up leaves nothing behind.
                 if operation != Operation::Read {
@@ -225,6 +248,7 @@ impl SimulatedMachine {
         }
         let result = result.map_err(|stop| match stop {
             Stop::Errno(errno) => Error::os(operation, object, errno),
+            Stop::Number(number) => Error::new(operation, object, io::Error::from_raw_os_error(number)),
             Stop::Said(words) => Error::other(operation, object, words),
             Stop::Hung => Error::new(operation, object, io::Error::new(io::ErrorKind::TimedOut, "timed out")),
         });
@@ -298,8 +322,11 @@ impl Machine for SimulatedMachine {
         self.waited.borrow_mut().paused += time;
     }
 
-    fn load(&self, module: &str) -> Result<()> {
-        self.operate(Operation::Load, module, None, Patience::Limit, |state| state.modprobe(module))
+    fn load(&self, module: &str, options: &[&str]) -> Result<()> {
+        self.operate(Operation::Load, module, None, Patience::Limit, |state| {
+            let options: Vec<String> = options.iter().map(ToString::to_string).collect();
+            state.modprobe(module, &options)
+        })
     }
 
     fn save(&self, path: &str, content: &[u8]) -> Result<()> {

@@ -4,17 +4,24 @@
 use vfio_early::machine::{Node, Recorded};
 
 use super::SimulatedMachine;
+use super::device::name;
 use super::driver::Driver;
 use super::kernel::State;
 use super::links::put_line;
 use super::modules::Module;
+use super::sriov::Sriov;
+use super::version::Version;
 
 impl SimulatedMachine {
     /// A recorded machine that now reacts. Its registered drivers match what they hold; its modules are those of
-    /// modules.alias, each with one driver of the same name (`vfio_pci` has `vfio-pci`).
+    /// modules.alias, each with one driver of the same name (`vfio_pci` has `vfio-pci`, `xe_vfio_pci` has `xe-vfio-pci`).
+    /// Which ways to reset a device it has is what the record lists.
     pub(crate) fn recorded(text: &[u8]) -> Self {
         let tree = Recorded::parse(text).expect("a recorded machine").into_tree();
         let mut state = State { tree, modprobe: true, root: true, ..State::default() };
+        let release = String::from_utf8_lossy(state.tree.file("/proc/sys/kernel/osrelease").unwrap_or_default());
+        let known = |version: &&Version| release.starts_with(version.number());
+        state.version = Version::ALL.iter().find(known).copied().unwrap_or_default();
         for bus in ["pci", "platform"] {
             state.tree.put(&format!("/sys/bus/{bus}/drivers_probe"), Node::File(Vec::new()));
             put_line(&mut state.tree, &format!("/sys/bus/{bus}/drivers_autoprobe"), "1");
@@ -32,10 +39,23 @@ impl SimulatedMachine {
         }
         for device in state.devices("pci") {
             let Ok(directory) = state.directory("pci", &device) else { continue };
-            for (name, value) in [("driver_override", "(null)"), ("power_state", "D0"), ("power/control", "on")] {
-                if state.tree.file(&format!("{directory}/{name}")).is_err() {
-                    put_line(&mut state.tree, &format!("{directory}/{name}"), value);
+            for (file, value) in [("driver_override", "(null)"), ("power_state", "D0"), ("power/control", "on")] {
+                if state.tree.file(&format!("{directory}/{file}")).is_err() {
+                    put_line(&mut state.tree, &format!("{directory}/{file}"), value);
                 }
+            }
+            let methods = state.attribute_of(&device, "reset_method").unwrap_or_default();
+            state.resets.insert(device.clone(), methods);
+            if let Ok(physical) = state.tree.link(&format!("{directory}/physfn")) {
+                state.physical.insert(device.clone(), name(physical).to_owned());
+            }
+            let number = |name: &str, radix| {
+                u16::from_str_radix(&state.attribute_of(&device, name).unwrap_or_default(), radix).unwrap_or(0)
+            };
+            if state.attribute_of(&device, "sriov_totalvfs").is_some() {
+                let (offset, stride) = (number("sriov_offset", 10), number("sriov_stride", 10));
+                let (total, model) = (number("sriov_totalvfs", 10), number("sriov_vf_device", 16));
+                state.sriov.insert(device, Sriov { total, device: model, offset, stride });
             }
         }
         state.tree.put("/dev/kmsg", Node::File(Vec::new()));
@@ -50,8 +70,9 @@ impl SimulatedMachine {
                 let Ok(pattern) = pattern.parse() else { continue };
                 let plain = name.replace('-', "_");
                 if !state.modules.iter().any(|module| module.name == plain) {
-                    // The variant drivers are called as their modules are.
-                    let driver = if plain == "vfio_pci" { "vfio-pci".to_owned() } else { plain.clone() };
+                    // Of the variant drivers xe's alone is not called as its module is.
+                    let dashed = matches!(plain.as_str(), "vfio_pci" | "xe_vfio_pci");
+                    let driver = if dashed { plain.replace('_', "-") } else { plain.clone() };
                     let loaded = state.drivers.iter().any(|known| known.name == driver);
                     let mut module = Module::new(&plain, &[], Some(Driver::pci(&driver, &[])));
                     module.loaded = loaded;

@@ -6,7 +6,7 @@ use vfio_early::machine::{Machine, Operation};
 
 use super::{
     Builder, Fault, GPU, GPU_AUDIO, GPU_UCSI, GPU_USB, Hang, IGPU, Kind, Lasts, NIC, NVME, Outcome, Place, Probe, SATA,
-    SimulatedMachine,
+    SimulatedMachine, Version,
 };
 
 const CARD: &str = "0000:01:00.0";
@@ -64,7 +64,7 @@ fn a_machine_starts_with_its_ports_bound_and_nothing_else() {
 fn a_machine_has_the_files_that_it_was_given() {
     let machine = desktop().config("claim 01:00.*\n").start();
     assert_eq!(machine.read("/etc/vfio-early.conf", 64).unwrap(), b"claim 01:00.*\n");
-    let alias = machine.read("/lib/modules/6.1.0-sim/modules.alias", 4096).unwrap();
+    let alias = machine.read("/lib/modules/6.12.117-sim/modules.alias", 4096).unwrap();
     assert!(String::from_utf8(alias).unwrap().contains("alias pci:v000010DEd*sv*sd*bc03sc*i* nouveau\n"));
 }
 
@@ -94,11 +94,11 @@ fn an_override_lets_only_the_driver_of_that_name_match() {
     let machine = desktop().start();
     set(&machine, CARD, "driver_override", "vfio-pci").unwrap();
     assert_eq!(attribute(&machine, CARD, "driver_override"), "vfio-pci");
-    machine.load("nouveau").unwrap();
+    machine.load("nouveau", &[]).unwrap();
     assert_eq!(machine.driver(CARD), None);
     machine.coldplug();
     assert_eq!(machine.driver(CARD), None, "nobody loads vfio-pci for it");
-    machine.load("vfio-pci").unwrap();
+    machine.load("vfio-pci", &[]).unwrap();
     assert_eq!(machine.driver(CARD).as_deref(), Some("vfio-pci"), "a driver takes what matches when it registers");
     assert_eq!(machine.driver("0000:00:02.0").as_deref(), Some("i915"));
     // Clearing it takes nothing away from the driver that has the device.
@@ -145,37 +145,37 @@ fn unbind_works_for_the_driver_that_has_the_device() {
 #[test]
 fn modules_load_once_with_what_they_need() {
     let machine = desktop().start();
-    machine.load("vfio-pci").unwrap();
-    machine.load("vfio_pci").unwrap();
+    machine.load("vfio-pci", &[]).unwrap();
+    machine.load("vfio_pci", &[]).unwrap();
     assert_eq!(machine.list("/sys/module").unwrap(), ["vfio", "vfio_pci", "vfio_pci_core"]);
-    assert!(machine.load("nvidia").unwrap_err().to_string().contains("not found"));
+    assert!(machine.load("nvidia", &[]).unwrap_err().to_string().contains("not found"));
     assert!(machine.devices().iter().all(|device| machine.driver(device).as_deref() != Some("vfio-pci")));
 
     let machine = desktop().with(|state| state.module("vfio_pci_core").place = Place::RealRoot).start();
-    assert!(machine.load("vfio-pci").is_err());
+    assert!(machine.load("vfio-pci", &[]).is_err());
     assert!(machine.list("/sys/bus/pci/drivers/vfio-pci").is_err());
     let machine = desktop().with(|state| state.modprobe = false).start();
-    assert!(machine.load("vfio-pci").unwrap_err().to_string().contains("modprobe not found"));
+    assert!(machine.load("vfio-pci", &[]).unwrap_err().to_string().contains("modprobe not found"));
     let machine = desktop().built_in("vfio_pci").start();
-    machine.load("vfio-pci").unwrap();
+    machine.load("vfio-pci", &[]).unwrap();
     assert!(machine.list("/sys/bus/pci/drivers/vfio-pci").is_ok());
 }
 
 #[test]
 fn ids_given_to_vfio_pci_take_every_device_that_matches() {
-    let ids = |state: &mut super::State| state.module("vfio_pci").ids = vec!["10de:1e04".parse().unwrap()];
-    let machine = desktop().with(ids).start();
+    let ids = ("/etc/modprobe.d/vfio.conf", "options vfio-pci ids=10de:1e04\n");
+    let machine = desktop().file(ids.0, ids.1).start();
     set(&machine, "0000:01:00.1", "driver_override", "vfio-pci").unwrap();
-    machine.load("vfio-pci").unwrap();
+    machine.load("vfio-pci", &[]).unwrap();
     assert_eq!(machine.driver(CARD).as_deref(), Some("vfio-pci"));
     assert_eq!(machine.driver("0000:01:00.1").as_deref(), Some("vfio-pci"));
     assert_eq!(machine.driver("0000:01:00.2"), None);
-    let machine = desktop().with(ids).start();
+    let machine = desktop().file(ids.0, ids.1).start();
     set(&machine, CARD, "driver_override", "pci-stub").unwrap();
-    machine.load("vfio-pci").unwrap();
+    machine.load("vfio-pci", &[]).unwrap();
     assert_eq!(machine.driver(CARD), None);
     let machine = desktop().start();
-    machine.load("vfio-pci").unwrap();
+    machine.load("vfio-pci", &[]).unwrap();
     machine.write("/sys/bus/pci/drivers/vfio-pci/new_id", "10de 1e04").unwrap();
     assert_eq!(machine.driver(CARD).as_deref(), Some("vfio-pci"));
 }
@@ -197,7 +197,7 @@ fn a_driver_that_refuses_leaves_the_device_to_the_next() {
     assert_eq!(machine.probes(), [("vfio-pci".to_owned(), CARD.to_owned(), Outcome::Refused(Errno::EIO))]);
     assert_eq!(errno(machine.write("/sys/bus/pci/drivers/vfio-pci/bind", CARD)), Errno::EIO);
     set(&machine, CARD, "driver_override", "\n").unwrap();
-    machine.load("nouveau").unwrap();
+    machine.load("nouveau", &[]).unwrap();
     assert_eq!(machine.driver(CARD).as_deref(), Some("nouveau"));
 
     let machine = builder(Probe::FailOnce(Errno::EIO));
@@ -240,17 +240,19 @@ fn a_device_that_vanishes_takes_what_is_below_it_along() {
 fn a_probe_that_hangs_shows_its_driver_and_holds_the_lock() {
     for (how, end) in [(Probe::HangThenBind, Some("vfio-pci")), (Probe::HangThenFail(Errno::EIO), Some("nouveau"))] {
         let key = ("vfio-pci".to_owned(), CARD.to_owned());
+        // Later kernels keep the override behind a lock of its own.
         let machine = desktop()
             .with(|state| {
+                state.version = Version::V6_1;
                 state.probe.insert(key, how);
             })
             .start();
         set(&machine, CARD, "driver_override", "vfio-pci").unwrap();
-        machine.load("nouveau").unwrap();
-        assert!(machine.load("vfio-pci").unwrap_err().is_timeout());
+        machine.load("nouveau", &[]).unwrap();
+        assert!(machine.load("vfio-pci", &[]).unwrap_err().is_timeout());
         assert_eq!(machine.driver(CARD).as_deref(), Some("vfio-pci"), "the link comes before the probe");
         assert!(machine.list("/sys/bus/pci/drivers/vfio-pci").unwrap().iter().all(|name| name != "bind"));
-        assert!(machine.load("vfio-pci").unwrap_err().is_timeout(), "it waits for the first one");
+        assert!(machine.load("vfio-pci", &[]).unwrap_err().is_timeout(), "it waits for the first one");
         assert!(set(&machine, CARD, "driver_override", "\n").is_err());
         assert!(probe(&machine, CARD).unwrap_err().is_timeout());
         assert!(machine.deadlocks().is_empty());
@@ -292,19 +294,20 @@ fn devices_sleep_below_vfio_and_wake_when_they_are_told_to() {
 #[test]
 fn reset_methods_are_set_all_or_none() {
     let machine = desktop().start();
-    let methods = || attribute(&machine, CARD, "reset_method");
+    let nic = "0000:03:00.0";
+    let methods = || attribute(&machine, nic, "reset_method");
     assert_eq!(methods(), "flr bus");
-    set(&machine, CARD, "reset_method", "bus flr\n").unwrap();
+    set(&machine, nic, "reset_method", "bus flr\n").unwrap();
     assert_eq!(methods(), "bus flr");
-    set(&machine, CARD, "reset_method", "bus").unwrap();
-    assert!(set(&machine, CARD, "reset_method", "bus pm").is_err());
-    assert!(set(&machine, CARD, "reset_method", "buss").is_err());
+    set(&machine, nic, "reset_method", "bus").unwrap();
+    assert!(set(&machine, nic, "reset_method", "bus pm").is_err());
+    assert!(set(&machine, nic, "reset_method", "buss").is_err());
     assert_eq!(methods(), "bus");
-    set(&machine, CARD, "reset_method", "flr").unwrap();
+    set(&machine, nic, "reset_method", "flr").unwrap();
     assert_eq!(methods(), "flr", "what was switched off is there again");
-    set(&machine, CARD, "reset_method", "default").unwrap();
+    set(&machine, nic, "reset_method", "default").unwrap();
     assert_eq!(methods(), "flr bus");
-    set(&machine, CARD, "reset_method", "\n").unwrap();
+    set(&machine, nic, "reset_method", "\n").unwrap();
     assert_eq!(methods(), "");
 }
 
@@ -346,7 +349,8 @@ fn a_frame_buffer_driver_lets_go_of_its_platform_device() {
 
 #[test]
 fn any_operation_can_be_made_to_fail() {
-    let machine = desktop().start();
+    // An override that comes late has to be behind a lock.
+    let machine = desktop().with(|state| state.version = Version::V6_1).start();
     let path = format!("/sys/bus/pci/devices/{CARD}/driver_override");
     let fault = |at, kind, lasts| Fault { at, kind, lasts };
     machine.trouble(fault(2, Kind::Fail(Errno::EIO), Lasts::Once));
@@ -375,7 +379,7 @@ fn any_operation_can_be_made_to_fail() {
     machine.save("/run/vfio-early/report.json", b"{}").unwrap();
     let before = machine.tree().clone();
     machine.trouble(fault(1, Kind::Fail(Errno::EIO), Lasts::Once));
-    assert!(machine.load("vfio-pci").is_err());
+    assert!(machine.load("vfio-pci", &[]).is_err());
     assert_eq!(*machine.tree(), before, "what fails has no effect");
     machine.calm();
     machine.save("/run/vfio-early/report.json", b"{}").unwrap();
@@ -419,6 +423,6 @@ modules.alias |
     assert_eq!(machine.driver(device).as_deref(), Some("nouveau"));
     machine.write("/sys/bus/pci/drivers/nouveau/unbind", device).unwrap();
     set(&machine, device, "driver_override", "vfio-pci").unwrap();
-    machine.load("vfio-pci").unwrap();
+    machine.load("vfio-pci", &[]).unwrap();
     assert_eq!(machine.driver(device).as_deref(), Some("vfio-pci"));
 }

@@ -71,8 +71,7 @@ fn a_card_is_bound_and_released_and_everything_is_as_before() {
 #[test]
 fn a_card_that_vfio_pci_takes_by_its_id_is_not_said_to_be_released() {
     let mut builder = desktop("");
-    let ids = vec!["10de:1e04".parse().unwrap()];
-    builder.with(|state| state.module("vfio_pci").ids = ids).loaded("vfio_pci");
+    builder.loaded_with("vfio_pci", &["ids=10de:1e04"]);
     let machine = taken(builder).start();
     run(&machine, Hand::Bind).unwrap();
     let released = run(&machine, Hand::Release).unwrap();

@@ -44,7 +44,7 @@ pub(super) struct Run {
     /// The machine as the run left it.
     pub(super) machine: SimulatedMachine,
     pub(super) result: Result<PipelineRun, Failure>,
-    /// What came through the door.
+    /// What the program asked of the machine.
     pub(super) log: Vec<Entry>,
 }
 

@@ -9,7 +9,8 @@ use super::case::Case;
 use super::cases;
 use super::promises::{a_dry_run_writes_nothing, a_second_run_changes_nothing, broken};
 use crate::simulated::{
-    Builder, Fault, Function, GPU, GPU_AUDIO, GPU_UCSI, GPU_USB, Hang, IGPU, Kind, Lasts, NIC, NVME, Place, Probe, SATA,
+    Builder, Fault, Function, GPU, GPU_AUDIO, GPU_UCSI, GPU_USB, Hang, IGPU, Kind, Lasts, NIC, NVME, Place, Probe,
+    SATA, Version,
 };
 
 /// What is plugged into a slot.
@@ -32,6 +33,7 @@ type Wish = (usize, &'static str, &'static str);
 /// Everything that is drawn.
 #[derive(Clone, Debug)]
 struct Draw {
+    version: Version,
     plugs: Vec<Plug>,
     internal: bool,
     boot_display: bool,
@@ -126,26 +128,19 @@ fn draw() -> impl Strategy<Value = Draw> {
             any::<bool>(),
             any::<bool>(),
             prop::collection::vec(any::<bool>(), HOST.len()),
+            prop::sample::select(Version::ALL.to_vec()),
         ),
         (0_u8..8, prop::collection::vec(wish, 1..4), prop::sample::select(settings.to_vec()), probes),
         prop::option::weighted(0.8, (0.3..1.05, 0_u8..6, 0_u8..3)),
     )
-        .prop_map(|((plugs, internal, boot_display, loaded), (vfio, wishes, settings, probes), fault)| Draw {
-            plugs,
-            internal,
-            boot_display,
-            loaded,
-            vfio,
-            wishes,
-            settings,
-            probes,
-            fault,
+        .prop_map(|((plugs, internal, boot_display, loaded, version), (vfio, wishes, settings, probes), fault)| {
+            Draw { version, plugs, internal, boot_display, loaded, vfio, wishes, settings, probes, fault }
         })
 }
 
 impl Draw {
     fn case(&self) -> Case {
-        let mut builder = Builder::new();
+        let mut builder = Builder::of(self.version);
         let mut devices = Vec::new();
         for (number, plug) in (1..).zip(&self.plugs) {
             let port = format!("0000:00:{number:02x}.0");

@@ -104,7 +104,7 @@ fn a_device_that_comes_later_is_not_missing_any_more() {
 #[test]
 fn a_device_is_not_taken_from_the_driver_that_it_shall_be_on() {
     let mut builder = desktop("claim 04:00.0\n");
-    builder.with(|state| state.module("vfio_pci").ids = vec!["8086:*".parse().unwrap()]).loaded("vfio_pci");
+    builder.loaded_with("vfio_pci", &["ids=8086:ffffffff"]);
     let machine = builder.start();
     assert_eq!(machine.driver("0000:04:00.0").as_deref(), Some("vfio-pci"), "the test is about this");
     run(&machine, &[]);
