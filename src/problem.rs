@@ -28,6 +28,8 @@ pub enum Code {
     DriverUnknown,
     /// A step of the claim failed.
     Failed,
+    /// The firmware framebuffer was lost.
+    Framebuffer,
     /// Another device than `id=` names was found.
     IdMismatch,
     /// The initramfs of this boot held another configuration.
@@ -111,6 +113,7 @@ readable_words!(Code {
     Denied: "denied",
     DriverUnknown: "driver-unknown",
     Failed: "failed",
+    Framebuffer: "framebuffer",
     IdMismatch: "id-mismatch",
     Image: "image",
     InGuest: "in-guest",
@@ -197,7 +200,7 @@ impl Problem {
 
     /// Whether it is the reason why a claim is not met; text shows that beside the claim.
     pub fn is_reason(&self) -> bool {
-        self.severity == Severity::Error && !matches!(self.code, Code::Reset | Code::Rebar)
+        self.severity == Severity::Error && !matches!(self.code, Code::Reset | Code::Rebar | Code::Framebuffer)
     }
 }
 

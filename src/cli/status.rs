@@ -19,7 +19,9 @@ pub(super) fn run(machine: &dyn Machine, options: &arguments::Status, output: &m
     let result = pipeline::status(machine, options.all);
     let (status, exit) = match &result {
         Ok((status, exit, warnings)) => {
-            warnings.iter().for_each(|warning| output.warn(&warning.to_string()));
+            for warning in warnings {
+                output.warn(&warning.to_string());
+            }
             (Some(status), *exit)
         }
         Err(failure) => (None, failure.exit()),

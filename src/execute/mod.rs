@@ -61,6 +61,8 @@ pub struct Execution {
     pub devices: Vec<DeviceResult>,
     /// The option ROMs that were saved, and why others were not.
     pub roms: Vec<(Address, Result<option_rom::SavedRom, option_rom::RomError>)>,
+    /// The firmware's framebuffers that were lost with a claim that failed, each with its display.
+    pub lost_framebuffers: Vec<(Address, String)>,
     /// A step failed because the rights for it are missing.
     pub denied: bool,
 }
@@ -77,6 +79,7 @@ struct Run<'a> {
     hung: usize,
     denied: bool,
     roms: Vec<(Address, Result<option_rom::SavedRom, option_rom::RomError>)>,
+    lost_framebuffers: Vec<(Address, String)>,
 }
 
 /// Carries out a plan.
@@ -90,6 +93,7 @@ pub fn execute(machine: &dyn Machine, plan: &Plan) -> Execution {
         hung: 0,
         denied: false,
         roms: Vec::new(),
+        lost_framebuffers: Vec::new(),
     };
     for step in &plan.steps {
         run.run_step(step);
@@ -98,7 +102,7 @@ pub fn execute(machine: &dyn Machine, plan: &Plan) -> Execution {
         restore::restore_failed(&mut run);
     }
     let devices = plan.devices.iter().map(|planned| run.device_result(planned)).collect();
-    Execution { steps: run.done, devices, roms: run.roms, denied: run.denied }
+    Execution { steps: run.done, devices, roms: run.roms, lost_framebuffers: run.lost_framebuffers, denied: run.denied }
 }
 
 impl Run<'_> {
@@ -256,6 +260,7 @@ fn is_essential(op: &Op) -> bool {
         op,
         Op::PowerUp
             | Op::ReleaseFramebuffer { .. }
+            | Op::RestoreFramebuffer { .. }
             | Op::PowerControl(_)
             | Op::LoadFor(_)
             | Op::ResetMethod { .. }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Gives back the cards whose claim failed.
 
-use crate::inventory;
+use crate::inventory::{self, FirmwareFramebuffer, PCI};
+use crate::machine::{self, Machine};
 use crate::pci::Address;
 use crate::plan::{Decision, Op, PlannedDevice, Step, same_name};
 
@@ -54,10 +55,33 @@ fn give_back(run: &mut Run<'_>, planned: &PlannedDevice, address: Address) {
             with_retry(run, address, Op::Probe);
         }
     }
-    let control =
-        run.plan.steps.iter().find(|step| step.device == Some(address) && matches!(step.op, Op::PowerControl(_)));
-    if let Some(step) = control {
-        with_retry(run, address, step.op.clone());
+    // vfio-pci sets it to `auto` when it binds and to `on` when it is unbound (drivers/vfio/pci/vfio_pci_core.c).
+    if let Some(control) = &planned.power_control {
+        let path = format!("{PCI}/devices/{address}/power/control");
+        if machine::text(run.machine, &path).map_or(true, |now| now != *control) {
+            with_retry(run, address, Op::PowerControl(control.clone()));
+        }
+    }
+    for framebuffer in &planned.framebuffers {
+        restore_framebuffer(run, address, framebuffer);
+    }
+}
+
+/// Binds a firmware's framebuffer to its driver again. vfio-pci's probe of a VGA controller removes its device for good
+/// (drivers/video/aperture.c, `aperture_remove_conflicting_pci_devices`), also where the probe fails later.
+fn restore_framebuffer(run: &mut Run<'_>, address: Address, framebuffer: &FirmwareFramebuffer) {
+    let place = format!("/sys/bus/platform/devices/{}", framebuffer.device);
+    let bound = |machine: &dyn Machine| machine.link(&format!("{place}/driver"));
+    match bound(run.machine) {
+        Err(error) if error.is_missing() => {}
+        _ => return,
+    }
+    if run.machine.link(&place).is_ok() {
+        let (device, driver) = (framebuffer.device.clone(), framebuffer.driver.clone());
+        with_retry(run, address, Op::RestoreFramebuffer { device, driver });
+    }
+    if bound(run.machine).is_err_and(|error| error.is_missing()) {
+        run.lost_framebuffers.push((address, framebuffer.device.clone()));
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) fn perform(machine: &dyn Machine, step: &Step, behind: bool) -> Resul
         Op::Load { driver, options } => return load(machine, driver, options),
         Op::LoadFor(modalias) => machine.load(modalias, &[]),
         Op::ReleaseFramebuffer { device, driver } => release_framebuffer(machine, device, driver, write),
+        Op::RestoreFramebuffer { device, driver } => write(&format!("/sys/bus/platform/drivers/{driver}/bind"), device),
         Op::Detach(driver) => detach(machine, address, &registered(machine, driver), write),
         Op::StopAutoprobe => write(&path("sriov_drivers_autoprobe"), "0"),
         Op::ProbeVirtual { physical } => {

@@ -205,9 +205,14 @@ impl Inventory {
         self.devices.get(index)
     }
 
+    /// The firmware's framebuffers that lie in the memory of a device.
+    pub fn framebuffers_of(&self, device: &Device) -> Vec<FirmwareFramebuffer> {
+        self.framebuffers.iter().filter(|framebuffer| self.draws_on(framebuffer, device)).cloned().collect()
+    }
+
     /// Whether a firmware framebuffer is in the memory of this display: its parent is this device, or, if the kernel does not
     /// tell its parent, this is the boot display or the only display.
-    pub fn draws_on(&self, framebuffer: &FirmwareFramebuffer, device: &Device) -> bool {
+    fn draws_on(&self, framebuffer: &FirmwareFramebuffer, device: &Device) -> bool {
         if !device.identity.class.is_display() {
             return false;
         }

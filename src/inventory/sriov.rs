@@ -5,7 +5,7 @@
 use crate::machine::{self, Machine};
 use crate::pci::Address;
 
-use super::{Inventory, PCI};
+use super::{Device, Inventory, PCI};
 
 /// A physical function that can have virtual ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,16 +57,25 @@ impl PhysicalFunction {
 }
 
 impl Inventory {
-    /// Finds out which devices are virtual functions, and reads these physical functions. The link to the physical function
-    /// is missing for a moment when a virtual one appears (drivers/pci/iov.c, `pci_iov_add_virtfn`): then its place tells.
-    pub fn read_virtual_functions(&mut self, machine: &dyn Machine, physical: &[Address]) {
+    /// Reads these physical functions, and finds out which of the devices that matter are virtual functions. The link to the
+    /// physical function is missing for a moment when a virtual one appears (drivers/pci/iov.c, `pci_iov_add_virtfn`): then
+    /// its place tells.
+    pub fn read_virtual_functions(
+        &mut self,
+        machine: &dyn Machine,
+        physical: &[Address],
+        matters: &dyn Fn(&Device) -> bool,
+    ) {
         self.physical_functions =
             physical.iter().filter_map(|address| PhysicalFunction::read(machine, *address)).collect();
         for device in &mut self.devices {
+            let owner = self.physical_functions.iter().find(|physical| physical.owns(device.address));
+            if owner.is_none() && !matters(device) {
+                continue;
+            }
             let link = format!("{PCI}/devices/{}/physfn", device.address);
             let linked = machine::link_name(machine, &link).ok().and_then(|name| name.parse().ok());
-            let owner = || self.physical_functions.iter().find(|physical| physical.owns(device.address));
-            device.physical = linked.or_else(|| Some(owner()?.address));
+            device.physical = linked.or_else(|| Some(owner?.address));
         }
     }
 

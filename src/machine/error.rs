@@ -83,6 +83,8 @@ impl fmt::Display for Error {
         write!(f, "cannot {operation} {object}: ")?;
         match source.raw_os_error() {
             // std would append "(os error 19)" and use the C library's text, which differs between glibc and musl.
+            // A number of the kernel's own (include/linux/errno.h), which no C library has a text for.
+            Some(524) => f.write_str("Operation is not supported"),
             Some(number) => f.write_str(nix::errno::Errno::from_raw(number).desc()),
             None => write!(f, "{source}"),
         }

@@ -18,10 +18,14 @@ pub(super) fn take_inventory(machine: &dyn Machine, config: &Config) -> Result<I
 /// What every device is, as far as the selectors of the claims need to know.
 pub(super) fn survey(machine: &dyn Machine, config: &Config) -> Result<Inventory, Error> {
     let mut inventory = Inventory::survey(machine, plan::needs_chains(config))?;
-    if let Some(physical) = plan::needs_virtual_functions(config) {
-        inventory.read_virtual_functions(machine, &physical);
-    }
+    find_virtual_functions(machine, config, &mut inventory);
     Ok(inventory)
+}
+
+/// Finds out which devices are virtual functions, where that matters to the claims.
+pub(super) fn find_virtual_functions(machine: &dyn Machine, config: &Config, inventory: &mut Inventory) {
+    let physical = plan::physical_functions(config);
+    inventory.read_virtual_functions(machine, &physical, &|device| plan::may_be_virtual(config, device));
 }
 
 /// Adds the details of the devices that the claims are about.

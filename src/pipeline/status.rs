@@ -11,7 +11,7 @@ use crate::problem::Severity;
 use crate::report;
 use crate::status::{self, DeviceStatus, LastClaim, OtherConfiguration, Status};
 
-use super::inventory::{read_details, survey};
+use super::inventory::{find_virtual_functions, read_details, survey};
 use super::names::names;
 
 /// The status, how the command ends, and what the configuration's reader warns of. `all`: every device is shown.
@@ -21,6 +21,7 @@ pub fn status(machine: &dyn Machine, all: bool) -> Result<(Status, Exit, Vec<Con
     let mut inventory = survey(machine, &config)?;
     let before = report::load(machine);
     plan::join(&mut config, &inventory, status::bound_manually(before.as_ref()), true);
+    find_virtual_functions(machine, &config, &mut inventory);
     let devices = if all {
         inventory.devices.iter().map(|device| device.address).collect()
     } else {

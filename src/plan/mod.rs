@@ -25,7 +25,9 @@ pub use iommu::{InterruptRemapping, Iommu, IommuKind, IommuState};
 pub use planned_device::{Decision, PlannedDevice, Refusal};
 pub use release::release;
 pub use reset_and_rebar::has_hot_reset;
-pub use select::{devices_of_interest, needs_aliases, needs_bars, needs_chains, needs_virtual_functions, selected};
+pub use select::{
+    devices_of_interest, may_be_virtual, needs_aliases, needs_bars, needs_chains, physical_functions, selected,
+};
 pub use steps::{Op, Step, StepKind};
 
 /// What is to be done, and what was decided against.

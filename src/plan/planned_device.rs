@@ -2,7 +2,7 @@
 //! What was decided about one function.
 
 use crate::config::{Config, Guard, Origin};
-use crate::inventory::Device;
+use crate::inventory::{Device, FirmwareFramebuffer};
 use crate::pci::Address;
 use crate::problem::Code;
 
@@ -21,6 +21,10 @@ pub struct PlannedDevice {
     pub physical: Option<Address>,
     /// The entry of vfio-pci's own `ids=` that names it.
     pub named_by_ids: Option<Origin>,
+    /// Its power/control now.
+    pub power_control: Option<String>,
+    /// The firmware's framebuffers that lie in its memory.
+    pub framebuffers: Vec<FirmwareFramebuffer>,
     /// The driver that holds the function now.
     pub driver: Option<String>,
     /// The driver that it shall end on.

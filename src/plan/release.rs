@@ -38,6 +38,8 @@ pub fn release(asked: &Config, inventory: &Inventory, claimed: &dyn Fn(Address) 
                 is_virtual: device.is_some_and(Device::is_virtual),
                 physical: None,
                 named_by_ids: None,
+                power_control: None,
+                framebuffers: Vec::new(),
                 driver: device.and_then(Device::driver).map(ToOwned::to_owned),
                 target: String::new(),
                 decision,

@@ -132,7 +132,7 @@ pub(super) fn problems(
             report(Severity::Error, Code::Rebar, format!("rebar={rebar} of {address}: {why}"));
         }
     });
-    if planned.along.is_some() || detail.reset_methods == options.reset {
+    if planned.along.is_some() || options.reset.is_empty() {
         return;
     }
     let (asked, listed) = (options.reset.join("+"), detail.reset_methods.join("+"));
@@ -140,6 +140,7 @@ pub(super) fn problems(
     if let Some(why) = refusal {
         let others: Vec<&str> = options.reset.iter().copied().filter(|method| *method != "bus").collect();
         let instead = match others.as_slice() {
+            _ if detail.reset_methods == options.reset => "reset_method lists it from boot, to no effect".to_owned(),
             [] => "reset_method stays as it is".to_owned(),
             others => format!("only {} is set", others.join("+")),
         };

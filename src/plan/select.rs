@@ -15,10 +15,22 @@ pub fn needs_chains(config: &Config) -> bool {
     config.claims.iter().any(depends)
 }
 
-/// The physical functions whose virtual functions are claimed; `None` where it does not matter which functions are virtual.
-pub fn needs_virtual_functions(config: &Config) -> Option<Vec<Address>> {
-    let physical = config.claims.iter().filter_map(|claim| claim.selector.physical()).collect();
-    (!config.claims.is_empty()).then_some(physical)
+/// The physical functions whose virtual functions are claimed.
+pub fn physical_functions(config: &Config) -> Vec<Address> {
+    config.claims.iter().filter_map(|claim| claim.selector.physical()).collect()
+}
+
+/// Whether it matters to a configuration if a device is a virtual function: a pattern matches it, or it shares the bus of a
+/// device that is claimed by its address.
+pub fn may_be_virtual(config: &Config, device: &Device) -> bool {
+    let bus = |address: Address| (address.domain, address.bus);
+    config.claims.iter().any(|claim| match &claim.selector {
+        Selector::Address(address) | Selector::VirtualFunctions(address) => bus(*address) == bus(device.address),
+        Selector::Slot(slot) => bus(slot.function(0)) == bus(device.address),
+        Selector::Path(_) => false,
+        Selector::Id(pattern) => pattern.matches(&device.identity),
+        Selector::Modalias(pattern) => pattern.matches(&device.identity.modalias("pci")),
+    })
 }
 
 /// Whether a claim asks for the best variant driver, so that modules.alias has to be read.
@@ -113,6 +125,8 @@ pub(super) fn devices(config: &Config, inventory: &Inventory) -> Result<Vec<Plan
             along,
             is_virtual: device.is_some_and(Device::is_virtual),
             physical: device.and_then(|device| device.physical).filter(|of| inventory.physical_function(*of).is_some()),
+            power_control: device.and_then(|device| device.detail.as_ref()?.power_control.clone()),
+            framebuffers: device.map(|device| inventory.framebuffers_of(device)).unwrap_or_default(),
             named_by_ids: device.and_then(|device| named_by_ids(config, device)),
             driver: device.and_then(Device::driver).map(ToOwned::to_owned),
             target: device.map_or_else(

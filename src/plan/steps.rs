@@ -71,6 +71,13 @@ pub enum Op {
         /// The platform driver.
         driver: String,
     },
+    /// Bind this device of the firmware's framebuffer to its driver again.
+    RestoreFramebuffer {
+        /// The platform device.
+        device: String,
+        /// The platform driver.
+        driver: String,
+    },
     /// Unbind the device from this driver.
     Detach(String),
     /// Keep drivers from the virtual functions of this physical function as they appear: `0` to sriov_drivers_autoprobe.
@@ -125,6 +132,8 @@ pub enum StepKind {
     Load,
     /// Detach the firmware framebuffer.
     ReleaseFramebuffer,
+    /// Bind the firmware framebuffer again.
+    RestoreFramebuffer,
     /// Unbind the device.
     Detach,
     /// Keep drivers from virtual functions.
@@ -158,6 +167,7 @@ readable_words!(StepKind {
     Rebar: "rebar",
     Load: "load",
     ReleaseFramebuffer: "release-framebuffer",
+    RestoreFramebuffer: "restore-framebuffer",
     Detach: "detach",
     StopAutoprobe: "stop-autoprobe",
     Probe: "probe",
@@ -182,6 +192,7 @@ impl Op {
             Self::Rebar { .. } => StepKind::Rebar,
             Self::Load { .. } | Self::LoadFor(_) => StepKind::Load,
             Self::ReleaseFramebuffer { .. } => StepKind::ReleaseFramebuffer,
+            Self::RestoreFramebuffer { .. } => StepKind::RestoreFramebuffer,
             Self::Detach(_) => StepKind::Detach,
             Self::StopAutoprobe => StepKind::StopAutoprobe,
             Self::Probe | Self::ProbeVirtual { .. } => StepKind::Probe,
@@ -204,11 +215,10 @@ impl Op {
             | Self::Verify(name)
             | Self::PowerControl(name)
             | Self::Rebind(name) => name,
-            Self::Load { driver, options: [] } => driver,
-            Self::Load { .. } => "vfio-pci ids=",
             Self::Rebar { text, .. } => text,
-            Self::Override { driver, .. } => driver,
-            Self::ReleaseFramebuffer { device, .. } => device,
+            Self::Override { driver, .. } | Self::Load { driver, options: [] } => driver,
+            Self::Load { .. } => "vfio-pci ids=",
+            Self::ReleaseFramebuffer { device, .. } | Self::RestoreFramebuffer { device, .. } => device,
             Self::ResetMethod { methods, .. } => methods,
             Self::RestoreOverride(name) => name.as_deref().unwrap_or(""),
             Self::StopAutoprobe => "0",
@@ -302,7 +312,7 @@ impl Steps {
             let sleeps = control.filter(|_| wakes && keep_awake.is_none());
             self.before_load.extend(sleeps.map(|control| step(Op::PowerControl(control.clone()))));
             self.last.extend(keep_awake);
-            self.release_framebuffers(config, inventory, device);
+            self.release_framebuffers(config, planned);
             return;
         }
         let registered = inventory.drivers.iter().any(|driver| same_name(driver, target));
@@ -324,17 +334,16 @@ impl Steps {
         let sleeps = control.filter(|_| keep_awake.is_none());
         self.after_load.extend(sleeps.map(|control| step(Op::PowerControl(control.clone()))));
         self.after_load.extend(keep_awake);
-        self.release_framebuffers(config, inventory, device);
+        self.release_framebuffers(config, planned);
     }
 
     /// Detaches the firmware's framebuffer from a claimed display, where the configuration asks for that.
-    fn release_framebuffers(&mut self, config: &Config, inventory: &Inventory, device: &Device) {
+    fn release_framebuffers(&mut self, config: &Config, planned: &PlannedDevice) {
         if config.settings.framebuffer != Framebuffer::Release {
             return;
         }
-        let framebuffers = inventory.framebuffers.iter().filter(|framebuffer| inventory.draws_on(framebuffer, device));
-        self.last.extend(framebuffers.map(|framebuffer| Step {
-            device: Some(device.address),
+        self.last.extend(planned.framebuffers.iter().map(|framebuffer| Step {
+            device: planned.device,
             op: Op::ReleaseFramebuffer { device: framebuffer.device.clone(), driver: framebuffer.driver.clone() },
         }));
     }

@@ -26,6 +26,13 @@ pub fn assemble(
     }
     let mut problems = plan.problems.clone();
     problems.extend(execution.map(|execution| unmet_requests(config, plan, execution)).unwrap_or_default());
+    for (address, framebuffer) in execution.iter().flat_map(|execution| &execution.lost_framebuffers) {
+        let message = format!(
+            "{address}: its driver removed the firmware framebuffer {framebuffer} before the claim failed: the screen \
+             stays blank until a driver of the host shows something, or until the next boot"
+        );
+        problems.push(Problem::error(Code::Framebuffer, Some(*address), message));
+    }
     for claim in &claims {
         let code = match claim.state {
             ClaimState::Failed => Code::Failed,

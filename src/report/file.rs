@@ -37,7 +37,7 @@ pub fn save(machine: &dyn Machine, report: &Report) -> Result<(), Error> {
 pub fn merge(earlier: Option<Report>, mut new: Report, partial: bool) -> Report {
     // What `bind` was refused was not done, and nothing asks for it any more.
     let idle = |claim: &ClaimedDevice| {
-        claim.source.is_bind() && matches!(claim.state, ClaimState::Refused | ClaimState::Missing)
+        claim.source.is_bind() && matches!(claim.state, ClaimState::Refused | ClaimState::Missing | ClaimState::Taken)
     };
     new.problems.retain(|problem| !new.claims.iter().any(|claim| idle(claim) && is_about(claim, problem)));
     new.claims.retain(|claim| !idle(claim));

@@ -38,9 +38,9 @@ pub fn headline(status: &Status, off: bool) -> String {
         (ready, _) => format!("{ready} of {all} claimed devices are ready for a guest"),
     };
     let mut before = " (";
-    let states =
+    let not_claimed =
         [ClaimState::Pending, ClaimState::Refused, ClaimState::Failed, ClaimState::Missing, ClaimState::Drifted];
-    let ways = states.map(|state| (status.count(state), state.name()));
+    let ways = not_claimed.map(|state| (status.count(state), state.name()));
     for (number, what) in ways.into_iter().chain([(blocked, "kept from guests")]) {
         if number > 0 {
             let _ = write!(text, "{before}{number} {what}");

@@ -105,13 +105,13 @@ pub fn prometheus(status: Option<&Status>, exit: Exit) -> String {
             [device, claim.selector.clone(), claim.source.to_string()]
         })
         .collect();
-    let states: Vec<&str> = STATES.iter().map(|state| state.name()).collect();
+    let names: Vec<&str> = STATES.iter().map(|state| state.name()).collect();
     for (index, (claim, own)) in status.claims.iter().zip(&labels).enumerate() {
         // Two samples may not have the same labels, whatever is written twice.
         if !labels.iter().take(index).any(|earlier| earlier == own) {
             let [device, selector, source] = own.each_ref().map(String::as_str);
             let own = [("device", device), ("selector", selector), ("source", source)];
-            page.states("claim_state", &own, &states, claim.state.name());
+            page.states("claim_state", &own, &names, claim.state.name());
         }
     }
     page.metric("group_viable", "Whether the kernel lets a guest have the IOMMU group of a claimed function.");
