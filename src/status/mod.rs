@@ -22,7 +22,7 @@ pub use conflicts::{OtherConfiguration, conflicts, needs_aliases};
 pub use devices::{Bar, DeviceStatus, Process, add_hot_resets, without_reset};
 pub use headline::{headline, is_blocked};
 pub use nfd::nfd;
-pub use prometheus::prometheus;
+pub use prometheus::{STATES, prometheus};
 pub use text::text;
 
 /// The document of `status`. Fields may be added, never renamed: scripts read them.

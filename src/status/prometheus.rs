@@ -10,7 +10,7 @@ use super::Status;
 use super::text::seconds;
 
 /// What a claim can be.
-pub(super) const STATES: &[ClaimState] = &[
+pub const STATES: &[ClaimState] = &[
     ClaimState::Claimed,
     ClaimState::Pending,
     ClaimState::Refused,

@@ -15,7 +15,7 @@ use crate::support::exposition::{self, Sample};
 use crate::support::files::machines;
 use crate::support::program::{MachineRoot, Ran, program, run, tree};
 
-const STATES: [&str; 6] = ["claimed", "pending", "refused", "failed", "missing", "drifted"];
+const STATES: [&str; 7] = ["claimed", "pending", "refused", "failed", "missing", "drifted", "taken"];
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     match value.field(field) {

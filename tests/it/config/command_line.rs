@@ -21,15 +21,15 @@ const WRONG_COMMAND_LINES: &[(&str, &str)] = &[
     ("vfio-early.step-timeout", "vfio_early.step_timeout: expected vfio_early.step_timeout=VALUE"),
     (
         "vfio_early.claim=",
-        "``: expected a selector: an address (01:00.0), a slot (01:00.*), a path (00:01.0/00.0), an ID (10de:1e04) or a modalias pattern (pci:v000010DEd*bc03*)",
+        "``: expected a selector: an address (01:00.0), a slot (01:00.*), a path (00:01.0/00.0), an ID (10de:1e04), virtual functions (vf:01:00.0) or a modalias pattern (pci:v000010DEd*bc03*)",
     ),
     (
         "vfio_early.claim=with=group,01:00.0",
-        "`with=group`: expected a selector: an address (01:00.0), a slot (01:00.*), a path (00:01.0/00.0), an ID (10de:1e04) or a modalias pattern (pci:v000010DEd*bc03*)",
+        "`with=group`: expected a selector: an address (01:00.0), a slot (01:00.*), a path (00:01.0/00.0), an ID (10de:1e04), virtual functions (vf:01:00.0) or a modalias pattern (pci:v000010DEd*bc03*)",
     ),
     (
         "vfio_early.claim=01:00.0,,02:00.0",
-        "``: expected a selector: an address (01:00.0), a slot (01:00.*), a path (00:01.0/00.0), an ID (10de:1e04) or a modalias pattern (pci:v000010DEd*bc03*)",
+        "``: expected a selector: an address (01:00.0), a slot (01:00.*), a path (00:01.0/00.0), an ID (10de:1e04), virtual functions (vf:01:00.0) or a modalias pattern (pci:v000010DEd*bc03*)",
     ),
     ("vfio_early.claim=\"pci:v* d*\"", "`pci:v* d*`: expected a modalias pattern such as pci:v000010DEd*bc03*"),
     ("vfio_early.claim=01:00.0,with=all", "`with=all`: expected functions, group or none"),

@@ -14,7 +14,7 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("claim # 01:00.0", "expected claim SELECTOR [OPTION...]"),
     (
         "claim gpu",
-        "`gpu`: expected a selector: an address (01:00.0), a slot (01:00.*), a path (00:01.0/00.0), an ID (10de:1e04) or a modalias pattern (pci:v000010DEd*bc03*)",
+        "`gpu`: expected a selector: an address (01:00.0), a slot (01:00.*), a path (00:01.0/00.0), an ID (10de:1e04), virtual functions (vf:01:00.0) or a modalias pattern (pci:v000010DEd*bc03*)",
     ),
     (
         "claim id=10de:1e04",

@@ -352,7 +352,12 @@ fn drivers_with_driver_managed_dma_block_nothing() {
         let all = [bound_to(card("00:03.0", 1), driver)];
         assert_eq!(groups(&all)[0].viable, viable, "{driver}");
     }
-    assert!(groups(&[bound_to(port("00:03.0", 1), "shpchp")])[0].viable, "a bridge blocks nothing");
+    // Since Linux 5.19 a driver of a bridge does, unless it is pcieport.
+    let bridge = [bound_to(port("00:03.0", 1), "shpchp")];
+    for (kernel, viable) in [((5, 10), true), ((5, 18), true), ((5, 19), false), ((6, 12), false)] {
+        let host = Host { kernel: Some(kernel), ..Host::default() };
+        assert_eq!(examine(&bridge, &host).groups[0].viable, viable, "{kernel:?}");
+    }
 }
 
 /// `count` functions of 4096 bytes: root ports, with and without ACS, each with a switch and cards below it.

@@ -13,7 +13,7 @@ fn a_configuration_that_the_booted_image_did_not_hold_is_told() {
     files.put("/etc/vfio-early.d/b.conf", Node::File(b"set framebuffer keep\n".to_vec()));
     files.put("/etc/initrd-release", Node::File(Vec::new()));
     let machine = MachineRoot::new(&files);
-    let told = || machine.run("check").words().contains("the initramfs of this boot held another configuration");
+    let told = || machine.run("check").words().contains("the initramfs of this boot holds another configuration");
     machine.run("claim");
     // On to the real root, where a claim on the command line does not make the files those of the image.
     fs::remove_file(machine.at("/etc/initrd-release")).unwrap();

@@ -118,8 +118,7 @@ fn only_what_is_planned_is_written(case: &Case, run: &Run, broken: &mut Broken) 
                 | ["sys", "bus", "pci", "devices", device, "power", "control"],
             ) => is_planned(device) || wakes(run, device),
             (_, ["sys", "bus", "pci", "devices", device, "reset_method"]) => run.holds(device),
-            (_, ["sys", "bus", "pci", "devices", device, "resource1_resize"]) => is_planned(device),
-            (_, ["sys", "bus", "pci", "devices", device, "d3cold_allowed"]) => is_planned(device),
+            (_, ["sys", "bus", "pci", "devices", device, "resource1_resize" | "d3cold_allowed"]) => is_planned(device),
             (_, ["dev", "kmsg"]) => true,
             (_, ["sys", "bus", "pci", "devices", device, "driver_override"]) => {
                 let name = value.trim_end();
