@@ -147,7 +147,7 @@ fn names_of_every_kind_are_escaped() {
         .filter(|(name, _)| name == "source")
         .map(|(_, text)| text)
         .collect();
-    assert_eq!(sources.len(), 12);
+    assert_eq!(sources.len(), 14);
     assert!(sources.iter().all(|source| **source == format!("/etc/vfio-early.d/{name}:1")), "{sources:?}");
 }
 

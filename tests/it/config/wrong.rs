@@ -47,17 +47,17 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("claim pci:é", "`pci:é`: expected a modalias pattern such as pci:v000010DEd*bc03*"),
     (
         "claim 01:00.0 01:00.1",
-        "`01:00.1`: expected an option, NAME=VALUE with one of id, match, with, driver, rom, reset, rebar or allow",
+        "`01:00.1`: expected an option, NAME=VALUE with one of id, match, with, driver, rom, reset, rebar, power or allow",
     ),
     (
         "claim 01:00.0 wiht=group",
-        "unknown option `wiht` (did you mean `with`?); expected id, match, with, driver, rom, reset, rebar or allow",
+        "unknown option `wiht` (did you mean `with`?); expected id, match, with, driver, rom, reset, rebar, power or allow",
     ),
     (
         "claim 01:00.0 colour=red",
-        "unknown option `colour`; expected id, match, with, driver, rom, reset, rebar or allow",
+        "unknown option `colour`; expected id, match, with, driver, rom, reset, rebar, power or allow",
     ),
-    ("claim 01:00.0 =", "unknown option ``; expected id, match, with, driver, rom, reset, rebar or allow"),
+    ("claim 01:00.0 =", "unknown option ``; expected id, match, with, driver, rom, reset, rebar, power or allow"),
     ("claim 01:00.0 with=all", "`with=all`: expected functions, group or none"),
     ("claim 01:00.0 with=", "`with=`: expected functions, group or none"),
     ("claim 10de:1e04 match=two", "`match=two`: expected one or all"),

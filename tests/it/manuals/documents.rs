@@ -137,7 +137,7 @@ fn words_are_in_the_source() {
 #[test]
 fn words_of_the_source_are_told() {
     let page = page(PROGRAM);
-    let mut told: BTreeSet<String> = BTreeSet::new();
+    let mut told: BTreeSet<String> = Guard::ALL.iter().map(|guard| guard.name().to_owned()).collect();
     for (title, _) in STRUCTURES {
         told.extend(fields(part(&page, title)).into_iter().flat_map(|field| field.words));
     }
@@ -145,7 +145,9 @@ fn words_of_the_source_are_told() {
     let of_rom = words_of(&page, "ROM codes");
     let (mut seen, mut codes_seen) = (0, 0);
     for (path, text) in sources() {
-        for rest in text.split("words!(").skip(1).filter(|rest| rest.starts_with(char::is_alphabetic)) {
+        // The macros themselves name no words.
+        let macros = path.ends_with("json/mod.rs");
+        for rest in text.split("words!(").skip(1).filter(|rest| !macros && rest.starts_with(char::is_alphabetic)) {
             let list = if rest.starts_with("Code ") { &codes } else { &told };
             for word in rest.split(')').next().unwrap().split('"').skip(1).step_by(2) {
                 assert!(list.contains(word), "{}: {word} is missing in vfio-early(8), JSON", path.display());
