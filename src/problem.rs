@@ -98,7 +98,7 @@ pub enum Code {
     Tdisp,
     /// A physical function has virtual functions.
     VirtualFunctions,
-    /// The system failed the program; also any code that this version does not know.
+    /// System error; also any code that this version does not know.
     #[default]
     System,
 }

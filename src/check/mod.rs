@@ -56,8 +56,8 @@ const REMEDIES: &[(Code, &str)] = &[
     (Code::Missing, "vfio-early status --all lists what is there"),
     (Code::IdMismatch, "correct the address or the id="),
     (Code::Along, "with=none claims without what goes along"),
-    (Code::NoIommuGroup, "`set iommu optional` claims it all the same"),
-    (Code::NotViable, "vfio-early groups tells why they are one group, with=group claims all of it"),
+    (Code::NoIommuGroup, "`set iommu optional` claims it nevertheless"),
+    (Code::NotViable, "vfio-early groups shows why they share a group; with=group claims all of it"),
     (Code::NoDriver, "install the package that has it"),
     (Code::Off, "take it off to claim"),
 ];
@@ -79,7 +79,7 @@ fn add_remedies(claims: &[ClaimedDevice], problems: &mut [Problem]) {
     }
 }
 
-/// What holds now and may not stay so, and what a person may not have meant.
+/// What holds now and may not stay so, and likely mistakes.
 pub fn advice(config: &Config, inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (index, claim) in config.claims.iter().enumerate() {

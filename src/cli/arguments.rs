@@ -6,14 +6,14 @@ use std::ffi::OsString;
 
 use argh::FromArgs;
 
-/// Gives PCI devices to vfio-pci before any other driver can have them, and tells the truth about it afterwards.
+/// Bind PCI devices to vfio-pci before any host driver, and report their state afterwards.
 #[derive(FromArgs, Debug)]
 #[argh(
     error_code(0, "all is as configured or asked"),
-    error_code(1, "something asked for did not hold"),
+    error_code(1, "a claim or request was not met"),
     error_code(2, "bad usage or bad configuration; nothing was changed"),
     error_code(3, "the IOMMU is absent or disabled; nothing was changed"),
-    error_code(4, "the system failed the program")
+    error_code(4, "system error")
 )]
 pub(super) struct Arguments {
     /// examine the machine below this directory, or the one recorded in this file
@@ -46,7 +46,7 @@ pub(super) enum Command {
     Modules(Modules),
 }
 
-/// Give the configured devices to their VFIO drivers: what the initramfs runs.
+/// Bind the configured devices to their VFIO drivers.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "claim")]
 pub(super) struct Claim {
@@ -61,7 +61,7 @@ pub(super) struct Claim {
     pub(super) device: Vec<crate::pci::Address>,
 }
 
-/// Give devices to their VFIO drivers now, configured or not; the guards hold.
+/// Bind devices to their VFIO drivers now, configured or not; guards apply.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "bind")]
 pub(super) struct Bind {
@@ -76,7 +76,7 @@ pub(super) struct Bind {
     pub(super) words: Vec<String>,
 }
 
-/// Give devices back to the host's drivers.
+/// Return devices to the host drivers.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "release")]
 pub(super) struct Release {
@@ -91,7 +91,7 @@ pub(super) struct Release {
     pub(super) words: Vec<String>,
 }
 
-/// Tell the truth: the IOMMU, every claim and its present state, the displays and their groups.
+/// Show the IOMMU, the state of every claim, the displays and their groups.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "status")]
 pub(super) struct Status {
@@ -106,7 +106,7 @@ pub(super) struct Status {
     pub(super) format: Option<String>,
 }
 
-/// Hold the configuration against this machine and change nothing: what the image hooks run.
+/// Check the configuration against this machine without changing anything.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "check")]
 pub(super) struct Check {
@@ -118,7 +118,7 @@ pub(super) struct Check {
     pub(super) image: bool,
 }
 
-/// Explain the IOMMU groups: their members, whether each is viable and isolated, and why it is as big as it is.
+/// Explain the IOMMU groups: their members, whether they are viable and isolated, and why.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "groups")]
 pub(super) struct Groups {
@@ -133,7 +133,7 @@ pub(super) struct Groups {
     pub(super) address: Vec<crate::pci::Address>,
 }
 
-/// Read, explain, check, take apart and repair option ROMs.
+/// Read, show, verify, extract from and repair option ROMs.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "rom")]
 pub(super) struct Rom {
@@ -167,7 +167,7 @@ pub(super) struct Dump {
     pub(super) force: bool,
 }
 
-/// Tell everything that a ROM says of itself.
+/// Show the contents of a ROM.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "show")]
 pub(super) struct Show {
@@ -179,7 +179,7 @@ pub(super) struct Show {
     pub(super) json: bool,
 }
 
-/// Tell whether a ROM can be used, and by which guest.
+/// Check whether a ROM can be used, and by which firmware.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "verify")]
 pub(super) struct Verify {
@@ -197,7 +197,7 @@ pub(super) struct Verify {
     pub(super) json: bool,
 }
 
-/// Take one image, or the EFI driver, out of a ROM.
+/// Extract one image or the EFI driver from a ROM.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "extract")]
 pub(super) struct Extract {
@@ -221,7 +221,7 @@ pub(super) struct Extract {
     pub(super) force: bool,
 }
 
-/// Make a valid ROM of a repairable one, in a new file.
+/// Write a repaired copy of a ROM to a new file.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "repair")]
 pub(super) struct Repair {
@@ -239,12 +239,12 @@ pub(super) struct Repair {
     pub(super) force: bool,
 }
 
-/// Propose a configuration for this machine, as a file ready to save.
+/// Propose a configuration for this machine.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "detect")]
 pub(super) struct Detect {}
 
-/// Print what a libvirt domain needs for these devices: their whole slots, pinned CPUs, memory near by.
+/// Print the libvirt elements for these devices: whole cards, pinned CPUs, NUMA memory.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "libvirt")]
 pub(super) struct Libvirt {
@@ -253,7 +253,7 @@ pub(super) struct Libvirt {
     pub(super) address: Vec<crate::pci::Address>,
 }
 
-/// Write what the program reads of this machine into one text file, to attach to a bug report; --root FILE reads it back.
+/// Record this machine in one text file, for a bug report; --root FILE reads it.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "snapshot")]
 pub(super) struct Snapshot {
@@ -265,7 +265,7 @@ pub(super) struct Snapshot {
     pub(super) force: bool,
 }
 
-/// Print the kernel modules that an image needs for the claims: what the image hooks ask.
+/// Print the kernel modules that an initramfs image needs for the claims.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "modules")]
 pub(super) struct Modules {

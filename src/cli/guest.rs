@@ -20,7 +20,7 @@ pub(super) fn run(machine: &dyn Machine, addresses: &[Address], output: &mut Out
     }
     output.result(&guest::libvirt(&guest));
     if !guest.iommu.is_enabled() {
-        output.warn(&format!("no guest can have a device here: {}", guest.iommu.reason()));
+        output.warn(&format!("no guest can use a device: {}", guest.iommu.reason()));
         return Ok(Exit::Unprotected);
     }
     Ok(Exit::Ok)

@@ -62,7 +62,7 @@ impl Output {
         std::io::stdout().is_terminal()
     }
 
-    /// Says something beside the results. Where it cannot be said, there is nobody to tell.
+    /// Prints a message to standard error. A failure to do so is ignored.
     pub(super) fn warn(&self, message: &str) {
         if self.silent {
             return;

@@ -7,9 +7,9 @@ use super::{Advice, Function, Proposal};
 
 const HEAD: &str = "\
 # Proposed by `vfio-early detect` for this machine.
-# Save it as /etc/vfio-early.d/gpu.conf and hold it against the machine with
-# `vfio-early check`; make the initramfs anew (update-initramfs -u, dracut --force
-# or mkinitcpio -P) and restart. vfio_early=off on the kernel command line is the
+# Save it as /etc/vfio-early.d/gpu.conf and check it with `vfio-early check`.
+# Then regenerate the initramfs (update-initramfs -u, dracut --force or
+# mkinitcpio -P) and restart. vfio_early=off on the kernel command line is the
 # way back.
 ";
 
@@ -21,7 +21,7 @@ const SINGLE: &[&str] = &[
     "- The firmware has run the display's option ROM, so what can be read of it is a used copy; a guest may need a file \
      with the ROM as it was made.",
     "- The guest needs a display that can be reset, or it starts but once (vfio-early status tells).",
-    "If that is meant:",
+    "To claim it all the same:",
 ];
 
 /// The whole file.
@@ -30,10 +30,10 @@ pub fn text(proposal: &Proposal) -> String {
     let iommu = &proposal.iommu;
     if !iommu.is_enabled() {
         let advice = iommu.advice.join("; ");
-        add_line(&mut text, &["\n# Nothing is claimed as long as ", &iommu.reason(), ": ", &advice, "."]);
+        add_line(&mut text, &["\n# Nothing is claimed while ", &iommu.reason(), ": ", &advice, "."]);
     }
     if proposal.displays.is_empty() {
-        add_line(&mut text, &["\n# There is no display controller here, so nothing is proposed."]);
+        add_line(&mut text, &["\n# No display controller found; nothing to propose."]);
     }
     for display in &proposal.displays {
         add_line(&mut text, &["\n# ", &described(&display.function)]);
@@ -42,12 +42,14 @@ pub fn text(proposal: &Proposal) -> String {
         }
         let claim = format!("claim {} id={}", display.function.address, display.function.identity.id());
         match &display.advice {
-            Advice::Management => add_line(&mut text, &["# It is left out: it belongs to the server's management."]),
-            Advice::Host => add_line(&mut text, &["# It is left out: the host shows its picture on it."]),
-            Advice::Claimed(origin) => {
-                add_line(&mut text, &["# It is claimed already (", &origin.to_string(), ")."]);
+            Advice::Management => {
+                add_line(&mut text, &["# Skipped: it belongs to the server's management controller."])
             }
-            Advice::Refused(reason) => add_line(&mut text, &["# It is left out: ", reason, "."]),
+            Advice::Host => add_line(&mut text, &["# Skipped: it is the host's boot display."]),
+            Advice::Claimed(origin) => {
+                add_line(&mut text, &["# Already claimed (", &origin.to_string(), ")."]);
+            }
+            Advice::Refused(reason) => add_line(&mut text, &["# Skipped: ", reason, "."]),
             Advice::LastDisplay => {
                 for line in SINGLE {
                     add_line(&mut text, &["# ", line]);
@@ -61,7 +63,7 @@ pub fn text(proposal: &Proposal) -> String {
                     add_line(&mut text, &["# with ", &described(function), &refused]);
                 }
                 for drawback in drawbacks {
-                    add_line(&mut text, &["# Mind: ", drawback, "."]);
+                    add_line(&mut text, &["# Note: ", drawback, "."]);
                 }
                 add_line(&mut text, &[&claim]);
             }

@@ -172,7 +172,7 @@ impl Run<'_> {
     /// Whether the claim that a step belongs to has failed already.
     fn is_cancelled(&self, step: &Step) -> bool {
         let Some(address) = step.device else {
-            // A module that nobody needs any more.
+            // No device needs the module any more.
             return self.users(step).all(|user| self.has_failed(user));
         };
         self.has_failed(address)

@@ -39,9 +39,7 @@ const HYPERV: &str = "\
 
 /// The elements.
 pub fn libvirt(guest: &Guest) -> String {
-    let mut text =
-        "<!-- Into the <domain>: in place of what has the same name there, and <devices> to those it has. -->\n"
-            .to_owned();
+    let mut text = "<!-- Merge into <domain>: replace elements of the same name, append to <devices>. -->\n".to_owned();
     processors(&mut text, guest.processor == Processor::Amd, &guest.cores, guest.node);
     if guest.processor != Processor::Other {
         text.push_str(HYPERV);

@@ -43,7 +43,7 @@ impl Guest {
         let unclaimed = functions.filter(|function| !function.driver.as_deref().is_some_and(is_vfio_driver));
         let sentence = |function: &Function| {
             let driver = function.driver.as_deref().unwrap_or("no driver");
-            format!("{} has {driver}: claim it before the guest starts", function.address)
+            format!("{} is bound to {driver}: claim it before the guest starts", function.address)
         };
         unclaimed.map(sentence).collect()
     }
@@ -60,7 +60,7 @@ pub fn describe(inventory: &Inventory, addresses: &[Address]) -> Result<Guest, F
     };
     for address in addresses.iter().copied() {
         let Some(device) = inventory.device(address).filter(|device| !device.identity.class.is_bridge()) else {
-            let message = format!("there is no device at {address} that a guest could have");
+            let message = format!("no device at {address} can be given to a guest");
             return Err(Failure::Message(Exit::NotMet, message));
         };
         if guest.cards.iter().flatten().any(|function| function.address == address) {

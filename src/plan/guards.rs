@@ -9,10 +9,10 @@ use crate::pci::{Address, Slot};
 use super::{Decision, InterruptRemapping, Iommu, Plan, PlannedDevice, Refusal, reset_and_rebar, vfio};
 use crate::problem::{Code, Problem};
 
-/// How many uses of a device are told one by one.
+/// How many uses of a device are listed.
 const MOST_USES: usize = 3;
 
-/// Refuses the devices that a guard stands before. What comes along with a refused function is refused with it.
+/// Refuses the devices that a guard protects. What comes along with a refused function is refused with it.
 pub(super) fn apply(config: &Config, inventory: &Inventory, devices: &mut [PlannedDevice]) {
     let enabled = Iommu::of(inventory).is_enabled();
     let mut displays: Vec<Address> = host_displays(inventory, devices);
@@ -69,7 +69,7 @@ fn displays_of_boot(inventory: &Inventory) -> impl Iterator<Item = &Device> {
     inventory.devices.iter().filter(is_boot)
 }
 
-/// The first guard that stands before a function and is not lifted, and why.
+/// The first guard that refuses a function and is not overridden, and why.
 fn guard(claim: &Claim, device: &Device, inventory: &Inventory, along: bool, last_display: bool) -> Option<Refusal> {
     let class = device.identity.class;
     let name = device.name();
@@ -104,17 +104,19 @@ fn guard(claim: &Claim, device: &Device, inventory: &Inventory, along: bool, las
         let uses = uses.iter().take(MOST_USES).copied().collect::<Vec<_>>().join(", ");
         return Some(Refusal::by(
             Guard::InUse,
-            format!("{name} is in use: {uses}{more} (allow=in-use if that is meant)"),
+            format!("{name} is in use: {uses}{more} (allow=in-use overrides this)"),
         ));
     }
     if last_display && stands(Guard::LastDisplay) {
         return Some(Refusal::by(
             Guard::LastDisplay,
-            format!("{name} is the last display of the host: it would have none (allow=last-display if that is meant)"),
+            format!(
+                "{name} is the last display of the host: claiming it would leave the host without a display; allow=last-display overrides this"
+            ),
         ));
     }
     let reserved = reserved(inventory, device).filter(|_| stands(Guard::Rmrr))?;
-    Some(Refusal::by(Guard::Rmrr, format!("{reserved} (allow=rmrr tries all the same)")))
+    Some(Refusal::by(Guard::Rmrr, format!("{reserved} (allow=rmrr overrides this)")))
 }
 
 /// Why the kernel keeps a function from every guest, whatever driver it is on (drivers/iommu/intel/iommu.c,
@@ -133,10 +135,10 @@ pub(super) fn in_guest(inventory: &Inventory, device: &Device) -> Option<Refusal
     Some(Refusal::new(Code::InGuest, format!("{holder} has {open} open: stop the guest first")))
 }
 
-/// Why a function is left alone of which nobody knows the driver: it could not be given back to it.
+/// Why a function is left alone whose driver cannot be determined: it could not be given back to it.
 pub(super) fn unknown_driver(device: &Device) -> Option<Refusal> {
     let why = device.detail.as_ref()?.unknown.as_ref()?;
-    Some(Refusal::new(Code::DriverUnknown, format!("nobody knows which driver has {}: {why}", device.name())))
+    Some(Refusal::new(Code::DriverUnknown, format!("cannot determine the bound driver of {}: {why}", device.name())))
 }
 
 /// What is wrong with a device whose configuration space reads as ff: it is off, or fell off the bus. It binds to its driver
@@ -157,7 +159,10 @@ fn no_group(config: &Config, device: &Device, enabled: bool) -> Option<Refusal> 
     let grouped = device.detail.as_ref().is_some_and(|detail| detail.group.is_some());
     let required = config.settings.iommu == IommuPolicy::Required;
     (enabled && required && !grouped).then(|| {
-        Refusal::new(Code::NoIommuGroup, format!("{} is in no IOMMU group: no IOMMU stands before it", device.name()))
+        Refusal::new(
+            Code::NoIommuGroup,
+            format!("{} is in no IOMMU group: the IOMMU does not translate its memory accesses", device.name()),
+        )
     })
 }
 

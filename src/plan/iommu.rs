@@ -219,7 +219,7 @@ fn remapping_advice(inventory: &Inventory) -> String {
         "look for x2APIC or interrupt remapping in the firmware setup"
     };
     let vfio = if inventory.iommu.unsafe_interrupts {
-        "allow_unsafe_interrupts lets one start all the same"
+        "allow_unsafe_interrupts lets one start nevertheless"
     } else {
         "VFIO refuses to start one"
     };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One decision: from the configuration and the picture to what is to be done, in order. A pure function; nothing here
+//! From the configuration and the inventory to what is to be done, in order. A pure function; nothing here
 //! touches a machine, and a dry run prints exactly this.
 
 mod bind;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Devices go back to the host: their override is cleared, their guest's driver detached, and the kernel chooses anew.
+//! Devices go back to the host: their override is cleared, their guest's driver detached, and the kernel probes them again.
 
 use crate::config::{Config, OnFailure};
 use crate::inventory::{Detail, Device, Inventory};

@@ -2,7 +2,7 @@
 //! What a claim wants of a device besides its driver: the ways to reset it, and how large its BARs are.
 //!
 //! None of it keeps a device from being claimed: a card that cannot be reset as asked is still better off with its guest's
-//! driver than with the host's. It is told as an error all the same, because something that was asked for does not hold.
+//! driver than with the host's. It is an error nevertheless, because a request was not met.
 
 use crate::config::{Claim, Options, Rebar};
 use crate::inventory::{Detail, Device, Inventory};

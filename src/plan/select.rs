@@ -142,7 +142,7 @@ pub(super) fn devices(config: &Config, inventory: &Inventory) -> Result<Vec<Plan
                 continue;
             }
         } else if devices.is_empty() {
-            // IDs that vfio-pci was given may well name cards that are not here: nobody asked us for them.
+            // vfio-pci's own IDs may name cards that are not in this machine.
             if !claim.adopted {
                 planned.push(entry(None, None, Decision::Missing { reason: missing(claim, inventory) }));
             }

@@ -75,7 +75,7 @@ fn unmet_requests(config: &Config, plan: &Plan, execution: &Execution) -> Vec<Pr
                 _ => continue,
             };
             let value = done.step.op.value().replace(' ', "+");
-            let message = format!("{}={value}: {error}{hint}; it is claimed all the same", code.name());
+            let message = format!("{}={value}: {error}{hint}; the device is claimed nevertheless", code.name());
             problems.push(Problem::error(code, planned.device, message).of(config, planned.claim));
         }
     }
@@ -173,8 +173,8 @@ pub fn claims(config: &Config, plan: &Plan, execution: Option<&Execution>) -> Ve
 /// That a refused device is on a VFIO driver, and by what.
 fn taken(driver: &str, planned: &PlannedDevice) -> String {
     match &planned.named_by_ids {
-        Some(origin) => format!("it is on {driver} all the same, by the ids= of {origin}"),
-        None => format!("it is on {driver} all the same"),
+        Some(origin) => format!("it is bound to {driver} nevertheless, by the ids= of {origin}"),
+        None => format!("it is bound to {driver} nevertheless"),
     }
 }
 

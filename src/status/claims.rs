@@ -19,7 +19,7 @@ pub fn bound_manually(before: Option<&Report>) -> Vec<config::Claim> {
 }
 
 /// The claims as they stand now. One that was claimed before and is on another driver now has drifted, whatever would
-/// become of it if it were claimed anew.
+/// become of it if it were claimed again.
 pub fn current(config: &Config, plan: &Plan, before: Option<&Report>) -> Vec<ClaimedDevice> {
     let mut claims = report::claims(config, plan, None);
     for (claim, planned) in claims.iter_mut().zip(&plan.devices) {

@@ -66,7 +66,7 @@ pub fn conflicts(other: &OtherConfiguration, config: &Config, inventory: &Invent
         let others = || rest.iter().filter(|word| !word.ends_with(':'));
         match (what.as_str(), is_ours(module)) {
             ("install", true) => found.add(origin, "install ", module, REPLACED),
-            ("blacklist", true) => found.add(origin, "blacklist ", module, "a claim loads it all the same"),
+            ("blacklist", true) => found.add(origin, "blacklist ", module, "a claim loads it nevertheless"),
             ("install" | "blacklist", false) => kept.push((origin.clone(), module.clone())),
             ("softdep", true) => {
                 if let Some(other) = others().find(|other| !is_ours(other)) {
@@ -114,7 +114,7 @@ fn taken_by_id(config: &Config, inventory: &Inventory, plan: &Plan, found: &mut 
     if config.off || config.settings.adopt_ids && config.claims.iter().all(|claim| claim.adopted) {
         return;
     }
-    // What comes along with a claimed function has the planned of the list that names it.
+    // A function that is claimed along has the entry of the list that names it.
     let named = |device: &Device| {
         let slot = Some(device.address.slot());
         plan.devices.iter().any(|planned| planned.device.map(Address::slot) == slot && written(planned.claim))

@@ -16,7 +16,7 @@ pub fn headline(status: &Status, off: bool) -> String {
     }
     let all = status.claims.len();
     if all == 0 {
-        return "nothing is claimed on this machine".to_owned();
+        return "no claims configured".to_owned();
     }
     // On its driver is not yet in a guest's reach.
     let iommu = &status.iommu;

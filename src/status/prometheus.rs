@@ -24,7 +24,7 @@ pub const STATES: &[ClaimState] = &[
 #[derive(Default)]
 struct Page {
     text: String,
-    /// What stands before the first sample of a metric; one without samples has none.
+    /// The lines before the first sample of a metric; a metric without samples has none.
     head: String,
 }
 

@@ -52,7 +52,7 @@ pub fn text(status: &Status, met: bool, colour: bool) -> String {
     text
 }
 
-/// One row a claim, and what there is to say about it below.
+/// One row a claim, with its history and reason below.
 fn claims(status: &Status) -> String {
     let mut rows = Vec::new();
     for claim in &status.claims {
@@ -85,13 +85,13 @@ fn note(text: &mut String, line: &str) {
 fn history(claim: &ClaimedDevice) -> String {
     let Some((stage, time)) = claim.stage.zip(claim.time_ms) else {
         let unknown = claim.state == ClaimState::Claimed;
-        return if unknown { "not on record: something else gave it to its driver" } else { "" }.to_owned();
+        return if unknown { "not on record: bound by other means" } else { "" }.to_owned();
     };
     let mut line = format!("claimed in the {} stage at {} s", stage.name(), seconds(time));
     if let Some(driver) = claim.before.first() {
         let _ = write!(line, ", taken from {driver}");
     } else if stage != Stage::Initramfs {
-        line.push_str(", not before other drivers could have it");
+        line.push_str(", after host drivers could bind it");
     }
     line
 }
@@ -127,7 +127,7 @@ fn devices(text: &mut String, status: &Status) {
     text.push_str(&rows.next().unwrap_or_default());
     for (row, device) in rows.zip(&status.devices) {
         text.push_str(&row);
-        // Without a list of names, the name is the ID, which is told already.
+        // Without a list of names, the name is the ID, which the row has already.
         if device.name.contains(' ') {
             note(text, &device.name);
         }

@@ -37,7 +37,7 @@ fn a_card_that_cannot_be_reset_as_asked_is_claimed_all_the_same() {
     let (done, now) = run("claim 01:00.0 reset=bus+flr\n", |_| (), CARD, "reset_method");
     assert_eq!((end(&done), now.as_str()), ((Exit::Ok, "claimed", vec![]), "flr\n"));
     let (done, now) = run("claim 04:00.0 reset=bus+pm\n", |_| (), ALONE, "reset_method");
-    let message = "reset=bus+pm: cannot write /sys/bus/pci/devices/0000:04:00.0/reset_method: Invalid argument; it is claimed all the same";
+    let message = "reset=bus+pm: cannot write /sys/bus/pci/devices/0000:04:00.0/reset_method: Invalid argument; the device is claimed nevertheless";
     assert_eq!((end(&done), now.as_str()), ((Exit::NotMet, "claimed", vec![message]), "flr bus\n"));
 }
 
