@@ -89,12 +89,8 @@ fn guard(claim: &Claim, device: &Device, inventory: &Inventory, along: bool, las
             ),
         ));
     }
-    let uses: Vec<&str> = inventory
-        .in_use
-        .iter()
-        .filter(|used| used.device == device.address)
-        .map(|used| used.description.as_str())
-        .collect();
+    let of_device = || inventory.in_use.iter().filter(|used| used.device == device.address);
+    let uses: Vec<&str> = of_device().map(|used| used.description.as_str()).collect();
     if !uses.is_empty() && stands(Guard::InUse) {
         // A few of them tell enough.
         let more = match uses.len().saturating_sub(MOST_USES) {
@@ -102,10 +98,13 @@ fn guard(claim: &Claim, device: &Device, inventory: &Inventory, along: bool, las
             more => format!(", and {more} more"),
         };
         let uses = uses.iter().take(MOST_USES).copied().collect::<Vec<_>>().join(", ");
-        return Some(Refusal::by(
-            Guard::InUse,
-            format!("{name} is in use: {uses}{more} (allow=in-use if that is meant)"),
-        ));
+        // A process ends, and is not there yet when the boot claims; but the next one needs its disk again.
+        let advice = if !class.is_storage() && of_device().all(|used| used.process.is_some()) {
+            "end it first, or claim at boot; allow=in-use if that is meant"
+        } else {
+            "allow=in-use if that is meant"
+        };
+        return Some(Refusal::by(Guard::InUse, format!("{name} is in use: {uses}{more} ({advice})")));
     }
     if last_display && stands(Guard::LastDisplay) {
         return Some(Refusal::by(
