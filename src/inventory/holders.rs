@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Processes that have devices open for a guest: those with open files below /dev/vfio.
+//! Processes that have device files open: those below /dev/vfio for a guest, and those of displays, sound, compute devices
+//! and disks.
 
 use std::fmt;
 
@@ -7,15 +8,17 @@ use crate::machine::{self, Machine};
 use crate::pci::Address;
 
 use super::PCI;
+use super::in_use::{BLOCK, is_device_file};
 
-/// A process that has a file below /dev/vfio open.
+/// A process that has a device file open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// Its process ID.
     pub process: u32,
     /// Its name (`comm`).
     pub name: String,
-    /// The file below /dev/vfio: `12` is group 12, `noiommu-12` the same without an IOMMU, `devices/vfio0` a device.
+    /// The file below /dev: `dri/card0`, `nvme0n1`; `vfio/12` is group 12, `vfio/noiommu-12` the same without an IOMMU,
+    /// `vfio/devices/vfio0` a device.
     pub file: String,
 }
 
@@ -25,7 +28,7 @@ impl fmt::Display for Holder {
     }
 }
 
-/// All processes that have files below /dev/vfio open.
+/// All processes that have device files open that can belong to PCI functions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holders {
     /// The processes that were found.
@@ -38,6 +41,7 @@ impl Holders {
     /// Searches the open files of all processes (proc_pid_fd(5)).
     pub fn read(machine: &dyn Machine) -> Self {
         let mut holders = Self::default();
+        let block_devices = machine.list(BLOCK).unwrap_or_default();
         for process in machine.list("/proc").unwrap_or_default().iter().filter_map(|name| name.parse::<u32>().ok()) {
             let directory = format!("/proc/{process}/fd");
             let files = match machine.list(&directory) {
@@ -51,7 +55,10 @@ impl Holders {
             let first = holders.seen.len();
             for number in files {
                 let Ok(target) = machine.link(&format!("{directory}/{number}")) else { continue };
-                let Some(file) = target.strip_prefix("/dev/vfio/").filter(|file| *file != "vfio") else { continue };
+                let Some(file) = target.strip_prefix("/dev/") else { continue };
+                if !is_device_file(file, &block_devices) {
+                    continue;
+                }
                 if !holders.seen.iter().skip(first).any(|known| known.file == file) {
                     let name = machine::text(machine, &format!("/proc/{process}/comm")).unwrap_or_default();
                     holders.seen.push(Holder { process, name, file: file.to_owned() });
@@ -79,7 +86,7 @@ impl Holders {
     ) -> Option<Vec<Holder>> {
         let group = group.map(|group| group.to_string());
         let holds = |holder: &&Holder| {
-            let name = holder.file.as_str();
+            let Some(name) = holder.file.strip_prefix("vfio/") else { return false };
             match name.strip_prefix("devices/") {
                 Some(device) => file == Some(device),
                 None => group.as_deref() == Some(name.strip_prefix("noiommu-").unwrap_or(name)),

@@ -24,6 +24,7 @@ pub use device::{Detail, Device};
 pub use features::{Features, ResizableBar};
 pub(crate) use features::{bar_size, hexadecimal};
 pub use holders::{Holder, Holders};
+pub(crate) use in_use::{DEVICE_MINOR, is_device_file};
 pub use in_use::{Mount, Use};
 pub use iommu::{FirmwareTable, Group, IommuFacts, Processor};
 pub use sriov::PhysicalFunction;
@@ -54,7 +55,8 @@ pub struct Inventory {
     pub initramfs: bool,
     /// The mounted file systems.
     pub mounts: Vec<Mount>,
-    /// The uses of PCI functions by the running system, once details were read; empty in the initramfs.
+    /// The uses of PCI functions by the running system, once details were read; empty in the initramfs. Uses by processes are
+    /// added by [`Inventory::find_processes`].
     pub in_use: Vec<Use>,
     /// The content of /proc/cmdline.
     pub command_line: Vec<u8>,
@@ -152,9 +154,9 @@ impl Inventory {
     }
 
     /// Finds out which of these devices are open for a guest, or have virtual functions that are (they disappear when the
-    /// device's driver is detached). Only functions that are bound to a VFIO driver can be open for a guest.
-    pub fn find_guests(&mut self, machine: &dyn Machine, addresses: &[Address]) {
-        let mut holders = None;
+    /// device's driver is detached). Only functions that are bound to a VFIO driver can be open for a guest. `holders`: the
+    /// processes, if they were read before.
+    pub fn find_guests(&mut self, machine: &dyn Machine, addresses: &[Address], holders: &mut Option<Holders>) {
         for address in addresses {
             let mut functions = vec![*address];
             let directory = format!("{PCI}/devices/{address}");
@@ -169,6 +171,20 @@ impl Inventory {
                 let found = holders.of_device(machine, function, &driver).unwrap_or_default();
                 self.guests.extend(found.into_iter().next().map(|holder| (*address, function, holder)));
             }
+        }
+    }
+
+    /// Finds out which of these devices have device files of their host's driver that a process has open. In the initramfs, and
+    /// without such a driver, there are none, and no search is made. `holders`: the processes, if they were read before.
+    pub fn find_processes(&mut self, machine: &dyn Machine, addresses: &[Address], holders: &mut Option<Holders>) {
+        let driver = |address: &Address| {
+            let driver = self.device(*address)?.driver().filter(|driver| !is_vfio_driver(driver))?;
+            Some((*address, driver.to_owned()))
+        };
+        let devices: Vec<(Address, String)> = addresses.iter().filter_map(driver).collect();
+        if !self.initramfs && !devices.is_empty() {
+            let holders = holders.get_or_insert_with(|| Holders::read(machine));
+            self.in_use.extend(in_use::opened(machine, holders, &devices));
         }
     }
 

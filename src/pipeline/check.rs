@@ -10,7 +10,7 @@ use crate::plan::{self, Plan};
 use crate::problem::{Code, Problem};
 use crate::{report, status};
 
-use super::inventory::take_inventory;
+use super::inventory::{plan_around_processes, take_inventory};
 use super::modules::is_available;
 use super::status::other_configuration;
 
@@ -23,10 +23,11 @@ pub fn check(machine: &dyn Machine, image: bool) -> Result<(Check, Exit), Failur
         Err(errors) => return Ok((Check::broken(&errors), Exit::Usage)),
     };
     let mut config = loaded.config;
-    let inventory = take_inventory(machine, &config)?;
+    let mut inventory = take_inventory(machine, &config)?;
     // What is switched off is checked all the same.
     let off = std::mem::take(&mut config.off);
-    let plan = match plan::plan(&config, &inventory, &[]) {
+    let plan = |inventory: &Inventory| plan::plan(&config, inventory, &[]);
+    let plan = match plan_around_processes(machine, &mut inventory, image, &plan) {
         Ok(plan) => plan,
         Err(errors) => return Ok((Check::broken(&errors), Exit::Usage)),
     };

@@ -2,7 +2,7 @@
 //! Takes inventory: what a configuration needs to know of a machine, and no more.
 
 use crate::config::{Config, ConfigError};
-use crate::inventory::Inventory;
+use crate::inventory::{Holders, Inventory};
 use crate::machine::{Error, Machine};
 use crate::pci::Address;
 use crate::plan::{self, Decision, Op, Plan};
@@ -52,19 +52,55 @@ pub(super) fn read_details(machine: &dyn Machine, config: &Config, inventory: &m
     }
 }
 
-/// Plans, and once more where a device that is to be detached, or a virtual function of it, is open in a guest.
+/// Plans, and once more where a device that is to be detached is open in a process, or a virtual function of it in a guest.
 pub(super) fn plan_around_guests(
     machine: &dyn Machine,
     inventory: &mut Inventory,
     plan: &dyn Fn(&Inventory) -> Result<Plan, Vec<ConfigError>>,
 ) -> Result<Plan, Vec<ConfigError>> {
     let first = plan(inventory)?;
-    let detached = first.steps.iter().filter(|step| matches!(step.op, Op::Detach(_))).filter_map(|step| step.device);
+    let detached = detached(&first);
+    let mut holders = None;
+    let is_open = find_processes(machine, inventory, &detached, &mut holders);
     // A guest that has a virtual function is the better reason to refuse its physical one.
     let refused = first.devices.iter().filter(
         |planned| matches!(&planned.decision, Decision::Refuse(refusal) if refusal.code == Code::VirtualFunctions),
     );
-    let devices: Vec<Address> = detached.chain(refused.filter_map(|planned| planned.device)).collect();
-    inventory.find_guests(machine, &devices);
-    if inventory.guests.is_empty() { Ok(first) } else { plan(inventory) }
+    let devices: Vec<Address> = detached.into_iter().chain(refused.filter_map(|planned| planned.device)).collect();
+    inventory.find_guests(machine, &devices, &mut holders);
+    if inventory.guests.is_empty() && !is_open { Ok(first) } else { plan(inventory) }
+}
+
+/// Plans, and once more where a device that is to be detached is open in a process. `at_boot`: only mass storage is considered.
+/// At boot, no process has a device open yet, but those of today need their disks then, too.
+pub(super) fn plan_around_processes(
+    machine: &dyn Machine,
+    inventory: &mut Inventory,
+    at_boot: bool,
+    plan: &dyn Fn(&Inventory) -> Result<Plan, Vec<ConfigError>>,
+) -> Result<Plan, Vec<ConfigError>> {
+    let first = plan(inventory)?;
+    let is_storage =
+        |address: &Address| inventory.device(*address).is_some_and(|device| device.identity.class.is_storage());
+    let devices: Vec<Address> =
+        detached(&first).into_iter().filter(|address| !at_boot || is_storage(address)).collect();
+    if find_processes(machine, inventory, &devices, &mut None) { plan(inventory) } else { Ok(first) }
+}
+
+/// The devices that a plan detaches from their drivers.
+fn detached(plan: &Plan) -> Vec<Address> {
+    let steps = plan.steps.iter().filter(|step| matches!(step.op, Op::Detach(_)));
+    steps.filter_map(|step| step.device).collect()
+}
+
+/// Whether processes have any of these devices open.
+fn find_processes(
+    machine: &dyn Machine,
+    inventory: &mut Inventory,
+    devices: &[Address],
+    holders: &mut Option<Holders>,
+) -> bool {
+    let before = inventory.in_use.len();
+    inventory.find_processes(machine, devices, holders);
+    inventory.in_use.len() > before
 }

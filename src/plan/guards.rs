@@ -10,7 +10,7 @@ use super::{Decision, InterruptRemapping, Iommu, Plan, PlannedDevice, Refusal, r
 use crate::problem::{Code, Problem};
 
 /// How many uses of a device are listed.
-const MOST_USES: usize = 3;
+const MAX_USES: usize = 3;
 
 /// Refuses the devices that a guard protects. What comes along with a refused function is refused with it.
 pub(super) fn apply(config: &Config, inventory: &Inventory, devices: &mut [PlannedDevice]) {
@@ -89,23 +89,22 @@ fn guard(claim: &Claim, device: &Device, inventory: &Inventory, along: bool, las
             ),
         ));
     }
-    let uses: Vec<&str> = inventory
-        .in_use
-        .iter()
-        .filter(|used| used.device == device.address)
-        .map(|used| used.description.as_str())
-        .collect();
+    let of_device = || inventory.in_use.iter().filter(|used| used.device == device.address);
+    let uses: Vec<&str> = of_device().map(|used| used.description.as_str()).collect();
     if !uses.is_empty() && stands(Guard::InUse) {
         // A few of them tell enough.
-        let more = match uses.len().saturating_sub(MOST_USES) {
+        let more = match uses.len().saturating_sub(MAX_USES) {
             0 => String::new(),
             more => format!(", and {more} more"),
         };
-        let uses = uses.iter().take(MOST_USES).copied().collect::<Vec<_>>().join(", ");
-        return Some(Refusal::by(
-            Guard::InUse,
-            format!("{name} is in use: {uses}{more} (allow=in-use overrides this)"),
-        ));
+        let uses = uses.iter().take(MAX_USES).copied().collect::<Vec<_>>().join(", ");
+        // A process ends, and is not there yet when the boot claims; but the next one needs its disk again.
+        let advice = if !class.is_storage() && of_device().all(|used| used.process.is_some()) {
+            "end it first, or claim at boot; allow=in-use overrides this"
+        } else {
+            "allow=in-use overrides this"
+        };
+        return Some(Refusal::by(Guard::InUse, format!("{name} is in use: {uses}{more} ({advice})")));
     }
     if last_display && stands(Guard::LastDisplay) {
         return Some(Refusal::by(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Removes what no command needs: unrelated processes, and unrelated lines of long lists.
 
+use crate::inventory;
 use crate::machine::Observation;
 use crate::pci::{Identity, parse_modalias};
 
@@ -13,8 +14,19 @@ pub(super) fn filter(observations: &mut Vec<(String, Observation)>) {
             _ => None,
         })
         .collect();
-    let guests: Vec<String> =
-        observations.iter().filter(|entry| is_guest_file(entry)).filter_map(|(path, _)| process(path)).collect();
+    let block_devices: Vec<String> = observations
+        .iter()
+        .filter_map(|(path, _)| path.strip_prefix("/sys/class/block/"))
+        .filter(|name| !name.contains('/'))
+        .map(ToOwned::to_owned)
+        .collect();
+    // Only links to device files: everything else that a process has open is its own affair.
+    let is_device_file = |(_, observation): &(String, Observation)| {
+        matches!(observation, Observation::Link(target)
+            if target.strip_prefix("/dev/").is_some_and(|file| inventory::is_device_file(file, &block_devices)))
+    };
+    let holders: Vec<String> =
+        observations.iter().filter(|entry| is_device_file(entry)).filter_map(|(path, _)| process(path)).collect();
     // Of the processes whose files could not be listed, keep one.
     let hidden = observations
         .iter()
@@ -22,7 +34,7 @@ pub(super) fn filter(observations: &mut Vec<(String, Observation)>) {
         .and_then(|(path, _)| process(path));
     observations.retain_mut(|entry| {
         let keep = match process(&entry.0) {
-            Some(process) if guests.contains(&process) => is_guest_file(entry) || entry.0.ends_with("/comm"),
+            Some(process) if holders.contains(&process) => is_device_file(entry) || entry.0.ends_with("/comm"),
             Some(process) => hidden.as_ref() == Some(&process) && matches!(entry.1, Observation::Broken(_)),
             // The list of processes is implied by their files. Saved option ROMs are copyrighted by their vendors.
             None => {
@@ -41,11 +53,6 @@ pub(super) fn filter(observations: &mut Vec<(String, Observation)>) {
 fn process(path: &str) -> Option<String> {
     let (number, _) = path.strip_prefix("/proc/")?.split_once('/')?;
     number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.to_owned())
-}
-
-/// Whether this is a file descriptor of a file below /dev/vfio.
-fn is_guest_file((_, observation): &(String, Observation)) -> bool {
-    matches!(observation, Observation::Link(target) if target.starts_with("/dev/vfio/"))
 }
 
 /// Removes unrelated lines from files that are long lists.
@@ -76,6 +83,11 @@ fn filter_lines(path: &str, content: &mut Vec<u8>, identities: &[Identity]) {
             has(line, &["vfio", "iommufd"])
         } else if path.starts_with("/run/udev/data/") {
             has(line, &["E:ID_FS_TYPE=", "E:ID_FS_LABEL="])
+        } else if path.starts_with("/proc/driver/nvidia/") {
+            line.starts_with(inventory::DEVICE_MINOR)
+        } else if path.ends_with("/loop/backing_file") {
+            // The path of a file may name a person.
+            line.starts_with("/dev/")
         } else {
             return;
         };

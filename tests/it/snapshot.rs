@@ -131,6 +131,44 @@ fn what_tells_one_machine_from_others_is_left_out() {
     assert!(text.contains(&format!("rd.luks.uuid={}", name.trim())), "{text}");
 }
 
+/// Of what processes have open, only device files are kept, and of files that devices are made of only devices.
+#[test]
+fn what_other_processes_have_open_is_left_out() {
+    let file = |path: &str, text: &str| (path.to_owned(), Observation::File(text.as_bytes().to_vec()));
+    let link = |path: &str, target: &str| (path.to_owned(), Observation::Link(target.to_owned()));
+    let names = |path: &str, names: &[&str]| {
+        (path.to_owned(), Observation::Names(names.iter().map(|name| (*name).to_owned()).collect()))
+    };
+    let seen = vec![
+        names("/proc", &["811", "902", "self"]),
+        file("/proc/811/comm", "Xorg\n"),
+        names("/proc/811/fd", &["3", "14", "15", "16"]),
+        link("/proc/811/fd/3", "/home/anna/diary"),
+        link("/proc/811/fd/14", "/dev/dri/card1"),
+        link("/proc/811/fd/15", "/dev/nvme0n1"),
+        link("/proc/811/fd/16", "/dev/anna"),
+        link("/proc/902/fd/3", "/home/anna/letters"),
+        file("/proc/902/comm", "annas-editor\n"),
+        file("/proc/driver/nvidia/gpus/0000:01:00.0/information", "Model: \t Anna\nDevice Minor: \t 3\n"),
+        file("/sys/devices/virtual/block/loop0/loop/backing_file", "/home/anna/disk.img\n"),
+        file("/sys/devices/virtual/block/loop1/loop/backing_file", "/dev/nvme0n1\n"),
+        link("/sys/class/block/nvme0n1", "../../devices/pci0000:00/0000:00:1d.0/nvme/nvme0/nvme0n1"),
+    ];
+    let text = snapshot::print(seen, "tardis");
+    for secret in ["anna", "Anna", "902"] {
+        assert!(!text.contains(secret), "{secret}:\n{text}");
+    }
+    for kept in [
+        "comm = Xorg",
+        "14 -> /dev/dri/card1",
+        "15 -> /dev/nvme0n1",
+        "Device Minor: \\x09 3",
+        "backing_file = /dev/nvme0n1",
+    ] {
+        assert!(text.contains(kept), "{kept}:\n{text}");
+    }
+}
+
 #[test]
 fn the_file_is_new_or_whole() {
     let machine = here("tests/machines/desktop.txt");

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! PCI functions that the running system uses: those below mounted file systems, swap, active volumes and the network
-//! interface with the default route.
+//! PCI functions that the running system uses: those below mounted file systems, swap, ZFS pools, active volumes and the
+//! network interface with the default route, and those with device files that a process has open.
 //!
 //! The search starts from these uses and goes down to the PCI functions, so unused devices cost nothing. In an initramfs
 //! nothing is in use, and no search is made.
+//!
+//! Whether anything holds a block device could also be found out with open(2) and `O_EXCL`. But such an open makes the
+//! kernel refuse a mount or an array that begins at the same moment (block/bdev.c, `bd_prepare_to_claim`), runs the driver's
+//! code, which wakes a sleeping disk and waits for a failing one, may read the partition table again, and drops the cache
+//! when it is closed. A command that only reads must do none of this, so the evidence is what the kernel lists.
 
+mod processes;
 mod tables;
 
 use crate::machine::{self, Machine};
@@ -12,6 +18,9 @@ use crate::pci::Address;
 
 use super::PCI;
 
+pub(crate) use processes::is_device_file;
+pub(super) use processes::opened;
+pub(crate) use tables::DEVICE_MINOR;
 pub use tables::Mount;
 pub(super) use tables::mounts;
 use tables::{default_routes, swaps};
@@ -23,10 +32,21 @@ pub struct Use {
     pub device: Address,
     /// What it is used for: `mounted at / (through vg0-root, nvme0n1p2)`.
     pub description: String,
+    /// The process that uses it, if a process does.
+    pub process: Option<u32>,
 }
 
 /// Block devices by their kernel names: `sda1`, `dm-0`, `nvme0n1`.
-const BLOCK: &str = "/sys/class/block";
+pub(super) const BLOCK: &str = "/sys/class/block";
+
+/// Network interfaces by their names.
+const NET: &str = "/sys/class/net";
+
+/// The interface of Open vSwitch's datapath: all ports of all bridges are below it.
+const OVS_DATAPATH: &str = "ovs-system";
+
+/// The directory with the statistics of ZFS. It has a directory for each imported pool.
+const POOLS: &str = "/proc/spl/kstat/zfs";
 
 /// The maximum number of stacked devices. The kernel itself allows fewer.
 const MAX_LAYERS: usize = 32;
@@ -36,9 +56,9 @@ pub(super) const MAX_TABLE: usize = 1024 * 1024;
 
 /// All uses of PCI functions by the running system.
 pub(super) fn read(machine: &dyn Machine, mounts: &[Mount]) -> Vec<Use> {
-    let block_devices = machine.list(BLOCK).unwrap_or_default();
-    let mut finder = UseFinder { machine, block_devices, visited: Vec::new(), visited_before: 0, found: Vec::new() };
+    let mut finder = UseFinder::new(machine);
     finder.find_mounts(mounts);
+    finder.find_pools(mounts);
     let table = |path: &str| machine.read_prefix(path, MAX_TABLE).unwrap_or_default();
     for path in swaps(&table("/proc/swaps")) {
         // Swap files have no block device of their own; their file system is mounted.
@@ -46,6 +66,7 @@ pub(super) fn read(machine: &dyn Machine, mounts: &[Mount]) -> Vec<Use> {
             finder.find_below_block_device("swap", &name);
         }
     }
+    finder.find_file_systems(mounts);
     finder.find_volumes();
     for interface in default_routes(&table("/proc/net/route"), &table("/proc/net/ipv6_route")) {
         finder.visited_before = finder.visited.len();
@@ -66,7 +87,15 @@ struct UseFinder<'a> {
     found: Vec<Use>,
 }
 
-impl UseFinder<'_> {
+impl<'a> UseFinder<'a> {
+    fn new(machine: &'a dyn Machine) -> Self {
+        Self::with(machine, machine.list(BLOCK).unwrap_or_default())
+    }
+
+    fn with(machine: &'a dyn Machine, block_devices: Vec<String>) -> Self {
+        Self { machine, block_devices, visited: Vec::new(), visited_before: 0, found: Vec::new() }
+    }
+
     fn text(&self, path: &str) -> Option<String> {
         machine::text(self.machine, path).ok()
     }
@@ -110,6 +139,16 @@ impl UseFinder<'_> {
         }
     }
 
+    /// The imported ZFS pools without a mount: those that only have volumes.
+    fn find_pools(&mut self, mounts: &[Mount]) {
+        let is_mounted = |pool: &str| mounts.iter().any(|mount| mount.fs_type == "zfs" && mount.storage() == pool);
+        for pool in self.list(POOLS) {
+            if !is_mounted(&pool) && self.machine.list(&format!("{POOLS}/{pool}")).is_ok() {
+                self.find_pool(&format!("ZFS pool {pool}"), &pool);
+            }
+        }
+    }
+
     /// The members of a ZFS pool. The kernel does not list them, but udev has read their labels.
     fn find_pool(&mut self, purpose: &str, pool: &str) {
         for name in self.block_devices.clone() {
@@ -126,15 +165,44 @@ impl UseFinder<'_> {
         }
     }
 
-    /// Active volumes without a known user. They keep their disks open nevertheless.
+    /// File systems that are mounted only in other mount namespaces, such as those of containers. Each file system type that
+    /// has a directory below /sys/fs names the block devices there.
+    fn find_file_systems(&mut self, mounts: &[Mount]) {
+        for fs_type in self.list("/sys/fs") {
+            let directory = format!("/sys/fs/{fs_type}");
+            // What is mounted there (cgroup, bpf) is not about block devices.
+            if mounts.iter().any(|mount| mount.mount_point == directory) {
+                continue;
+            }
+            for name in self.list(&directory) {
+                if self.block_devices.contains(&name) && !self.visited.contains(&name) {
+                    self.find_below_block_device(&format!("a mounted {fs_type}"), &name);
+                }
+            }
+        }
+    }
+
+    /// Active volumes of any kind without a known user. They keep what is below them open nevertheless.
     fn find_volumes(&mut self) {
         for name in self.block_devices.clone() {
+            let is_virtual =
+                || self.machine.link(&format!("{BLOCK}/{name}")).is_ok_and(|path| path.contains("/virtual/"));
             let is_top = || self.list(&format!("{BLOCK}/{name}/holders")).is_empty();
-            let is_volume = ["dm-", "md", "bcache"].iter().any(|kind| name.starts_with(kind));
-            if is_volume && !self.visited.contains(&name) && is_top() {
+            if !self.visited.contains(&name) && is_virtual() && !self.lower(&name).is_empty() && is_top() {
                 self.find_below_block_device("an active volume", &name);
             }
         }
+    }
+
+    /// The block devices below a disk.
+    fn lower(&self, disk: &str) -> Vec<String> {
+        let mut lower = self.list(&format!("{BLOCK}/{disk}/slaves"));
+        // A loop device on a block device is not linked to it. One on a file is below a mounted file system.
+        if disk.starts_with("loop") {
+            let file = self.text(&format!("{BLOCK}/{disk}/loop/backing_file")).unwrap_or_default();
+            lower.extend(self.block_device(&file));
+        }
+        lower
     }
 
     /// The kernel's name of the block device with this path below /dev.
@@ -181,7 +249,7 @@ impl UseFinder<'_> {
         let parent = target.rsplit('/').nth(1).unwrap_or_default();
         let disk = if self.block_devices.iter().any(|known| known == parent) { parent } else { name };
         self.visited.push(disk.to_owned());
-        for lower in self.list(&format!("{BLOCK}/{disk}/slaves")) {
+        for lower in self.lower(disk) {
             self.visit_block_device(purpose, &lower, layers);
         }
         self.add_functions(purpose, &target, layers);
@@ -200,19 +268,21 @@ impl UseFinder<'_> {
 
     /// Follows a network interface down to PCI functions. `layers` are the interfaces above it.
     fn visit_interface(&mut self, name: &str, layers: &mut Vec<String>) {
-        let directory = format!("/sys/class/net/{name}");
+        let directory = format!("{NET}/{name}");
         let Ok(target) = self.machine.link(&directory) else { return };
         if layers.len() >= MAX_LAYERS || !self.mark_visited(name) {
             return;
         }
         layers.push(name.to_owned());
         self.add_functions("default route", &target, layers);
-        // Bridges, bonds, teams and VLANs link to the interfaces below them; the internal port of an Open vSwitch bridge
-        // links to the bridge's interface above it.
+        // Bridges, bonds, teams and VLANs link to the interfaces below them; a port of a bridge links to the bridge above it.
         let entries = self.list(&directory);
         let mut next: Vec<&str> = entries.iter().filter_map(|entry| entry.strip_prefix("lower_")).collect();
         if next.is_empty() && target.contains("/virtual/") {
             next = entries.iter().filter_map(|entry| entry.strip_prefix("upper_")).collect();
+            if next.is_empty() && self.is_internal_port(&directory, &entries) {
+                next.push(OVS_DATAPATH);
+            }
         }
         for name in next {
             self.visit_interface(name, layers);
@@ -220,19 +290,38 @@ impl UseFinder<'_> {
         layers.pop();
     }
 
-    /// Adds the functions in the path of a sysfs directory. For virtual functions, adds their physical functions as well.
+    /// Whether an interface without links can be the internal port of an Open vSwitch bridge: it has no sign of another kind.
+    /// The kernel does not link such a port to the datapath (net/openvswitch/vport-internal_dev.c).
+    fn is_internal_port(&self, directory: &str, entries: &[String]) -> bool {
+        let is_tunnel = entries.iter().any(|entry| entry == "tun_flags");
+        let has_type = || {
+            let uevent = self.text(&format!("{directory}/uevent")).unwrap_or_default();
+            uevent.lines().any(|line| line.starts_with("DEVTYPE="))
+        };
+        !is_tunnel && !has_type()
+    }
+
+    /// Adds the functions in the path of a sysfs directory.
     fn add_functions(&mut self, purpose: &str, target: &str, layers: &[String]) {
         let description = format!("{purpose} (through {})", layers.join(", "));
         // Two members of an array below the same controller are one use of it.
         let same_use = format!("{purpose} (through {}", layers.first().map_or("", String::as_str));
-        let mut parts: Vec<String> = target.split('/').map(ToOwned::to_owned).collect();
-        while let Some(part) = parts.pop() {
-            let Ok(device) = part.parse::<Address>() else { continue };
+        for device in self.functions(target) {
             if self.found.iter().any(|known| known.device == device && known.description.starts_with(&same_use)) {
                 continue;
             }
-            self.found.push(Use { device, description: description.clone() });
-            parts.extend(machine::link_name(self.machine, &format!("{PCI}/devices/{device}/physfn")));
+            self.found.push(Use { device, description: description.clone(), process: None });
         }
+    }
+
+    /// The functions in the path of a sysfs directory. For virtual functions, their physical functions as well.
+    fn functions(&self, target: &str) -> Vec<Address> {
+        let mut functions: Vec<Address> = target.split('/').rev().filter_map(|part| part.parse().ok()).collect();
+        let physical = |function: &Address| {
+            machine::link_name(self.machine, &format!("{PCI}/devices/{function}/physfn")).ok()?.parse().ok()
+        };
+        let physical: Vec<Address> = functions.iter().filter_map(physical).collect();
+        functions.extend(physical);
+        functions
     }
 }

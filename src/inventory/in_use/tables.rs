@@ -3,6 +3,9 @@
 
 use procfs_core::process::MountInfo;
 
+/// The line of /proc/driver/nvidia/gpus/ADDRESS/information with the minor number.
+pub(crate) const DEVICE_MINOR: &str = "Device Minor:";
+
 /// A mounted file system, from /proc/self/mountinfo (proc_pid_mountinfo(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
@@ -72,6 +75,12 @@ pub(crate) fn default_routes(route: &[u8], ipv6_route: &[u8]) -> Vec<String> {
         }
     }
     found
+}
+
+/// The minor number of a display's device file, from /proc/driver/nvidia/gpus/ADDRESS/information.
+pub(crate) fn device_minor(table: &[u8]) -> Option<u32> {
+    let text = String::from_utf8_lossy(table);
+    text.lines().find_map(|line| line.strip_prefix(DEVICE_MINOR)?.trim().parse().ok())
 }
 
 /// Decodes octal escapes such as `\040`, by which these tables represent blanks and backslashes.
@@ -164,7 +173,30 @@ mod tests {
         assert_eq!(default_routes(route, v6.as_bytes()), ["br0", "wlan0"]);
     }
 
+    #[test]
+    fn the_minor_number_of_a_display_is_read() {
+        let table =
+            b"Model: \t\t NVIDIA GeForce RTX 3090\nIRQ:   \t\t 142\n\xff\nDevice Minor: \t 1\nGPU Excluded:\t No\n";
+        assert_eq!(device_minor(table), Some(1));
+        for bad in ["", "Device Minor:", "Device Minor: \t -1", "Device Minor: 4294967296", "Other Device Minor: 1"] {
+            assert_eq!(device_minor(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_minor_number_is_read_as_it_was_written(
+            minor in any::<u32>(),
+            blanks in "[ \t]{0,4}",
+            before in prop::collection::vec(any::<u8>(), 0..100),
+            after in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let line = format!("\nDevice Minor:{blanks}{minor}{blanks}\n");
+            let other = device_minor(&before);
+            let table = [before.as_slice(), line.as_bytes(), &after].concat();
+            prop_assert_eq!(device_minor(&table), other.or(Some(minor)));
+        }
+
         #[test]
         fn any_bytes_are_accepted(
             one in prop::collection::vec(any::<u8>(), 0..300), two in "[0-9a-f:/ \\\\\t\n-]{0,300}"
@@ -175,6 +207,7 @@ mod tests {
                 prop_assert!(swaps(bytes).len() <= lines);
                 prop_assert!(default_routes(bytes, &[]).len() <= lines);
                 prop_assert!(default_routes(&[], bytes).len() <= lines);
+                let _ = device_minor(bytes);
             }
         }
 
