@@ -43,7 +43,7 @@ pub fn text(proposal: &Proposal) -> String {
         let claim = format!("claim {} id={}", display.function.address, display.function.identity.id());
         match &display.advice {
             Advice::Management => {
-                add_line(&mut text, &["# Skipped: it belongs to the server's management controller."])
+                add_line(&mut text, &["# Skipped: it belongs to the server's management controller."]);
             }
             Advice::Host => add_line(&mut text, &["# Skipped: it is the host's boot display."]),
             Advice::Claimed(origin) => {

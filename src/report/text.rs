@@ -14,7 +14,7 @@ const INDENT: &str = "                ";
 /// The plan or the outcome.
 pub fn text(report: &Report) -> String {
     if report.claims.is_empty() && report.steps.is_empty() {
-        return "no claims configured\n".to_owned();
+        return "nothing to claim\n".to_owned();
     }
     let mut text = format!("IOMMU: {}\n", report.iommu.headline());
     if !report.steps.is_empty() {
