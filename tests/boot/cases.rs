@@ -28,14 +28,14 @@ pub enum Expect {
     /// No image: the build fails and says this.
     NoImage(&'static str),
     /// A boot that reaches its end.
-    Boot(Inventory),
+    Boot(Expected),
     /// A boot in which these devices are claimed too late, which must be noticed.
     Late(&'static [&'static str]),
 }
 
 /// What a boot must look like. A device that is not named must look as in the control boot.
 #[derive(Default)]
-pub struct Inventory {
+pub struct Expected {
     /// On vfio-pci, and no other driver ever probed it.
     pub claimed: &'static [&'static str],
     /// On vfio-pci, taken from a driver that is built into the kernel.
@@ -68,7 +68,7 @@ pub fn usual() -> Case {
         overlay: &[],
         configuration: "",
         cmdline: "",
-        expect: Expect::Boot(Inventory::default()),
+        expect: Expect::Boot(Expected::default()),
     }
 }
 
@@ -143,7 +143,7 @@ fn claims() -> Vec<Case> {
             about: "a display device with its audio and USB functions, configuration packed by the hook",
             contents: Contents { files: &[(CONF, "claim 01:00.0 id=1234:1111\n")], ..Contents::default() },
             overlay: &[("lab/more", STATUS)],
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 claimed: GPU,
                 told: &[
                     ("status", "all 3 claimed devices are ready for a guest, the GPU at 0000:01:00.0 among them\n"),
@@ -152,7 +152,7 @@ fn claims() -> Vec<Case> {
                     ("held", "open in "),
                     ("engines", "vfio_early_claims{state=\"claimed\"} 3"),
                 ],
-                ..Inventory::default()
+                ..Expected::default()
             }),
             ..usual()
         },
@@ -161,14 +161,14 @@ fn claims() -> Vec<Case> {
             about: "one of two network cards with the same ID, by address, and reset in another way than its twin",
             configuration: "claim 0000:03:00.0 reset=bus+pm\n",
             overlay: &[("lab/more", RESETS)],
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 claimed: &["0000:03:00.0"],
                 told: &[
                     ("resets-02", "pm bus"),
                     ("resets-03", "bus pm"),
                     ("report", "\"op\":\"reset-method\",\"value\":\"bus pm\",\"result\":\"ok\""),
                 ],
-                ..Inventory::default()
+                ..Expected::default()
             }),
             ..usual()
         },
@@ -177,7 +177,7 @@ fn claims() -> Vec<Case> {
             about: "a device below a bridge, by path",
             configuration: "claim 00:1c.1/00.0\n",
             overlay: &[("lab/more", SNAPSHOT)],
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 claimed: &["0000:02:00.0"],
                 told: &[
                     ("snapshot", "same status --all"),
@@ -189,7 +189,7 @@ fn claims() -> Vec<Case> {
                     ("snapshot", "same detect"),
                     ("snapshot", "same modules"),
                 ],
-                ..Inventory::default()
+                ..Expected::default()
             }),
             ..usual()
         },
@@ -197,16 +197,16 @@ fn claims() -> Vec<Case> {
             name: "all-by-id",
             about: "both network cards by their ID",
             configuration: "claim 8086:10d3 match=all\n",
-            expect: Expect::Boot(Inventory { claimed: &["0000:02:00.0", "0000:03:00.0"], ..Inventory::default() }),
+            expect: Expect::Boot(Expected { claimed: &["0000:02:00.0", "0000:03:00.0"], ..Expected::default() }),
             ..usual()
         },
         Case {
             name: "cmdline",
             about: "claims on the kernel command line only",
             cmdline: "vfio_early.claim=01:00.0,with=functions,03:00.0",
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 claimed: &["0000:01:00.0", "0000:01:00.1", "0000:01:00.2", "0000:03:00.0"],
-                ..Inventory::default()
+                ..Expected::default()
             }),
             ..usual()
         },
@@ -220,13 +220,13 @@ fn claims() -> Vec<Case> {
                 "lab/before",
                 "[ ! -e /sys/bus/platform/drivers/vesa-framebuffer/vesa-framebuffer.0 ] || echo lab: framebuffer >/dev/kmsg\n",
             )],
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 claimed: &["0000:00:02.0"],
                 told: &[
                     ("log", "lab: framebuffer"),
                     ("report", "\"op\":\"release-framebuffer\",\"value\":\"vesa-framebuffer.0\",\"result\":\"ok\""),
                 ],
-                ..Inventory::default()
+                ..Expected::default()
             }),
             ..usual()
         },
@@ -234,7 +234,7 @@ fn claims() -> Vec<Case> {
             name: "built-in",
             about: "a device whose driver is built into the kernel",
             configuration: "claim 00:05.0\n",
-            expect: Expect::Boot(Inventory { detached: &["0000:00:05.0"], ..Inventory::default() }),
+            expect: Expect::Boot(Expected { detached: &["0000:00:05.0"], ..Expected::default() }),
             ..usual()
         },
         Case {
@@ -242,7 +242,7 @@ fn claims() -> Vec<Case> {
             about: "released, drifted, bound again; another one bound, kept while it is open, released",
             configuration: "claim 03:00.0\n",
             overlay: &[("lab/more", BY_HAND)],
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 claimed: &["0000:03:00.0"],
                 says: &[
                     "0000:03:00.0: released, e1000e has it now",
@@ -265,7 +265,7 @@ fn claims() -> Vec<Case> {
                     ("released", "the claimed device is ready for a guest"),
                     ("released-exit", "0"),
                 ],
-                ..Inventory::default()
+                ..Expected::default()
             }),
             ..usual()
         },
@@ -274,7 +274,7 @@ fn claims() -> Vec<Case> {
             about: "the graphics card behind AMD's IOMMU",
             machine: Machine::Amd,
             configuration: "claim 01:00.0\n",
-            expect: Expect::Boot(Inventory { claimed: GPU, ..Inventory::default() }),
+            expect: Expect::Boot(Expected { claimed: GPU, ..Expected::default() }),
             ..usual()
         },
         Case {
@@ -283,7 +283,7 @@ fn claims() -> Vec<Case> {
             machine: Machine::Roms,
             configuration: "claim 02:00.0 rom=save\nclaim 03:00.0 rom=save\n",
             overlay: &[("lab/more", ROMS)],
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 claimed: &["0000:02:00.0", "0000:03:00.0"],
                 sums: &["rom-at-boot", "rom-on-demand"],
                 told: &[
@@ -294,7 +294,7 @@ fn claims() -> Vec<Case> {
                     ("rom-shadow", "0xc0000"),
                     ("rom-off", "Invalid argument"),
                 ],
-                ..Inventory::default()
+                ..Expected::default()
             }),
             ..usual()
         },
@@ -303,7 +303,7 @@ fn claims() -> Vec<Case> {
             about: "gpu-slot on Debian 13",
             suite: Suite::Trixie,
             contents: Contents { files: &[(CONF, "claim 01:00.0 id=1234:1111\n")], ..Contents::default() },
-            expect: Expect::Boot(Inventory { claimed: GPU, ..Inventory::default() }),
+            expect: Expect::Boot(Expected { claimed: GPU, ..Expected::default() }),
             ..usual()
         },
     ]
@@ -354,7 +354,7 @@ fn refusals() -> Vec<Case> {
             about: "what the running system stands on is refused, what it does not stand on is not",
             machine: Machine::Layers,
             contents: Contents { files: IN_USE, ..Contents::default() },
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 told: &[
                     ("setup", "virtual/nvme-subsystem/nvme-subsys"),
                     ("in-use-exit", "1"),
@@ -365,7 +365,7 @@ fn refusals() -> Vec<Case> {
                     ("in-use", "\"device\":\"0000:03:00.0\",\"state\":\"pending\""),
                     ("in-use-claim-exit", "1"),
                 ],
-                ..Inventory::default()
+                ..Expected::default()
             }),
             ..usual()
         },
@@ -373,7 +373,7 @@ fn refusals() -> Vec<Case> {
             name: "ambiguous",
             about: "an ID that two devices have",
             configuration: "claim 8086:10d3\n",
-            expect: Expect::Boot(Inventory { status: 1, says: &["8086:10d3"], ..Inventory::default() }),
+            expect: Expect::Boot(Expected { status: 1, says: &["8086:10d3"], ..Expected::default() }),
             ..usual()
         },
         Case {
@@ -381,7 +381,7 @@ fn refusals() -> Vec<Case> {
             about: "a refused claim does not stop the next one, nor does what the device cannot do",
             configuration: "claim 02:00.0 id=10de:1e04\nclaim 03:00.0 reset=bus+flr rebar=0:1M\n",
             overlay: &[("lab/more", RESETS)],
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 claimed: &["0000:03:00.0"],
                 status: 1,
                 says: &[
@@ -391,7 +391,7 @@ fn refusals() -> Vec<Case> {
                     "rebar=0:1M of 0000:03:00.0: this BAR cannot",
                 ],
                 told: &[("resets-03", "pm bus")],
-                ..Inventory::default()
+                ..Expected::default()
             }),
             ..usual()
         },
@@ -400,7 +400,7 @@ fn refusals() -> Vec<Case> {
             about: "the firmware offers no IOMMU",
             machine: Machine::Bare,
             configuration: "claim 01:00.0\n",
-            expect: Expect::Boot(Inventory { status: 3, says: &["IOMMU"], ..Inventory::default() }),
+            expect: Expect::Boot(Expected { status: 3, says: &["IOMMU"], ..Expected::default() }),
             ..usual()
         },
         Case {
@@ -408,14 +408,14 @@ fn refusals() -> Vec<Case> {
             about: "the kernel command line turns the IOMMU off",
             machine: Machine::IntelOff,
             configuration: "claim 01:00.0\n",
-            expect: Expect::Boot(Inventory { status: 3, says: &["intel_iommu=on"], ..Inventory::default() }),
+            expect: Expect::Boot(Expected { status: 3, says: &["intel_iommu=on"], ..Expected::default() }),
             ..usual()
         },
         Case {
             name: "broken",
             about: "one broken line: nothing is claimed",
             configuration: "claim 01:00.0\nclaim 03:00.0 match=some\n",
-            expect: Expect::Boot(Inventory { status: 2, says: &["/etc/vfio-early.conf:2"], ..Inventory::default() }),
+            expect: Expect::Boot(Expected { status: 2, says: &["/etc/vfio-early.conf:2"], ..Expected::default() }),
             ..usual()
         },
         Case {
@@ -423,7 +423,7 @@ fn refusals() -> Vec<Case> {
             about: "vfio_early=off: nothing is touched, whatever is configured",
             configuration: "claim 01:00.0\n",
             cmdline: "vfio_early=off",
-            expect: Expect::Boot(Inventory::default()),
+            expect: Expect::Boot(Expected::default()),
             ..usual()
         },
         Case {
@@ -431,7 +431,7 @@ fn refusals() -> Vec<Case> {
             about: "vfio-pci is not in the image: the host's drivers get the devices back",
             contents: Contents { without: &["vfio-pci"], ..Contents::default() },
             configuration: "claim 01:00.0\n",
-            expect: Expect::Boot(Inventory { given_back: GPU, status: 1, says: &["vfio-pci"], ..Inventory::default() }),
+            expect: Expect::Boot(Expected { given_back: GPU, status: 1, says: &["vfio-pci"], ..Expected::default() }),
             ..usual()
         },
     ]
@@ -465,7 +465,7 @@ fn images() -> Vec<Case> {
                 ],
                 ..Contents::default()
             },
-            expect: Expect::Boot(Inventory { claimed: &["0000:03:00.0"], ..Inventory::default() }),
+            expect: Expect::Boot(Expected { claimed: &["0000:03:00.0"], ..Expected::default() }),
             ..usual()
         },
         Case {

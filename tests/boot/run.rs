@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::boot::{Boot, Outcome};
-use crate::cases::{Case, Expect, Inventory};
+use crate::cases::{Case, Expect, Expected};
 use crate::evidence::{Device, Evidence};
 use crate::lab::{self, Contents, Generator, Lab, Suite};
 use crate::machine::{Machine, ROM};
@@ -38,7 +38,7 @@ pub fn all(cases: &[Case]) -> Result<bool, String> {
     let results = side_by_side(cases, |case| {
         let result = match &case.expect {
             Expect::NoImage(text) => no_image(&lab, case, text),
-            Expect::Boot(inventory) => claim(&lab, case, inventory, control_of(case)),
+            Expect::Boot(expected) => claim(&lab, case, expected, control_of(case)),
             Expect::Late(addresses) => late(&lab, case, addresses, control_of(case)),
         };
         match &result {
@@ -85,10 +85,10 @@ fn no_image(lab: &Lab, case: &Case, expected: &str) -> Result<String, String> {
 }
 
 /// A boot that is compared with its control boot.
-fn claim(lab: &Lab, case: &Case, inventory: &Inventory, control: &Result<Outcome, String>) -> Result<String, String> {
+fn claim(lab: &Lab, case: &Case, expected: &Expected, control: &Result<Outcome, String>) -> Result<String, String> {
     let control = control.as_ref().map_err(|text| format!("the control boot failed: {text}"))?;
     let outcome = boot_of(case).run(lab)?;
-    let faults = inventory.faults(&control.evidence, &outcome.evidence);
+    let faults = expected.faults(&control.evidence, &outcome.evidence);
     if !faults.is_empty() {
         let folder = lab::place().join(case.name);
         return Err(format!("see {}\n     {}", folder.display(), faults.join("\n     ")));
@@ -112,7 +112,7 @@ fn late(
     let control = control.as_ref().map_err(|text| format!("the control boot failed: {text}"))?;
     let outcome = boot_of(case).run(lab)?;
     let after = outcome.evidence.devices("devices");
-    let faults = Inventory { claimed: addresses, ..Inventory::default() }.faults(&control.evidence, &outcome.evidence);
+    let faults = Expected { claimed: addresses, ..Expected::default() }.faults(&control.evidence, &outcome.evidence);
     for address in addresses {
         let driver = after.get(*address).and_then(|device| device.driver.as_deref());
         if driver != Some("vfio-pci") {
@@ -125,7 +125,7 @@ fn late(
     Ok(format!("control={:.1}s claim={:.1}s, found to be late", control.seconds, outcome.seconds))
 }
 
-impl Inventory {
+impl Expected {
     /// Everything in which a boot differs from the picture.
     pub fn faults(&self, control: &Evidence, boot: &Evidence) -> Vec<String> {
         let mut faults = Vec::new();
