@@ -2,6 +2,7 @@
 //! The cases: what is booted, and what must come of it.
 
 use crate::generators;
+use crate::ids;
 use crate::lab::{Contents, Suite};
 use crate::machine::Machine;
 
@@ -31,6 +32,10 @@ pub enum Expect {
     Boot(Expected),
     /// A boot in which these devices are claimed too late, which must be noticed.
     Late(&'static [&'static str]),
+    /// A boot without the program, in which something else gives these devices, and no others, to vfio-pci.
+    Taken(&'static [&'static str]),
+    /// A boot that never reaches its end; its console says this.
+    Stuck(&'static str),
 }
 
 /// What a boot must look like. A device that is not named must look as in the control boot.
@@ -75,6 +80,7 @@ pub fn usual() -> Case {
 /// All cases, in the order in which they run.
 pub fn all() -> Vec<Case> {
     let mut cases = claims();
+    cases.extend(ids::cases());
     cases.extend(refusals());
     cases.extend(images());
     cases.extend(generators::generators());
@@ -123,6 +129,28 @@ ask engines vfio-early status --format prometheus
 const RESETS: &str = "\
 for card in 02 03; do ask resets-$card cat /sys/bus/pci/devices/0000:$card:00.0/reset_method; done
 ";
+
+/// Whether vfio-pci may let the two network cards sleep.
+const POWER: &str = "\
+for card in 02 03; do
+	for what in power/control power_state d3cold_allowed; do
+		case $what in power/control) name=power ;; power_state) name=power-state ;; *) name=d3cold ;; esac
+		ask $name-$card cat /sys/bus/pci/devices/0000:$card:00.0/$what
+	done
+done
+";
+
+/// What the kernel lists for the first function of a card, and takes.
+const RESET_CARD: &[(&str, &str)] = &[
+    ("lab/before", "[ -e /lab/listed ] || cat /sys/bus/pci/devices/0000:06:00.0/reset_method >/lab/listed\n"),
+    (
+        "lab/more",
+        "ask reset-before-0 cat /lab/listed\n\
+         for function in 0 1; do ask reset-$function cat /sys/bus/pci/devices/0000:06:00.$function/reset_method; done\n\
+         ask complaints sh -c 'dmesg | grep -ci \"reset method\"'\n\
+         ask bus sh -c 'echo bus flr >/sys/bus/pci/devices/0000:06:00.0/reset_method'\n",
+    ),
+];
 
 /// Whether a snapshot of the guest says what the guest says.
 const SNAPSHOT: &str = "\
@@ -231,6 +259,77 @@ fn claims() -> Vec<Case> {
             ..usual()
         },
         Case {
+            name: "framebuffer-kept",
+            about: "the boot display, whose claim fails: the firmware's framebuffer stays",
+            contents: Contents { without: &["vfio-pci"], ..Contents::default() },
+            configuration: "set framebuffer release\nclaim 00:02.0\n",
+            cmdline: "vga=0x317",
+            overlay: &[
+                ("lab/before", "sh /lab/framebuffer before\n"),
+                ("lab/after", "sh /lab/framebuffer after\n"),
+                (
+                    "lab/framebuffer",
+                    "[ ! -e /sys/bus/platform/drivers/vesa-framebuffer/vesa-framebuffer.0 ] || \
+                 echo \"lab: framebuffer $1\" >/dev/kmsg\n",
+                ),
+            ],
+            expect: Expect::Boot(Expected {
+                given_back: &["0000:00:02.0"],
+                status: 1,
+                says: &["vfio-pci"],
+                told: &[("log", "lab: framebuffer before"), ("log", "lab: framebuffer after")],
+                ..Expected::default()
+            }),
+            ..usual()
+        },
+        Case {
+            name: "power",
+            about: "two network cards, one of which is kept awake",
+            configuration: "claim 02:00.0\nclaim 03:00.0 power=on\n",
+            overlay: &[("lab/more", POWER)],
+            expect: Expect::Boot(Expected {
+                claimed: &["0000:02:00.0", "0000:03:00.0"],
+                // vfio-pci lets a device sleep.
+                told: &[("power-02", "auto"), ("power-03", "on"), ("power-state-03", "D0"), ("d3cold-03", "0")],
+                ..Expected::default()
+            }),
+            ..usual()
+        },
+        Case {
+            name: "reset-card",
+            about: "reset= for a card of two functions, of which the kernel lists more than it takes",
+            suite: Suite::Backports,
+            machine: Machine::Functions,
+            configuration: "claim 06:00.* reset=bus+flr\n",
+            overlay: RESET_CARD,
+            expect: Expect::Boot(Expected {
+                claimed: &["0000:06:00.0", "0000:06:00.1"],
+                told: &[
+                    ("reset-before-0", "bus"),
+                    ("reset-0", "flr"),
+                    ("reset-1", "flr"),
+                    ("report", "\"op\":\"reset-method\",\"value\":\"flr\",\"result\":\"ok\""),
+                    ("complaints-exit", "1"),
+                    ("bus", "Invalid argument"),
+                ],
+                ..Expected::default()
+            }),
+            ..usual()
+        },
+        Case {
+            name: "virtual",
+            about: "virtual functions of a network card and of an NVMe controller, which appear after the claim",
+            suite: Suite::Trixie,
+            machine: Machine::Functions,
+            configuration: "claim vf:04:00.0\nclaim vf:05:00.0 id=1b36:0010\n",
+            expect: Expect::Boot(Expected {
+                claimed: &["0000:04:10.0", "0000:04:10.2", "0000:05:00.1", "0000:05:00.2"],
+                told: &[("status-exit", "0")],
+                ..Expected::default()
+            }),
+            ..usual()
+        },
+        Case {
             name: "built-in",
             about: "a device whose driver is built into the kernel",
             configuration: "claim 00:05.0\n",
@@ -245,7 +344,7 @@ fn claims() -> Vec<Case> {
             expect: Expect::Boot(Expected {
                 claimed: &["0000:03:00.0"],
                 says: &[
-                    "0000:03:00.0: released, e1000e has it now",
+                    "0000:03:00.0: released to e1000e",
                     "0000:02:00.0: claimed for vfio-pci, taken from e1000e",
                 ],
                 told: &[
@@ -387,7 +486,7 @@ fn refusals() -> Vec<Case> {
                 says: &[
                     "10de:1e04",
                     "reset=bus+flr: cannot write",
-                    "reset=bus+flr: 0000:03:00.0 lists `pm+bus`",
+                    "0000:03:00.0: reset=bus+flr: its reset_method lists `pm+bus`",
                     "rebar=0:1M of 0000:03:00.0: this BAR cannot",
                 ],
                 told: &[("resets-03", "pm bus")],

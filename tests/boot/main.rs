@@ -21,6 +21,7 @@ mod cpio;
 mod demo;
 mod evidence;
 mod generators;
+mod ids;
 mod lab;
 mod machine;
 mod run;
