@@ -6,8 +6,17 @@ use crate::lab::{Contents, Generator, Suite};
 use crate::machine::Machine;
 
 const GPU_BY_ID: (&str, &str) = (CONF, "claim 01:00.0 id=1234:1111\n");
-const NO_FAULT: Expected =
-    Expected { claimed: &[], detached: &[], later: &[], given_back: &[], status: 0, says: &[], told: &[], sums: &[] };
+const NO_FAULT: Expected = Expected {
+    claimed: &[],
+    detached: &[],
+    later: &[],
+    virtual_functions: &[],
+    given_back: &[],
+    status: 0,
+    says: &[],
+    told: &[],
+    sums: &[],
+};
 
 /// Loaded before everything else: without systemd as rd.driver.pre= in dracut's hook cmdline/01.
 const FORCED: (&str, &str) = ("etc/dracut.conf.d/force.conf", "force_drivers+=\" bochs xhci_pci \"\n");

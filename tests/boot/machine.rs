@@ -70,7 +70,7 @@ impl Machine {
         match self {
             Machine::Intel | Machine::Roms | Machine::Layers => "intel_iommu=on",
             Machine::Disk => "intel_iommu=on root=LABEL=lab rw lab.later",
-            Machine::Root => "intel_iommu=on root=LABEL=lab rw",
+            Machine::Root => "intel_iommu=on root=LABEL=lab rw init=/lib/systemd/systemd",
             Machine::Functions => "intel_iommu=on lab.virtual",
             Machine::IntelOff => "intel_iommu=off",
             Machine::Bare | Machine::Amd => "",

@@ -165,7 +165,8 @@ impl Expected {
         if before.keys().ne(after.keys()) {
             fault("the two boots do not have the same devices".to_owned());
         }
-        for address in self.claimed.iter().chain(self.detached).chain(self.later).chain(self.given_back) {
+        let named = [self.claimed, self.detached, self.later, self.virtual_functions, self.given_back];
+        for address in named.into_iter().flatten() {
             if !before.contains_key(*address) {
                 fault(format!("there is no device {address}"));
             }
@@ -174,12 +175,13 @@ impl Expected {
             let (name, probes) = (address.as_str(), boot.probes(address));
             let device = after.get(address).cloned().unwrap_or_default();
             let (claimed, later) = (self.claimed.contains(&name), self.later.contains(&name));
-            if claimed || later || self.detached.contains(&name) {
+            let is_virtual = self.virtual_functions.contains(&name);
+            if claimed || later || is_virtual || self.detached.contains(&name) {
                 let tried = control.probes(address);
                 match &host.driver {
                     Some(driver) if tried.contains(&driver.as_str()) => {}
                     // A virtual function of QEMU's disk is never ready: its driver tries, and leaves it.
-                    None if (claimed || later) && !tried.is_empty() => {}
+                    None if (later || is_virtual) && !tried.is_empty() => {}
                     _ => fault(format!("{address}: no host driver takes it in the control boot, so nothing is proven")),
                 }
                 let wanted = Some("vfio-pci".to_owned());
@@ -189,6 +191,15 @@ impl Expected {
                 }
                 if claimed && probes != ["vfio-pci"] {
                     fault(format!("{address}: probed by {probes:?}"));
+                }
+                if is_virtual {
+                    let host = tried.first().copied().unwrap_or_default();
+                    if !control.speaks(host, address) {
+                        fault(format!("{address}: {host} says nothing in the control boot, so nothing is proven"));
+                    }
+                    if boot.speaks(host, address) || probes.last() != Some(&"vfio-pci") {
+                        fault(format!("{address}: probed by {probes:?}, and {host} speaks of it"));
+                    }
                 }
                 // A loaded driver sees a new device before udev does: the claim must take it away from there.
                 if later && (probes.is_empty() || probes.last() != Some(&"vfio-pci") || !probes.starts_with(&tried)) {
