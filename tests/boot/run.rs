@@ -2,6 +2,7 @@
 //! Runs cases, a few at a time, and judges them.
 
 use std::collections::VecDeque;
+use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
@@ -98,7 +99,7 @@ fn claim(lab: &Lab, case: &Case, expected: &Expected, control: &Result<Outcome, 
     let mut share = outcome.evidence.share().map_or(String::new(), |seconds| format!(" program={seconds:.3}s"));
     // By its own clock, as the report of the claim in the initramfs has it.
     if let Some((_, rest)) = outcome.evidence.section("report").split_once("\"duration_ms\":") {
-        share += &format!(" of which it counts {} ms", rest.split(',').next().unwrap_or_default());
+        let _ = write!(share, " of which it counts {} ms", rest.split(',').next().unwrap_or_default());
     }
     Ok(format!("control={:.1}s claim={:.1}s{share}", control.seconds, outcome.seconds))
 }
