@@ -92,7 +92,7 @@ impl Boot<'_> {
         }
         fs::write(&initrd, bytes).map_err(trouble)?;
 
-        let mut qemu = Command::new("qemu-system-x86_64");
+        let mut qemu = Command::new(Lab::qemu(self.machine)?);
         let accelerator = std::env::var("BOOT_ACCEL").unwrap_or_else(|_| "tcg".to_owned());
         qemu.args(["-nodefaults", "-no-reboot", "-display", "none", "-accel", &accelerator]);
         qemu.args(self.machine.arguments().split_whitespace());

@@ -2,6 +2,7 @@
 //! The cases: what is booted, and what must come of it.
 
 use crate::generators;
+use crate::ids;
 use crate::lab::{Contents, Suite};
 use crate::machine::Machine;
 
@@ -28,20 +29,26 @@ pub enum Expect {
     /// No image: the build fails and says this.
     NoImage(&'static str),
     /// A boot that reaches its end.
-    Boot(Inventory),
+    Boot(Expected),
     /// A boot in which these devices are claimed too late, which must be noticed.
     Late(&'static [&'static str]),
+    /// A boot without the program, in which something else gives these devices, and no others, to vfio-pci.
+    Taken(&'static [&'static str]),
+    /// A boot that never reaches its end; its console says this.
+    Stuck(&'static str),
 }
 
 /// What a boot must look like. A device that is not named must look as in the control boot.
 #[derive(Default)]
-pub struct Inventory {
+pub struct Expected {
     /// On vfio-pci, and no other driver ever probed it.
     pub claimed: &'static [&'static str],
     /// On vfio-pci, taken from a driver that is built into the kernel.
     pub detached: &'static [&'static str],
     /// On vfio-pci, claimed when it appeared in the running system, where its host driver was loaded already.
     pub later: &'static [&'static str],
+    /// On vfio-pci: virtual functions that no host driver has seen, although it is loaded and takes them in the control boot.
+    pub virtual_functions: &'static [&'static str],
     /// On the driver of the control boot, after an attempt that failed.
     pub given_back: &'static [&'static str],
     /// How the claim ends when it is run again, which must change nothing.
@@ -68,13 +75,14 @@ pub fn usual() -> Case {
         overlay: &[],
         configuration: "",
         cmdline: "",
-        expect: Expect::Boot(Inventory::default()),
+        expect: Expect::Boot(Expected::default()),
     }
 }
 
 /// All cases, in the order in which they run.
 pub fn all() -> Vec<Case> {
     let mut cases = claims();
+    cases.extend(ids::cases());
     cases.extend(refusals());
     cases.extend(images());
     cases.extend(generators::generators());
@@ -124,6 +132,28 @@ const RESETS: &str = "\
 for card in 02 03; do ask resets-$card cat /sys/bus/pci/devices/0000:$card:00.0/reset_method; done
 ";
 
+/// Whether vfio-pci may let the two network cards sleep.
+const POWER: &str = "\
+for card in 02 03; do
+	for what in power/control power_state d3cold_allowed; do
+		case $what in power/control) name=power ;; power_state) name=power-state ;; *) name=d3cold ;; esac
+		ask $name-$card cat /sys/bus/pci/devices/0000:$card:00.0/$what
+	done
+done
+";
+
+/// What the kernel lists for the first function of a card, and takes.
+const RESET_CARD: &[(&str, &str)] = &[
+    ("lab/before", "[ -e /lab/listed ] || cat /sys/bus/pci/devices/0000:06:00.0/reset_method >/lab/listed\n"),
+    (
+        "lab/more",
+        "ask reset-before-0 cat /lab/listed\n\
+         for function in 0 1; do ask reset-$function cat /sys/bus/pci/devices/0000:06:00.$function/reset_method; done\n\
+         ask complaints sh -c 'dmesg | grep -ci \"reset method\"'\n\
+         ask bus sh -c 'echo bus flr >/sys/bus/pci/devices/0000:06:00.0/reset_method'\n",
+    ),
+];
+
 /// Whether a snapshot of the guest says what the guest says.
 const SNAPSHOT: &str = "\
 echo '@@ snapshot'
@@ -143,7 +173,7 @@ fn claims() -> Vec<Case> {
             about: "a display device with its audio and USB functions, configuration packed by the hook",
             contents: Contents { files: &[(CONF, "claim 01:00.0 id=1234:1111\n")], ..Contents::default() },
             overlay: &[("lab/more", STATUS)],
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 claimed: GPU,
                 told: &[
                     ("status", "all 3 claimed devices are ready for a guest, the GPU at 0000:01:00.0 among them\n"),
@@ -152,7 +182,7 @@ fn claims() -> Vec<Case> {
                     ("held", "open in "),
                     ("engines", "vfio_early_claims{state=\"claimed\"} 3"),
                 ],
-                ..Inventory::default()
+                ..Expected::default()
             }),
             ..usual()
         },
@@ -161,14 +191,14 @@ fn claims() -> Vec<Case> {
             about: "one of two network cards with the same ID, by address, and reset in another way than its twin",
             configuration: "claim 0000:03:00.0 reset=bus+pm\n",
             overlay: &[("lab/more", RESETS)],
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 claimed: &["0000:03:00.0"],
                 told: &[
                     ("resets-02", "pm bus"),
                     ("resets-03", "bus pm"),
                     ("report", "\"op\":\"reset-method\",\"value\":\"bus pm\",\"result\":\"ok\""),
                 ],
-                ..Inventory::default()
+                ..Expected::default()
             }),
             ..usual()
         },
@@ -177,7 +207,7 @@ fn claims() -> Vec<Case> {
             about: "a device below a bridge, by path",
             configuration: "claim 00:1c.1/00.0\n",
             overlay: &[("lab/more", SNAPSHOT)],
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 claimed: &["0000:02:00.0"],
                 told: &[
                     ("snapshot", "same status --all"),
@@ -189,7 +219,7 @@ fn claims() -> Vec<Case> {
                     ("snapshot", "same detect"),
                     ("snapshot", "same modules"),
                 ],
-                ..Inventory::default()
+                ..Expected::default()
             }),
             ..usual()
         },
@@ -197,16 +227,16 @@ fn claims() -> Vec<Case> {
             name: "all-by-id",
             about: "both network cards by their ID",
             configuration: "claim 8086:10d3 match=all\n",
-            expect: Expect::Boot(Inventory { claimed: &["0000:02:00.0", "0000:03:00.0"], ..Inventory::default() }),
+            expect: Expect::Boot(Expected { claimed: &["0000:02:00.0", "0000:03:00.0"], ..Expected::default() }),
             ..usual()
         },
         Case {
             name: "cmdline",
             about: "claims on the kernel command line only",
             cmdline: "vfio_early.claim=01:00.0,with=functions,03:00.0",
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 claimed: &["0000:01:00.0", "0000:01:00.1", "0000:01:00.2", "0000:03:00.0"],
-                ..Inventory::default()
+                ..Expected::default()
             }),
             ..usual()
         },
@@ -220,13 +250,85 @@ fn claims() -> Vec<Case> {
                 "lab/before",
                 "[ ! -e /sys/bus/platform/drivers/vesa-framebuffer/vesa-framebuffer.0 ] || echo lab: framebuffer >/dev/kmsg\n",
             )],
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 claimed: &["0000:00:02.0"],
                 told: &[
                     ("log", "lab: framebuffer"),
                     ("report", "\"op\":\"release-framebuffer\",\"value\":\"vesa-framebuffer.0\",\"result\":\"ok\""),
                 ],
-                ..Inventory::default()
+                ..Expected::default()
+            }),
+            ..usual()
+        },
+        Case {
+            name: "framebuffer-kept",
+            about: "the boot display, whose claim fails: the firmware's framebuffer stays",
+            contents: Contents { without: &["vfio-pci"], ..Contents::default() },
+            configuration: "set framebuffer release\nclaim 00:02.0\n",
+            cmdline: "vga=0x317",
+            overlay: &[
+                ("lab/before", "sh /lab/framebuffer before\n"),
+                ("lab/after", "sh /lab/framebuffer after\n"),
+                (
+                    "lab/framebuffer",
+                    "[ ! -e /sys/bus/platform/drivers/vesa-framebuffer/vesa-framebuffer.0 ] || \
+                 echo \"lab: framebuffer $1\" >/dev/kmsg\n",
+                ),
+            ],
+            expect: Expect::Boot(Expected {
+                given_back: &["0000:00:02.0"],
+                status: 1,
+                says: &["vfio-pci"],
+                told: &[("log", "lab: framebuffer before"), ("log", "lab: framebuffer after")],
+                ..Expected::default()
+            }),
+            ..usual()
+        },
+        Case {
+            name: "power",
+            about: "two network cards, one of which is kept awake",
+            configuration: "claim 02:00.0\nclaim 03:00.0 power=on\n",
+            overlay: &[("lab/more", POWER)],
+            expect: Expect::Boot(Expected {
+                claimed: &["0000:02:00.0", "0000:03:00.0"],
+                // vfio-pci lets a device sleep.
+                told: &[("power-02", "auto"), ("power-03", "on"), ("power-state-03", "D0"), ("d3cold-03", "0")],
+                ..Expected::default()
+            }),
+            ..usual()
+        },
+        Case {
+            name: "reset-card",
+            about: "reset= for a card of two functions, of which the kernel lists more than it takes",
+            suite: Suite::Backports,
+            machine: Machine::Functions,
+            configuration: "claim 06:00.* reset=bus+flr\n",
+            overlay: RESET_CARD,
+            expect: Expect::Boot(Expected {
+                // Debian's kernels have the driver built in.
+                detached: &["0000:06:00.0", "0000:06:00.1"],
+                told: &[
+                    ("reset-before-0", "bus"),
+                    ("reset-0", "flr"),
+                    ("reset-1", "flr"),
+                    ("report", "\"op\":\"reset-method\",\"value\":\"flr\",\"result\":\"ok\""),
+                    ("complaints-exit", "1"),
+                    ("bus", "Invalid argument"),
+                ],
+                ..Expected::default()
+            }),
+            ..usual()
+        },
+        Case {
+            name: "virtual",
+            about: "virtual functions of a network card and of an NVMe controller, which appear after the claim",
+            suite: Suite::Trixie,
+            machine: Machine::Functions,
+            configuration: "claim vf:04:00.0\nclaim vf:05:00.0 id=1b36:0010\n",
+            expect: Expect::Boot(Expected {
+                virtual_functions: &["0000:04:10.0", "0000:04:10.2", "0000:05:00.1", "0000:05:00.2"],
+                told: &[("status-exit", "0")],
+                ..Expected::default()
             }),
             ..usual()
         },
@@ -234,7 +336,7 @@ fn claims() -> Vec<Case> {
             name: "built-in",
             about: "a device whose driver is built into the kernel",
             configuration: "claim 00:05.0\n",
-            expect: Expect::Boot(Inventory { detached: &["0000:00:05.0"], ..Inventory::default() }),
+            expect: Expect::Boot(Expected { detached: &["0000:00:05.0"], ..Expected::default() }),
             ..usual()
         },
         Case {
@@ -242,12 +344,9 @@ fn claims() -> Vec<Case> {
             about: "released, drifted, bound again; another one bound, kept while it is open, released",
             configuration: "claim 03:00.0\n",
             overlay: &[("lab/more", BY_HAND)],
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 claimed: &["0000:03:00.0"],
-                says: &[
-                    "0000:03:00.0: released, e1000e has it now",
-                    "0000:02:00.0: claimed for vfio-pci, taken from e1000e",
-                ],
+                says: &["0000:03:00.0: released to e1000e", "0000:02:00.0: claimed for vfio-pci, taken from e1000e"],
                 told: &[
                     ("release-exit", "0"),
                     ("release-net-exit", "0"),
@@ -265,7 +364,7 @@ fn claims() -> Vec<Case> {
                     ("released", "the claimed device is ready for a guest"),
                     ("released-exit", "0"),
                 ],
-                ..Inventory::default()
+                ..Expected::default()
             }),
             ..usual()
         },
@@ -274,7 +373,7 @@ fn claims() -> Vec<Case> {
             about: "the graphics card behind AMD's IOMMU",
             machine: Machine::Amd,
             configuration: "claim 01:00.0\n",
-            expect: Expect::Boot(Inventory { claimed: GPU, ..Inventory::default() }),
+            expect: Expect::Boot(Expected { claimed: GPU, ..Expected::default() }),
             ..usual()
         },
         Case {
@@ -283,7 +382,7 @@ fn claims() -> Vec<Case> {
             machine: Machine::Roms,
             configuration: "claim 02:00.0 rom=save\nclaim 03:00.0 rom=save\n",
             overlay: &[("lab/more", ROMS)],
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 claimed: &["0000:02:00.0", "0000:03:00.0"],
                 sums: &["rom-at-boot", "rom-on-demand"],
                 told: &[
@@ -294,7 +393,7 @@ fn claims() -> Vec<Case> {
                     ("rom-shadow", "0xc0000"),
                     ("rom-off", "Invalid argument"),
                 ],
-                ..Inventory::default()
+                ..Expected::default()
             }),
             ..usual()
         },
@@ -303,7 +402,7 @@ fn claims() -> Vec<Case> {
             about: "gpu-slot on Debian 13",
             suite: Suite::Trixie,
             contents: Contents { files: &[(CONF, "claim 01:00.0 id=1234:1111\n")], ..Contents::default() },
-            expect: Expect::Boot(Inventory { claimed: GPU, ..Inventory::default() }),
+            expect: Expect::Boot(Expected { claimed: GPU, ..Expected::default() }),
             ..usual()
         },
     ]
@@ -354,7 +453,7 @@ fn refusals() -> Vec<Case> {
             about: "what the running system stands on is refused, what it does not stand on is not",
             machine: Machine::Layers,
             contents: Contents { files: IN_USE, ..Contents::default() },
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 told: &[
                     ("setup", "virtual/nvme-subsystem/nvme-subsys"),
                     ("in-use-exit", "1"),
@@ -365,7 +464,7 @@ fn refusals() -> Vec<Case> {
                     ("in-use", "\"device\":\"0000:03:00.0\",\"state\":\"pending\""),
                     ("in-use-claim-exit", "1"),
                 ],
-                ..Inventory::default()
+                ..Expected::default()
             }),
             ..usual()
         },
@@ -373,7 +472,7 @@ fn refusals() -> Vec<Case> {
             name: "ambiguous",
             about: "an ID that two devices have",
             configuration: "claim 8086:10d3\n",
-            expect: Expect::Boot(Inventory { status: 1, says: &["8086:10d3"], ..Inventory::default() }),
+            expect: Expect::Boot(Expected { status: 1, says: &["8086:10d3"], ..Expected::default() }),
             ..usual()
         },
         Case {
@@ -381,17 +480,17 @@ fn refusals() -> Vec<Case> {
             about: "a refused claim does not stop the next one, nor does what the device cannot do",
             configuration: "claim 02:00.0 id=10de:1e04\nclaim 03:00.0 reset=bus+flr rebar=0:1M\n",
             overlay: &[("lab/more", RESETS)],
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 claimed: &["0000:03:00.0"],
                 status: 1,
                 says: &[
                     "10de:1e04",
                     "reset=bus+flr: cannot write",
-                    "reset=bus+flr: 0000:03:00.0 lists `pm+bus`",
+                    "0000:03:00.0: reset=bus+flr: its reset_method lists `pm+bus`",
                     "rebar=0:1M of 0000:03:00.0: this BAR cannot",
                 ],
                 told: &[("resets-03", "pm bus")],
-                ..Inventory::default()
+                ..Expected::default()
             }),
             ..usual()
         },
@@ -400,7 +499,7 @@ fn refusals() -> Vec<Case> {
             about: "the firmware offers no IOMMU",
             machine: Machine::Bare,
             configuration: "claim 01:00.0\n",
-            expect: Expect::Boot(Inventory { status: 3, says: &["IOMMU"], ..Inventory::default() }),
+            expect: Expect::Boot(Expected { status: 3, says: &["IOMMU"], ..Expected::default() }),
             ..usual()
         },
         Case {
@@ -408,14 +507,14 @@ fn refusals() -> Vec<Case> {
             about: "the kernel command line turns the IOMMU off",
             machine: Machine::IntelOff,
             configuration: "claim 01:00.0\n",
-            expect: Expect::Boot(Inventory { status: 3, says: &["intel_iommu=on"], ..Inventory::default() }),
+            expect: Expect::Boot(Expected { status: 3, says: &["intel_iommu=on"], ..Expected::default() }),
             ..usual()
         },
         Case {
             name: "broken",
             about: "one broken line: nothing is claimed",
             configuration: "claim 01:00.0\nclaim 03:00.0 match=some\n",
-            expect: Expect::Boot(Inventory { status: 2, says: &["/etc/vfio-early.conf:2"], ..Inventory::default() }),
+            expect: Expect::Boot(Expected { status: 2, says: &["/etc/vfio-early.conf:2"], ..Expected::default() }),
             ..usual()
         },
         Case {
@@ -423,7 +522,7 @@ fn refusals() -> Vec<Case> {
             about: "vfio_early=off: nothing is touched, whatever is configured",
             configuration: "claim 01:00.0\n",
             cmdline: "vfio_early=off",
-            expect: Expect::Boot(Inventory::default()),
+            expect: Expect::Boot(Expected::default()),
             ..usual()
         },
         Case {
@@ -431,7 +530,7 @@ fn refusals() -> Vec<Case> {
             about: "vfio-pci is not in the image: the host's drivers get the devices back",
             contents: Contents { without: &["vfio-pci"], ..Contents::default() },
             configuration: "claim 01:00.0\n",
-            expect: Expect::Boot(Inventory { given_back: GPU, status: 1, says: &["vfio-pci"], ..Inventory::default() }),
+            expect: Expect::Boot(Expected { given_back: GPU, status: 1, says: &["vfio-pci"], ..Expected::default() }),
             ..usual()
         },
     ]
@@ -465,7 +564,7 @@ fn images() -> Vec<Case> {
                 ],
                 ..Contents::default()
             },
-            expect: Expect::Boot(Inventory { claimed: &["0000:03:00.0"], ..Inventory::default() }),
+            expect: Expect::Boot(Expected { claimed: &["0000:03:00.0"], ..Expected::default() }),
             ..usual()
         },
         Case {

@@ -10,7 +10,7 @@ use crate::run::{boot_of, side_by_side};
 
 /// Boots the machine of a case twice and prints what came of it. Answers whether it came out as it should.
 pub fn show(case: &Case) -> Result<bool, String> {
-    let Expect::Boot(inventory) = &case.expect else { return Err(format!("{} boots nothing", case.name)) };
+    let Expect::Boot(expected) = &case.expect else { return Err(format!("{} boots nothing", case.name)) };
     println!("Preparing: Debian's packages on the first run (a few minutes), then two boots.\n");
     let lab = Lab::new()?;
     let with = Boot { name: "demo-with", ..boot_of(case) };
@@ -36,7 +36,7 @@ pub fn show(case: &Case) -> Result<bool, String> {
     println!("\nvfio-early status, inside the guest that was booted with it:\n");
     with.section("status").lines().for_each(|line| println!("    {line}"));
 
-    let faults = inventory.faults(without, with);
+    let faults = expected.faults(without, with);
     for text in &faults {
         println!("\nNot as it should be: {text}");
     }

@@ -84,6 +84,15 @@ impl Evidence {
         drivers
     }
 
+    /// Whether a driver's own probe of a device has run, by what it says there. The driver core asks every driver that
+    /// matches; the PCI core answers for it where drivers are kept from virtual functions (drivers/pci/pci-driver.c,
+    /// `pci_device_can_probe`), and only the lines of the driver core are in the log then.
+    pub fn speaks(&self, driver: &str, address: &str) -> bool {
+        let prefix = format!(" {driver} {address}: ");
+        let core = ["bus: 'pci'", "driver_bound", "rejects match"];
+        self.section("log").lines().any(|line| line.contains(&prefix) && !core.iter().any(|word| line.contains(word)))
+    }
+
     /// Seconds from just before the claim to just after it, the start of two shells included.
     pub fn share(&self) -> Option<f64> {
         let stamp = |mark: &str| {

@@ -1,20 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The cases of the other generators of images, of what is broken in an image, and of devices that appear later.
 
-use crate::cases::{CONF, Case, Expect, GPU, Inventory, usual};
+use crate::cases::{CONF, Case, Expect, Expected, GPU, usual};
 use crate::lab::{Contents, Generator, Suite};
 use crate::machine::Machine;
 
 const GPU_BY_ID: (&str, &str) = (CONF, "claim 01:00.0 id=1234:1111\n");
-const NO_FAULT: Inventory =
-    Inventory { claimed: &[], detached: &[], later: &[], given_back: &[], status: 0, says: &[], told: &[], sums: &[] };
+const NO_FAULT: Expected = Expected {
+    claimed: &[],
+    detached: &[],
+    later: &[],
+    virtual_functions: &[],
+    given_back: &[],
+    status: 0,
+    says: &[],
+    told: &[],
+    sums: &[],
+};
 
 /// Loaded before everything else: without systemd as rd.driver.pre= in dracut's hook cmdline/01.
 const FORCED: (&str, &str) = ("etc/dracut.conf.d/force.conf", "force_drivers+=\" bochs xhci_pci \"\n");
 
 /// dracut and mkinitcpio.
 pub fn generators() -> Vec<Case> {
-    let gpu = || Expect::Boot(Inventory { claimed: GPU, ..NO_FAULT });
+    let gpu = || Expect::Boot(Expected { claimed: GPU, ..NO_FAULT });
     vec![
         Case {
             name: "dracut",
@@ -37,7 +46,7 @@ pub fn generators() -> Vec<Case> {
             },
             cmdline: "vfio_early.claim=01:00.0,id=1234:1111,driver=vfio-pci",
             overlay: &[("lab/more", "ask files ls -d /etc/vfio-early.conf /etc/vfio-early.d /usr/lib/vfio-early.d\n")],
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 claimed: GPU,
                 told: &[
                     ("files", "'/etc/vfio-early.conf': No such file"),
@@ -73,7 +82,7 @@ pub fn generators() -> Vec<Case> {
                 )],
                 ..Contents::default()
             },
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 claimed: &["0000:01:00.0", "0000:01:00.1", "0000:01:00.2", "0000:06:00.0"],
                 later: &["0000:04:00.0", "0000:07:00.1"],
                 told: &[
@@ -164,7 +173,7 @@ pub fn faults() -> Vec<Case> {
                 ("lab/before", "mv /sbin/modprobe /sbin/hidden; mv /usr/bin/modprobe /usr/bin/hidden 2>/dev/null\n"),
                 ("lab/after", "mv /sbin/hidden /sbin/modprobe; mv /usr/bin/hidden /usr/bin/modprobe 2>/dev/null\n"),
             ],
-            expect: Expect::Boot(Inventory { given_back: GPU, status: 1, says: &["modprobe not found"], ..NO_FAULT }),
+            expect: Expect::Boot(Expected { given_back: GPU, status: 1, says: &["modprobe not found"], ..NO_FAULT }),
             ..usual()
         },
         Case {
@@ -172,7 +181,7 @@ pub fn faults() -> Vec<Case> {
             about: "/run is read-only: the devices are claimed all the same",
             configuration: gpu,
             overlay: &[("lab/before", "mount -o remount,ro /run\n"), ("lab/after", "mount -o remount,rw /run\n")],
-            expect: Expect::Boot(Inventory { claimed: GPU, status: 4, says: &["/run/vfio-early"], ..NO_FAULT }),
+            expect: Expect::Boot(Expected { claimed: GPU, status: 4, says: &["/run/vfio-early"], ..NO_FAULT }),
             ..usual()
         },
         Case {
@@ -180,14 +189,14 @@ pub fn faults() -> Vec<Case> {
             about: "there is no /sys/bus/pci: nothing happens, and it is said",
             configuration: gpu,
             overlay: &[("lab/before", "mount -t tmpfs none /sys/bus\n"), ("lab/after", "umount /sys/bus\n")],
-            expect: Expect::Boot(Inventory { status: 1, says: &["no device at 0000:01:00.0"], ..NO_FAULT }),
+            expect: Expect::Boot(Expected { status: 1, says: &["no device at 0000:01:00.0"], ..NO_FAULT }),
             ..usual()
         },
         Case {
             name: "absent",
             about: "one claimed device is not there: the other one is claimed",
             configuration: "claim 0000:09:00.0 id=10de:1e04\nclaim 03:00.0\n",
-            expect: Expect::Boot(Inventory {
+            expect: Expect::Boot(Expected {
                 claimed: &["0000:03:00.0"],
                 status: 1,
                 says: &["0000:09:00.0"],
@@ -202,7 +211,7 @@ pub fn faults() -> Vec<Case> {
                 files: &[GPU_BY_ID, ("lab/initramfs-tools/modules", "bochs\nxhci_pci\nsnd_hda_intel\n")],
                 ..Contents::default()
             },
-            expect: Expect::Boot(Inventory { claimed: GPU, ..NO_FAULT }),
+            expect: Expect::Boot(Expected { claimed: GPU, ..NO_FAULT }),
             ..usual()
         },
         Case {
@@ -218,7 +227,7 @@ pub fn faults() -> Vec<Case> {
                  PATH=/lab/bin:$PATH vfio-early claim\n\
                  echo \"lab: killed: $?\" >/dev/kmsg\n",
             )],
-            expect: Expect::Boot(Inventory { claimed: GPU, told: &[("log", "lab: killed: 137")], ..NO_FAULT }),
+            expect: Expect::Boot(Expected { claimed: GPU, told: &[("log", "lab: killed: 137")], ..NO_FAULT }),
             ..usual()
         },
     ]

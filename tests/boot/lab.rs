@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::machine::Machine;
+
 /// A Debian release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suite {
@@ -13,6 +15,8 @@ pub enum Suite {
     Bookworm,
     /// Debian 13: kernel 6.12, initramfs-tools 0.148.
     Trixie,
+    /// Debian 13 with the newest kernel of its backports.
+    Backports,
 }
 
 impl fmt::Display for Suite {
@@ -20,6 +24,7 @@ impl fmt::Display for Suite {
         f.write_str(match self {
             Suite::Bookworm => "bookworm",
             Suite::Trixie => "trixie",
+            Suite::Backports => "trixie-backports",
         })
     }
 }
@@ -106,6 +111,15 @@ impl Lab {
     /// The root of a release, made if it is not there yet.
     pub fn root(suite: Suite) -> Result<PathBuf, String> {
         script(&["root", &suite.to_string()], &[]).map(PathBuf::from)
+    }
+
+    /// A QEMU that has the devices of a machine: this machine's own, or one that is fetched.
+    pub fn qemu(machine: Machine) -> Result<PathBuf, String> {
+        if machine.needs_new_qemu() {
+            script(&["qemu"], &[]).map(PathBuf::from)
+        } else {
+            Ok("qemu-system-x86_64".into())
+        }
     }
 
     /// The image of these contents, made if it is not there yet. `name` is for the folder that holds the contents.

@@ -10,6 +10,7 @@
 #                                    the initramfs that this generator makes of the root with the trees laid over it;
 #                                    prints its path. WITHOUT="MODULE..." takes modules away from it first; mkinitcpio
 #                                    comes from the checkout that MKINITCPIO= names.
+#   lab.sh qemu                      a QEMU of 8.0 or later; prints its path
 #   lab.sh disk ROOT TREE...         a disk to boot into, with the root and the trees; prints its path
 set -eu
 
@@ -124,6 +125,9 @@ root() {
 	set -- --variant=apt --include="$contents" \
 		--dpkgopt=path-exclude=/usr/share/doc/\* --dpkgopt=path-exclude=/usr/share/man/\* \
 		--dpkgopt=path-exclude=/usr/share/locale/\* --dpkgopt=path-exclude=/etc/kernel/\*
+	# The kernel of the backports, and the rest of the release.
+	release=${suite%-backports}
+	[ "$suite" = "$release" ] || set -- "$@" --include="linux-image-amd64/$suite"
 	done=$cache/root-$suite-$({ echo "$*"; recipe unpack_kernel root; } | hash)
 	mkdir -p "$cache"
 	exec 9>"$cache/root-$suite.lock"
@@ -136,7 +140,9 @@ root() {
 		mkdir "$scratch"
 		mode=unshare
 		[ "$(id -u)" != 0 ] || mode=root
-		mmdebstrap --quiet --mode=$mode "$@" "$suite" "$scratch.tar" "$uri" >&2 || {
+		set -- "$@" "$release" "$scratch.tar" "deb $uri $release main"
+		[ "$suite" = "$release" ] || set -- "$@" "deb $uri $suite main"
+		mmdebstrap --quiet --mode=$mode "$@" >&2 || {
 			rm -f "$scratch.tar"
 			die "mmdebstrap failed"
 		}
@@ -148,6 +154,49 @@ root() {
 	fi
 	exec 9>&-
 	echo "$done"
+}
+
+# --- qemu ----------------------------------------------------------------------------------------------------------
+
+# This machine's own where it has the devices that came last, or that of Debian 13, which runs with its own libraries.
+qemu() {
+	if qemu-system-x86_64 -device help | grep -q '^name "igb"'; then
+		command -v qemu-system-x86_64
+		return
+	fi
+	set -- --variant=extract --include=qemu-system-x86 --dpkgopt=path-exclude=/usr/share/doc/\*
+	done=$cache/qemu-$({ echo "$*"; recipe qemu; } | hash)
+	mkdir -p "$cache"
+	exec 9>"$cache/qemu.lock"
+	flock 9
+	if [ ! -d "$done" ]; then
+		tools
+		uri=$(mirror)
+		say "lab: fetching a newer QEMU into $done"
+		scratch=$done.new.$$
+		mkdir "$scratch"
+		mode=unshare
+		[ "$(id -u)" != 0 ] || mode=root
+		mmdebstrap --quiet --mode=$mode "$@" trixie "$scratch.tar" "$uri" >&2 || {
+			rm -f "$scratch.tar"
+			die "mmdebstrap failed"
+		}
+		tar -x --no-same-owner --exclude='./dev/*' -C "$scratch" -f "$scratch.tar"
+		rm -f "$scratch.tar"
+		cat >"$scratch/qemu" <<-END
+			#!/bin/sh
+			root=$done
+			library=\$root/usr/lib/x86_64-linux-gnu
+			export QEMU_MODULE_DIR="\$library/qemu"
+			exec "\$library/ld-linux-x86-64.so.2" --library-path "\$library" "\$root/usr/bin/qemu-system-x86_64" \\
+				-L "\$root/usr/share/qemu" -L "\$root/usr/share/seabios" -L "\$root/usr/lib/ipxe/qemu" "\$@"
+		END
+		chmod +x "$scratch/qemu"
+		mv "$scratch" "$done"
+		scratch=
+	fi
+	exec 9>&-
+	echo "$done/qemu"
 }
 
 # --- image ---------------------------------------------------------------------------------------------------------
@@ -263,9 +312,9 @@ disk() {
 	echo "$result"
 }
 
-command=${1:?"one of: tools, root SUITE, image GENERATOR ROOT TREE..., disk ROOT TREE..."}
+command=${1:?"one of: tools, root SUITE, qemu, image GENERATOR ROOT TREE..., disk ROOT TREE..."}
 shift
 case $command in
-tools | root | image | disk) "$command" "$@" ;;
+tools | root | qemu | image | disk) "$command" "$@" ;;
 *) die "unknown command $command" ;;
 esac

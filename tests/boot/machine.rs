@@ -29,6 +29,12 @@ pub enum Machine {
     /// Intel, and a real root on an NVMe disk, which has an identical twin. Two network cards are plugged in,
     /// and virtual functions appear, after the boot.
     Disk,
+    /// Intel, and a real root on an NVMe disk, which has an identical twin.
+    Root,
+    /// Intel, with two devices that have virtual functions, a network card (igb) and an NVMe controller, and a card of two
+    /// functions (virtio-net) that the kernel can reset in more than one way. The virtual functions appear in the
+    /// initramfs, after udev's coldplug.
+    Functions,
     /// Intel, and an NVMe namespace that two controllers of one subsystem reach, beside a third controller.
     Layers,
 }
@@ -53,6 +59,8 @@ impl Machine {
             Machine::Amd => "amd",
             Machine::Roms => "roms",
             Machine::Disk => "disk",
+            Machine::Root => "root",
+            Machine::Functions => "functions",
             Machine::Layers => "layers",
         }
     }
@@ -62,6 +70,8 @@ impl Machine {
         match self {
             Machine::Intel | Machine::Roms | Machine::Layers => "intel_iommu=on",
             Machine::Disk => "intel_iommu=on root=LABEL=lab rw lab.later",
+            Machine::Root => "intel_iommu=on root=LABEL=lab rw init=/lib/systemd/systemd",
+            Machine::Functions => "intel_iommu=on lab.virtual",
             Machine::IntelOff => "intel_iommu=off",
             Machine::Bare | Machine::Amd => "",
         }
@@ -69,15 +79,24 @@ impl Machine {
 
     /// Whether it boots into a real root.
     pub fn has_disk(self) -> bool {
-        self == Machine::Disk
+        matches!(self, Machine::Disk | Machine::Root)
+    }
+
+    /// Whether it has a device that QEMU has only from 8.0 on.
+    pub fn needs_new_qemu(self) -> bool {
+        self == Machine::Functions
     }
 
     /// QEMU's arguments, separated by blanks.
     pub fn arguments(self) -> String {
         let iommu = match self {
-            Machine::Intel | Machine::IntelOff | Machine::Roms | Machine::Disk | Machine::Layers => {
-                "-cpu max -device intel-iommu,intremap=on,caching-mode=on"
-            }
+            Machine::Intel
+            | Machine::IntelOff
+            | Machine::Roms
+            | Machine::Disk
+            | Machine::Root
+            | Machine::Functions
+            | Machine::Layers => "-cpu max -device intel-iommu,intremap=on,caching-mode=on",
             Machine::Bare => "-cpu max",
             Machine::Amd => "-cpu EPYC -device amd-iommu",
         };
@@ -92,6 +111,18 @@ impl Machine {
              -device nvme-subsys,id=subsystem \
              -device nvme,bus=port7,serial=many,subsys=subsystem,sriov_max_vfs=2,max_ioqpairs=8,msix_qsize=9,\
 sriov_vq_flexible=4,sriov_vi_flexible=2"
+        } else if self == Machine::Root {
+            "-m 768 -device pcie-root-port,id=port5,chassis=5,addr=1c.3 -device pcie-root-port,id=port6,chassis=6,addr=1c.4 \
+             -device nvme,bus=port5,serial=root,drive=root \
+             -device nvme,bus=port6,serial=twin,drive=twin -drive if=none,id=twin,driver=null-co,size=16M"
+        } else if self == Machine::Functions {
+            "-m 512 -device pcie-root-port,id=port4,chassis=4,addr=1c.3 \
+             -device pcie-root-port,id=port5,chassis=5,addr=1c.4 -device pcie-root-port,id=port6,chassis=6,addr=1c.5 \
+             -device igb,bus=port4 -device nvme-subsys,id=subsystem \
+             -device nvme,bus=port5,serial=many,subsys=subsystem,sriov_max_vfs=2,max_ioqpairs=8,msix_qsize=9,\
+sriov_vq_flexible=4,sriov_vi_flexible=2 \
+             -device virtio-net-pci,bus=port6,addr=0.0,multifunction=on,romfile= \
+             -device virtio-net-pci,bus=port6,addr=0.1,romfile="
         } else if self == Machine::Layers {
             "-m 512 -device pcie-root-port,id=port4,chassis=4,addr=1c.3 \
              -device pcie-root-port,id=port5,chassis=5,addr=1c.4 -device pcie-root-port,id=port6,chassis=6,addr=1c.5 \

@@ -10,8 +10,9 @@
     clippy::print_stderr,
     clippy::print_stdout,
     clippy::string_slice,
+    clippy::too_many_lines,
     clippy::unwrap_used,
-    reason = "a test harness: it speaks to a terminal, and a panic is a failed test"
+    reason = "a test harness: it speaks to a terminal, a panic is a failed test, and the cases are long lists"
 )]
 #![allow(unreachable_pub, reason = "modules of one program")]
 
@@ -21,6 +22,7 @@ mod cpio;
 mod demo;
 mod evidence;
 mod generators;
+mod ids;
 mod lab;
 mod machine;
 mod run;

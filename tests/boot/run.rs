@@ -2,6 +2,7 @@
 //! Runs cases, a few at a time, and judges them.
 
 use std::collections::VecDeque;
+use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
@@ -9,7 +10,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::boot::{Boot, Outcome};
-use crate::cases::{Case, Expect, Inventory};
+use crate::cases::{Case, Expect, Expected};
 use crate::evidence::{Device, Evidence};
 use crate::lab::{self, Contents, Generator, Lab, Suite};
 use crate::machine::{Machine, ROM};
@@ -28,7 +29,7 @@ type Kind = (Suite, Generator, Machine);
 pub fn all(cases: &[Case]) -> Result<bool, String> {
     let lab = Lab::new()?;
     let mut kinds: Vec<Kind> = Vec::new();
-    for case in cases.iter().filter(|case| !matches!(case.expect, Expect::NoImage(_))) {
+    for case in cases.iter().filter(|case| !matches!(case.expect, Expect::NoImage(_) | Expect::Stuck(_))) {
         if !kinds.contains(&kind(case)) {
             kinds.push(kind(case));
         }
@@ -38,8 +39,10 @@ pub fn all(cases: &[Case]) -> Result<bool, String> {
     let results = side_by_side(cases, |case| {
         let result = match &case.expect {
             Expect::NoImage(text) => no_image(&lab, case, text),
-            Expect::Boot(inventory) => claim(&lab, case, inventory, control_of(case)),
+            Expect::Boot(expected) => claim(&lab, case, expected, control_of(case)),
             Expect::Late(addresses) => late(&lab, case, addresses, control_of(case)),
+            Expect::Taken(addresses) => taken(&lab, case, addresses, control_of(case)),
+            Expect::Stuck(text) => stuck(&lab, case, text),
         };
         match &result {
             Ok(times) => println!("ok {} {times}", case.name),
@@ -85,10 +88,10 @@ fn no_image(lab: &Lab, case: &Case, expected: &str) -> Result<String, String> {
 }
 
 /// A boot that is compared with its control boot.
-fn claim(lab: &Lab, case: &Case, inventory: &Inventory, control: &Result<Outcome, String>) -> Result<String, String> {
+fn claim(lab: &Lab, case: &Case, expected: &Expected, control: &Result<Outcome, String>) -> Result<String, String> {
     let control = control.as_ref().map_err(|text| format!("the control boot failed: {text}"))?;
     let outcome = boot_of(case).run(lab)?;
-    let faults = inventory.faults(&control.evidence, &outcome.evidence);
+    let faults = expected.faults(&control.evidence, &outcome.evidence);
     if !faults.is_empty() {
         let folder = lab::place().join(case.name);
         return Err(format!("see {}\n     {}", folder.display(), faults.join("\n     ")));
@@ -96,7 +99,7 @@ fn claim(lab: &Lab, case: &Case, inventory: &Inventory, control: &Result<Outcome
     let mut share = outcome.evidence.share().map_or(String::new(), |seconds| format!(" program={seconds:.3}s"));
     // By its own clock, as the report of the claim in the initramfs has it.
     if let Some((_, rest)) = outcome.evidence.section("report").split_once("\"duration_ms\":") {
-        share += &format!(" of which it counts {} ms", rest.split(',').next().unwrap_or_default());
+        let _ = write!(share, " of which it counts {} ms", rest.split(',').next().unwrap_or_default());
     }
     Ok(format!("control={:.1}s claim={:.1}s{share}", control.seconds, outcome.seconds))
 }
@@ -112,7 +115,7 @@ fn late(
     let control = control.as_ref().map_err(|text| format!("the control boot failed: {text}"))?;
     let outcome = boot_of(case).run(lab)?;
     let after = outcome.evidence.devices("devices");
-    let faults = Inventory { claimed: addresses, ..Inventory::default() }.faults(&control.evidence, &outcome.evidence);
+    let faults = Expected { claimed: addresses, ..Expected::default() }.faults(&control.evidence, &outcome.evidence);
     for address in addresses {
         let driver = after.get(*address).and_then(|device| device.driver.as_deref());
         if driver != Some("vfio-pci") {
@@ -125,8 +128,37 @@ fn late(
     Ok(format!("control={:.1}s claim={:.1}s, found to be late", control.seconds, outcome.seconds))
 }
 
-impl Inventory {
-    /// Everything in which a boot differs from the picture.
+/// A boot without the program, in which something else gives these devices to vfio-pci.
+fn taken(lab: &Lab, case: &Case, addresses: &[&str], control: &Result<Outcome, String>) -> Result<String, String> {
+    let control = control.as_ref().map_err(|text| format!("the control boot failed: {text}"))?;
+    let outcome = boot_of(case).run(lab)?;
+    let (before, after) = (control.evidence.devices("devices"), outcome.evidence.devices("devices"));
+    for (address, host) in &before {
+        let wanted = if addresses.contains(&address.as_str()) { Some("vfio-pci") } else { host.driver.as_deref() };
+        let driver = after.get(address).and_then(|device| device.driver.as_deref());
+        if driver != wanted {
+            return Err(format!("{address} is on {driver:?} and not on {wanted:?}"));
+        }
+    }
+    Ok(format!("control={:.1}s taken={:.1}s", control.seconds, outcome.seconds))
+}
+
+/// A boot that never comes to its evidence, and says why.
+fn stuck(lab: &Lab, case: &Case, expected: &str) -> Result<String, String> {
+    let start = Instant::now();
+    if boot_of(case).run(lab).is_ok() {
+        return Err("the boot came to its end".to_owned());
+    }
+    let folder = lab::place().join(case.name);
+    let log = std::fs::read(folder.join("serial.log")).map_err(|error| error.to_string())?;
+    if !String::from_utf8_lossy(&log).contains(expected) {
+        return Err(format!("the boot failed without saying '{expected}'; see {}", folder.display()));
+    }
+    Ok(format!("stuck={:.1}s", start.elapsed().as_secs_f64()))
+}
+
+impl Expected {
+    /// Everything in which a boot is not as it must be.
     pub fn faults(&self, control: &Evidence, boot: &Evidence) -> Vec<String> {
         let mut faults = Vec::new();
         let mut fault = |text: String| faults.push(text);
@@ -134,7 +166,8 @@ impl Inventory {
         if before.keys().ne(after.keys()) {
             fault("the two boots do not have the same devices".to_owned());
         }
-        for address in self.claimed.iter().chain(self.detached).chain(self.later).chain(self.given_back) {
+        let named = [self.claimed, self.detached, self.later, self.virtual_functions, self.given_back];
+        for address in named.into_iter().flatten() {
             if !before.contains_key(*address) {
                 fault(format!("there is no device {address}"));
             }
@@ -143,12 +176,13 @@ impl Inventory {
             let (name, probes) = (address.as_str(), boot.probes(address));
             let device = after.get(address).cloned().unwrap_or_default();
             let (claimed, later) = (self.claimed.contains(&name), self.later.contains(&name));
-            if claimed || later || self.detached.contains(&name) {
+            let is_virtual = self.virtual_functions.contains(&name);
+            if claimed || later || is_virtual || self.detached.contains(&name) {
                 let tried = control.probes(address);
                 match &host.driver {
                     Some(driver) if tried.contains(&driver.as_str()) => {}
                     // A virtual function of QEMU's disk is never ready: its driver tries, and leaves it.
-                    None if later && !tried.is_empty() => {}
+                    None if (later || is_virtual) && !tried.is_empty() => {}
                     _ => fault(format!("{address}: no host driver takes it in the control boot, so nothing is proven")),
                 }
                 let wanted = Some("vfio-pci".to_owned());
@@ -158,6 +192,15 @@ impl Inventory {
                 }
                 if claimed && probes != ["vfio-pci"] {
                     fault(format!("{address}: probed by {probes:?}"));
+                }
+                if is_virtual {
+                    let host = tried.first().copied().unwrap_or_default();
+                    if !control.speaks(host, address) {
+                        fault(format!("{address}: {host} says nothing in the control boot, so nothing is proven"));
+                    }
+                    if boot.speaks(host, address) || probes.last() != Some(&"vfio-pci") {
+                        fault(format!("{address}: probed by {probes:?}, and {host} speaks of it"));
+                    }
                 }
                 // A loaded driver sees a new device before udev does: the claim must take it away from there.
                 if later && (probes.is_empty() || probes.last() != Some(&"vfio-pci") || !probes.starts_with(&tried)) {
