@@ -16,25 +16,18 @@ mod status;
 use std::ffi::OsString;
 
 use crate::exit::{Exit, Failure};
-use crate::machine::{
-    Host, Machine, Recorded, STEP_READ, STEP_READ_DEVICE, STEP_WRITE, step_read, step_read_device, step_write,
-};
+use crate::machine::{HELPER, Host, Machine, Recorded, helper};
 
 use arguments::{Command, Parsed};
 use output::Output;
 
 /// Runs the program with these arguments, its own name first. Returns the exit status.
 pub fn run(arguments: Vec<OsString>) -> u8 {
-    // The children that may be left behind.
-    match arguments.as_slice() {
-        [_, command, root, path, value] if command == STEP_WRITE => {
-            return step_write(root, &path.to_string_lossy(), &value.to_string_lossy());
+    // The process that may be left behind.
+    if let [_, command, root] = arguments.as_slice() {
+        if command == HELPER {
+            return helper(root);
         }
-        [_, command, root, paths @ ..] if command == STEP_READ => return step_read(root, paths),
-        [_, command, root, path] if command == STEP_READ_DEVICE => {
-            return step_read_device(root, &path.to_string_lossy());
-        }
-        _ => {}
     }
     let mut output = Output::new(arguments.iter().any(|argument| argument == "--json"));
     let exit = dispatch(arguments, &mut output);

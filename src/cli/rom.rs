@@ -12,6 +12,9 @@ use super::output::Output;
 use crate::exit::{Exit, Failure};
 use crate::{layout, pipeline};
 
+/// The file name for standard output. A file of this name is `./-`.
+pub(super) const STANDARD_OUTPUT: &str = "-";
+
 /// Runs the command.
 pub(super) fn run(machine: &OpenMachine, options: &arguments::Rom, output: &mut Output) -> Result<Exit, Failure> {
     match &options.command {
@@ -49,16 +52,18 @@ pub(super) fn run(machine: &OpenMachine, options: &arguments::Rom, output: &mut 
             };
             let bytes = machine.get().read(&options.file, MAX_ROM_SIZE)?;
             let extracted = rom::extract(&bytes, target).map_err(|why| not_met(&options.file, &why.to_string()))?;
-            create(machine.get(), &options.output, &extracted.bytes, options.force, Some(&options.file))?;
-            output.result(&format!("{}: {}", options.output, extracted.description));
+            let said = format!("{}: {}", options.output, extracted.description);
+            let file = OutputFile { path: &options.output, force: options.force, input: &options.file };
+            file.write(machine.get(), &extracted.bytes, &said, output)?;
             Ok(Exit::Ok)
         }
         RomCommand::Repair(options) => {
             let bytes = machine.get().read(&options.file, MAX_ROM_SIZE)?;
             let repaired =
                 rom::repair(&bytes, options.id.as_ref()).map_err(|why| not_met(&options.file, &why.to_string()))?;
-            create(machine.get(), &options.output, &repaired.bytes, options.force, Some(&options.file))?;
-            output.result(&layout::flow(&rom::text::repaired(&options.file, &repaired)));
+            let said = layout::flow(&rom::text::repaired(&options.file, &repaired));
+            let file = OutputFile { path: &options.output, force: options.force, input: &options.file };
+            file.write(machine.get(), &repaired.bytes, &said, output)?;
             Ok(Exit::Ok)
         }
     }
@@ -71,12 +76,12 @@ fn dump(machine: &OpenMachine, options: &arguments::Dump, output: &mut Output) -
     }
     let name = options.address.to_string();
     let input = Input::read(machine, &name, None, output)?;
-    match &options.output {
-        Some(file) => {
+    match options.output.as_deref() {
+        Some(file) if file != STANDARD_OUTPUT => {
             create(machine.get(), file, &input.bytes, options.force, None)?;
             output.result(&layout::flow(&rom::text::verify(file, &input.judged)));
         }
-        None => output.raw(&input.bytes),
+        _ => output.raw(&input.bytes),
     }
     Ok(if input.judged.verdict == Verdict::Invalid { Exit::NotMet } else { Exit::Ok })
 }
@@ -98,7 +103,7 @@ impl Input {
         };
         // Of two processes that read one ROM at a time, the first to finish would disable it for the other.
         let lock = match machine {
-            OpenMachine::Host(host) => pipeline::lock(host),
+            OpenMachine::Host(host) => Some(pipeline::lock_for_reading(host)),
             OpenMachine::Recorded(_) => None,
         };
         let dump = option_rom::dump(machine.get(), address, expected).map_err(|error| device_error(address, &error))?;
@@ -107,6 +112,29 @@ impl Input {
             output.warn(&format!("{address}: {}", warning.message));
         }
         Ok(Self { bytes: dump.bytes, judged: dump.judged })
+    }
+}
+
+/// A file that is made of another one.
+struct OutputFile<'a> {
+    path: &'a str,
+    force: bool,
+    input: &'a str,
+}
+
+impl OutputFile<'_> {
+    /// Writes the file, and says so on standard output, or on standard error if the file goes there.
+    fn write(&self, machine: &dyn Machine, content: &[u8], said: &str, output: &mut Output) -> Result<(), Failure> {
+        if self.path != STANDARD_OUTPUT {
+            create(machine, self.path, content, self.force, Some(self.input))?;
+            output.result(said);
+            return Ok(());
+        }
+        output.raw(content);
+        if !output.quiet {
+            said.lines().for_each(|line| output.warn(line));
+        }
+        Ok(())
     }
 }
 

@@ -18,12 +18,12 @@ pub(super) fn run(machine: &dyn Machine, options: &arguments::Snapshot, output: 
     read_everything(&recorder);
     let host = machine::text(machine, "/proc/sys/kernel/hostname").unwrap_or_default();
     let text = snapshot::print(recorder.into_observations(), &host);
-    match &options.output {
-        Some(path) => {
+    match options.output.as_deref() {
+        Some(path) if path != rom::STANDARD_OUTPUT => {
             rom::create(machine, path, text.as_bytes(), options.force, None)?;
             output.warn(&format!("{path} holds this machine without its serial numbers, addresses and names; look at it before you give it away"));
         }
-        None => output.result(&text),
+        _ => output.result(&text),
     }
     Ok(Exit::Ok)
 }

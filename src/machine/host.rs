@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The running machine, or a directory with a copy of a machine's files.
 
+use std::cell::Cell;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, SFlag};
+use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
+use super::helper::{Helper, Order};
 use super::{Error, Machine, Operation, Result, child};
 
 /// The default time limit of one step (the setting `step-timeout`).
@@ -29,20 +33,38 @@ const SYS: &str = "/sys/";
 /// The directories with modprobe if `PATH` is unset: some initramfs images start the program without an environment.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The signals that a run is not interrupted by.
+const SIGNALS: [Signal; 3] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
+
 /// The running machine, or the one below a root directory. Below a root directory, the kernel resolves links inside it
-/// (openat2(2), RESOLVE_IN_ROOT), and no program is started.
+/// (openat2(2), RESOLVE_IN_ROOT), and no program of the machine is started.
 #[derive(Debug)]
 pub struct Host {
-    root: OsString,
     /// The root directory, unless it is `/`.
     root_directory: Option<OwnedFd>,
     limit: Duration,
+    helper: Helper,
+    /// The signals that were blocked before a run.
+    blocked_before: Cell<Option<SigSet>>,
 }
 
-/// A lock; dropping it releases the lock.
+/// A run that must not be interrupted. Dropping it ends the run.
 #[derive(Debug)]
 pub struct Lock {
-    _file: Flock<OwnedFd>,
+    _file: Option<Flock<OwnedFd>>,
+    blocked_before: Option<SigSet>,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let Some(blocked) = self.blocked_before else { return };
+        // A signal that arrived meanwhile asked this process to end, and it is about to: with the result of the run.
+        let ours: SigSet = SIGNALS.into_iter().filter(|signal| !blocked.contains(*signal)).collect();
+        if let Ok(arrived) = SignalFd::with_flags(&ours, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC) {
+            while let Ok(Some(_)) = arrived.read_signal() {}
+        }
+        let _ = blocked.thread_set_mask();
+    }
 }
 
 impl Host {
@@ -53,7 +75,7 @@ impl Host {
         } else {
             Some(nix::fcntl::open(root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?)
         };
-        Ok(Self { root: root.to_owned(), root_directory, limit: STEP_TIMEOUT })
+        Ok(Self { root_directory, limit: STEP_TIMEOUT, helper: Helper::new(root), blocked_before: Cell::new(None) })
     }
 
     /// Sets the time limit of one write, read or module load.
@@ -61,28 +83,42 @@ impl Host {
         self.limit = limit;
     }
 
-    /// Prepares for changes that must not be interrupted: takes the lock that serializes claims, and blocks SIGHUP, SIGINT
-    /// and SIGTERM for this process and its children. Claiming a display or a network card may end the terminal or the
-    /// session that the program runs in, and a signal would leave a device without a driver or with its ROM enabled. Every
-    /// step has a time limit, so the program ends nevertheless.
-    pub fn begin(&self, path: &str, wait: Duration) -> Option<Lock> {
-        let lock = self.lock(path, wait);
-        let signals: SigSet = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
-        let _ = signals.thread_block();
-        lock
+    /// Prepares for changes that must not be interrupted, until the result is dropped: takes the lock that serializes
+    /// claims, and blocks SIGHUP, SIGINT and SIGTERM for this process and its helper. Claiming a display or a network card
+    /// may end the terminal or the session that the program runs in, and a signal would leave a device without a driver or
+    /// with its ROM enabled. Every step has a time limit, so the program ends nevertheless.
+    ///
+    /// The run goes on without the lock if another process holds it for longer than `wait`, or if the lock file cannot be
+    /// opened: a boot must not fail because of that. `create`: create the file if it is missing.
+    pub fn begin(&self, path: &str, wait: Duration, create: bool) -> Lock {
+        let file = self.lock(path, wait, create);
+        // An earlier helper would not block the signals.
+        self.helper.end();
+        let blocked_before = SIGNALS.into_iter().collect::<SigSet>().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok();
+        self.blocked_before.set(blocked_before);
+        Lock { _file: file, blocked_before }
     }
 
-    /// Takes a lock, waiting at most `wait`. `None` if another process holds it all that time or if the lock file cannot be
-    /// created: a boot must not fail because of that.
-    fn lock(&self, path: &str, wait: Duration) -> Option<Lock> {
+    /// Whether this is the running machine.
+    pub fn is_running(&self) -> bool {
+        self.root_directory.is_none()
+    }
+
+    /// See [`Host::begin`].
+    fn lock(&self, path: &str, wait: Duration, create: bool) -> Option<Flock<OwnedFd>> {
         let (directory, name) = path.rsplit_once('/')?;
-        let directory = self.make_directory(directory).ok()?;
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let (directory, flags) = if create {
+            (self.make_directory(directory), OFlag::O_CREAT)
+        } else {
+            (self.open_at(directory, OFlag::O_RDONLY | OFlag::O_DIRECTORY), OFlag::empty())
+        };
+        let directory = directory.ok()?;
+        let flags = flags | OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut file = nix::fcntl::openat(&directory, name, flags, Mode::from_bits_truncate(0o600)).ok()?;
         let end = Instant::now().checked_add(wait)?;
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Some(Lock { _file: lock }),
+                Ok(lock) => return Some(lock),
                 Err((again, Errno::EWOULDBLOCK)) if Instant::now() < end => file = again,
                 Err(_) => return None,
             }
@@ -132,7 +168,7 @@ impl Host {
 
     /// Writes an attribute in this process.
     pub(super) fn write_now(&self, path: &str, value: &str) -> nix::Result<()> {
-        // A write to /sys may block, because a child process does it. Others (/dev/kmsg) must not block this process.
+        // A write to /sys may block, because the helper does it. Others (/dev/kmsg) must not block this process.
         let nonblock = if path.starts_with(SYS) { OFlag::empty() } else { OFlag::O_NONBLOCK };
         let file = self.open_at(path, OFlag::O_WRONLY | nonblock)?;
         let count = nix::unistd::write(&file, value.as_bytes())?;
@@ -141,17 +177,12 @@ impl Host {
 
     fn write_within(&self, path: &str, value: &str, limit: Duration) -> Result<()> {
         log::debug!("write {path}: {}", value.trim_end());
-        let now = || self.write_now(path, value).map_err(io::Error::from);
         // Only writes to /sys run driver code, which may hang.
-        let result = match path.starts_with(SYS).then(|| child::write(&self.root, path, value, limit)) {
-            // Without /proc, no child can be started: write without a time limit.
-            Some(Err(error))
-                if error.kind() == io::ErrorKind::NotFound && !Path::new(child::OWN_EXECUTABLE).exists() =>
-            {
-                now()
-            }
-            Some(result) => result,
-            None => now(),
+        let order = path.starts_with(SYS).then_some(Order::Write(path, value));
+        let result = match order.and_then(|order| self.helper.carry_out_one(order, limit)) {
+            Some(result) => result.map(drop),
+            // Without /proc, no helper can be started: better a write without a time limit than none.
+            None => self.write_now(path, value).map_err(io::Error::from),
         };
         result.map_err(|error| Error::new(Operation::Write, path, error))
     }
@@ -186,17 +217,11 @@ impl Host {
         write_atomically(&directory, name, content, |_| Ok(()), force)
     }
 
-    /// Copies a file to a stream, page by page.
-    pub(super) fn copy(&self, path: &str, stream: &mut dyn Write) -> io::Result<()> {
-        let file = self.open_at(path, OFlag::O_RDONLY)?;
-        let mut page = [0; 4096];
-        loop {
-            let count = nix::unistd::read(&file, &mut page)?;
-            if count == 0 {
-                return stream.flush();
-            }
-            stream.write_all(page.get(..count).unwrap_or_default())?;
-        }
+    /// Reads at most `max` bytes of a file in this process. Unlike other reads, this one may block.
+    pub(super) fn read_device_now(&self, path: &str, max: u64) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        File::from(self.open_at(path, OFlag::O_RDONLY)?).take(max).read_to_end(&mut content)?;
+        Ok(content)
     }
 
     fn read_at_most(&self, path: &str, max: usize) -> io::Result<Vec<u8>> {
@@ -230,11 +255,13 @@ impl Host {
         environment.push(format!("PATH={path}").into());
         let environment: Vec<_> =
             environment.into_iter().filter_map(|variable| CString::new(variable.into_vec()).ok()).collect();
+        // It has nothing to do with the signals that a run blocks.
+        let blocked = self.blocked_before.get().or_else(|| SigSet::thread_get_mask().ok()).unwrap_or(SigSet::empty());
         let mut result = Err(io::Error::from(Errno::ENOENT));
         let arguments: Vec<OsString> = std::iter::once(&module).chain(options).map(OsString::from).collect();
         for directory in path.split(':') {
             let program = format!("{directory}/modprobe");
-            result = child::run_with_timeout(&program, &arguments, &environment, self.limit, child::MAX_OUTPUT);
+            result = child::run_with_timeout(&program, &arguments, &environment, &blocked, self.limit);
             // Not in this directory: try the next one.
             let is_missing =
                 |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
@@ -256,6 +283,41 @@ impl Host {
     }
 }
 
+/// How the name of a temporary file begins. A process ID, a dot and a number follow.
+const TEMPORARY: &str = ".vfio-early.";
+
+/// Numbers the temporary files of this process.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// Removes the temporary files that runs left behind when they were killed.
+fn remove_abandoned(directory: &OwnedFd) {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let Ok(mut listing) = Dir::openat(directory, ".", flags, Mode::empty()) else { return };
+    for name in listing.iter().filter_map(|entry| Some(entry.ok()?.file_name().to_owned())) {
+        let Some((process, number)) = name.to_str().ok().and_then(parse_temporary) else { continue };
+        let abandoned = if process == Pid::this() {
+            number >= NEXT.load(Ordering::Relaxed)
+        } else {
+            kill(process, None) == Err(Errno::ESRCH)
+        };
+        if !abandoned {
+            continue;
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = nix::fcntl::openat(directory, name.as_c_str(), flags, Mode::empty());
+        if file.is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok()) {
+            let _ = unlinkat(directory, name.as_c_str(), UnlinkatFlags::NoRemoveDir);
+        }
+    }
+}
+
+/// The process and the number in the name of a temporary file.
+fn parse_temporary(name: &str) -> Option<(Pid, u32)> {
+    let (process, number) = name.strip_prefix(TEMPORARY)?.split_once('.')?;
+    let process = process.parse().ok().filter(|process| *process > 0)?;
+    Some((Pid::from_raw(process), number.parse().ok()?))
+}
+
 /// Writes a temporary file in the same directory and renames it to `name`. Replaces an existing file only if `overwrite` is
 /// set.
 fn write_atomically(
@@ -265,13 +327,16 @@ fn write_atomically(
     prepare: impl Fn(&File) -> io::Result<()>,
     overwrite: bool,
 ) -> io::Result<()> {
-    let temporary = format!(".{name}.{}", std::process::id());
+    remove_abandoned(directory);
+    let temporary = format!("{TEMPORARY}{}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let temporary = temporary.as_str();
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let remove = || nix::unistd::unlinkat(directory, temporary, nix::unistd::UnlinkatFlags::NoRemoveDir);
-    // An earlier run with the same process ID may have left a temporary file when it was killed.
+    let remove = || unlinkat(directory, temporary, UnlinkatFlags::NoRemoveDir);
+    // Of a directory that cannot be listed: an earlier run with the same process ID may have been killed.
     let _ = remove();
     let mut file = File::from(nix::fcntl::openat(directory, temporary, flags, Mode::from_bits_truncate(0o644))?);
+    // Tells runs on other machines and in other containers that the file is in use.
+    let _lock = file.try_clone().ok().and_then(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).ok());
     let written = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| prepare(&file)).and_then(|()| {
         if !overwrite {
             // Unlike rename(2), link(2) never replaces a file. Some file systems do not support hard links.
@@ -314,11 +379,15 @@ impl Machine for Host {
 
     fn read_device(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
         log::debug!("read {path}");
-        match child::read_device(&self.root, path, limit.saturating_add(1), self.limit) {
-            // Without /proc, no child can be started: read without a time limit.
-            Err(_) if !Path::new(child::OWN_EXECUTABLE).exists() => self.read(path, limit),
+        let max = limit.saturating_add(1);
+        let read = match self.helper.carry_out_one(Order::Device(path, max), self.limit) {
+            Some(result) => result.map_err(|error| Error::new(Operation::Read, path, error)),
+            // Without /proc, no helper can be started: read without a time limit.
+            None => self.read_prefix(path, max),
+        };
+        match read {
             Ok(content) if content.len() > limit => Err(Error::os(Operation::Read, path, Errno::EFBIG)),
-            result => result.map_err(|error| Error::new(Operation::Read, path, error)),
+            result => result,
         }
     }
 
@@ -356,14 +425,14 @@ impl Machine for Host {
         if paths.is_empty() {
             return Vec::new();
         }
-        match child::read(&self.root, paths, self.limit) {
-            Ok(answers) => {
-                let timeouts = std::iter::repeat_with(|| Err(child::timeout_error(self.limit)));
-                let answers = answers.into_iter().chain(timeouts).zip(paths);
+        let orders: Vec<Order<'_>> = paths.iter().map(|path| Order::Attribute(path)).collect();
+        match self.helper.carry_out(&orders, self.limit) {
+            Some(answers) => {
+                let answers = answers.into_iter().zip(paths);
                 answers.map(|(answer, path)| answer.map_err(|error| Error::new(Operation::Read, path, error))).collect()
             }
-            // Without /proc, no child can be started: read without a time limit.
-            Err(_) => paths.iter().map(|path| self.attribute(path)).collect(),
+            // Without /proc, no helper can be started: read without a time limit.
+            None => paths.iter().map(|path| self.attribute(path)).collect(),
         }
     }
 

@@ -4,10 +4,14 @@
 //! All reads from a machine and all changes to it go through the trait [`Machine`]. Its implementations are [`Host`] (the
 //! running machine, or a directory with a copy of its files), [`Recorded`] (one text file), [`Recorder`] (records what is
 //! read through another one), and a simulated machine in the tests.
+//!
+//! On the host, what may hang is left to a helper process: writes to /sys, attributes that are read under the device lock,
+//! and files that a device's driver serves.
 
 mod child;
 mod error;
 mod format;
+mod helper;
 mod host;
 mod recorded;
 mod recorder;
@@ -15,9 +19,9 @@ mod tree;
 
 use std::time::Duration;
 
-pub use child::{STEP_READ, STEP_READ_DEVICE, STEP_WRITE, step_read, step_read_device, step_write};
 pub use error::{Error, Operation};
 pub use format::print;
+pub use helper::{HELPER, helper};
 pub use host::{Host, Lock};
 pub use recorded::{FormatError, Recorded};
 pub use recorder::{Observation, Recorder, tree};
@@ -49,7 +53,8 @@ pub trait Machine {
     /// Reads the target of a symbolic link, as readlink(2) does.
     fn link(&self, path: &str) -> Result<String>;
 
-    /// Writes an attribute with a single write(2). Never creates a file.
+    /// Writes an attribute with a single write(2). Never creates a file. A write that exceeds its time limit is left behind
+    /// and fails.
     fn write(&self, path: &str, value: &str) -> Result<()>;
 
     /// Like [`Machine::write`], but waits only briefly: for a device on which an earlier write hangs. The kernel performs

@@ -55,13 +55,15 @@ const LOCK: &str = "/run/vfio-early/lock";
 /// wait for its turn spoils the record of others. udev gives an event three minutes.
 const LOCK_WAIT: Duration = Duration::from_secs(100);
 
-/// Waits until no other run changes anything, and keeps others waiting for as long as the lock lives.
-pub fn lock(host: &Host) -> Option<Lock> {
-    host.begin(LOCK, LOCK_WAIT)
+/// Waits until no other run changes anything, and keeps others waiting for as long as the lock lives: for a command that
+/// reads what cannot be read by two at once. Such a command leaves nothing in a directory that holds a machine: there, the
+/// lock is taken if its file exists.
+pub fn lock_for_reading(host: &Host) -> Lock {
+    host.begin(LOCK, LOCK_WAIT, host.is_running())
 }
 
-/// The same for a run with this configuration; a dry run locks nothing.
+/// The same for a run with this configuration. A dry run locks nothing.
 pub fn lock_for(host: &mut Host, config: &Config, dry_run: bool) -> Option<Lock> {
     host.set_limit(config.settings.step_timeout);
-    if dry_run { None } else { lock(host) }
+    (!dry_run).then(|| host.begin(LOCK, LOCK_WAIT, true))
 }

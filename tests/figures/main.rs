@@ -338,15 +338,15 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The child that writes; another one has read before it.
-fn writing_child(of: &Child) -> Option<u32> {
+/// The helper.
+fn helper(of: &Child) -> Option<u32> {
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", of.id())).ok()?;
     let child = children.split_whitespace().next()?;
     let line = fs::read(format!("/proc/{child}/cmdline")).ok()?;
-    String::from_utf8_lossy(&line).contains("step-write").then(|| child.parse().unwrap())
+    String::from_utf8_lossy(&line).contains("step-helper").then(|| child.parse().unwrap())
 }
 
-/// A run is measured where it stands still: a child at an attribute that nobody reads, the program at its last line,
+/// A run is measured where it stands still: the helper at an attribute that nobody reads, the program at its last line,
 /// which is the whole document, into a pipe that is full.
 fn memory(name: &str, binary: &Path) {
     let machine = server(256, "claim 04:00.0\nset on-failure keep\nset step-timeout 5\n");
@@ -357,7 +357,7 @@ fn memory(name: &str, binary: &Path) {
     let mut parent = command(binary, &machine.root, "claim --json");
     let mut parent = parent.stdin(Stdio::null()).stdout(writer).spawn().unwrap();
 
-    let child = wait_for("the writing child", || writing_child(&parent));
+    let child = wait_for("the helper", || helper(&parent));
     let of_child = peak(child);
     // Somebody reads it now.
     drop(fs::File::open(&attribute).unwrap());

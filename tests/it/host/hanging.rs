@@ -92,7 +92,7 @@ fn no_child_stays() {
     let left = fs::read_dir("/proc").unwrap().filter_map(|entry| {
         let line = fs::read(entry.ok()?.path().join("cmdline")).ok()?;
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        (line.contains("step-write") && line.contains(root)).then_some(line)
+        (line.contains("step-helper") && line.contains(root)).then_some(line)
     });
     assert_eq!(left.collect::<Vec<_>>(), [""; 0]);
 }

@@ -7,8 +7,10 @@
 mod arguments;
 mod configuration;
 mod hanging;
+mod helper;
 mod hostile;
 mod image;
 mod links;
+mod output;
 mod saving;
 mod streams;

@@ -24,7 +24,7 @@ fn descriptions() -> Vec<(String, String)> {
     found
 }
 
-fn described(name: &str) -> Vec<u8> {
+pub(crate) fn described(name: &str) -> Vec<u8> {
     build(&descriptions().into_iter().find(|(other, _)| other == name).unwrap().1)
 }
 
