@@ -242,7 +242,7 @@ fn each_order_has_one_answer() {
         answer(0, b"old"),
         answer(0, b""),
         answer(0, b"new"),
-        answer(0, &[7; 100_000]),
+        answer(0, &vec![7; 100_000]),
         answer(0, &[7; 9]),
         answer(nix::libc::ENOENT, b""),
         answer(nix::libc::EINVAL, b""),
@@ -257,7 +257,7 @@ fn each_order_has_one_answer() {
         let (said, status) = converse(&scratch.0, &orders[1][..cut]);
         assert!(said.is_empty() && status.is_some_and(|status| status < 2), "{cut}: {said:?}, {status:?}");
     }
-    assert_eq!(converse(&scratch.0, &[&[b'w'], [255; 100].as_slice()].concat()), (Vec::new(), Some(1)));
+    assert_eq!(converse(&scratch.0, &[b"w".as_slice(), &[255; 100]].concat()), (Vec::new(), Some(1)));
     assert_eq!(converse(Path::new("/nowhere"), b""), (Vec::new(), Some(1)));
 }
 

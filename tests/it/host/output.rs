@@ -85,7 +85,9 @@ fn what_a_killed_run_left_is_removed() {
         fs::write(scratch.0.join("in.rom"), described("padded")).unwrap();
         let alive = format!(".vfio-early.{}.0", std::process::id());
         let others = [".vfio-early.conf", ".vfio-early.1.x", alive.as_str()];
-        others.iter().for_each(|name| fs::write(scratch.0.join(name), "").unwrap());
+        for name in others {
+            fs::write(scratch.0.join(name), "").unwrap();
+        }
         // Process IDs are never this large.
         symlink("in.rom", scratch.0.join(".vfio-early.2000000000.1")).unwrap();
         fs::write(scratch.0.join(".vfio-early.2000000000.0"), "").unwrap();
