@@ -2,7 +2,7 @@
 //! The way of every command through the program: load the configuration, take inventory, plan, execute, record.
 //!
 //! Each stage is a function of its own with typed input and output. [`config::load`](crate::config::load) loads,
-//! [`inventory`] takes inventory, [`plan`](crate::plan) decides, [`execute`](crate::execute::execute) does it, and [`record`]
+//! `inventory` takes inventory, [`plan`](crate::plan) decides, [`execute`](crate::execute::execute) does it, and `record`
 //! keeps what came of it. Commands that only read end after the plan.
 
 mod bind;
