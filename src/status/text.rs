@@ -90,7 +90,8 @@ fn history(claim: &ClaimedDevice) -> String {
     let mut line = format!("claimed in the {} stage at {} s", stage.name(), seconds(time));
     if let Some(driver) = claim.before.first() {
         let _ = write!(line, ", taken from {driver}");
-    } else if stage != Stage::Initramfs {
+    } else if stage != Stage::Initramfs && !claim.selector.starts_with("vf:") {
+        // No driver is probed for a virtual function that is claimed with `vf:`.
         line.push_str(", after host drivers could bind it");
     }
     line
