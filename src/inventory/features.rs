@@ -44,9 +44,7 @@ impl Features {
         let methods = device.detail.as_ref().map(|detail| !detail.reset_methods.is_empty());
         let resets = if has("reset_method") { methods } else { Some(has("reset")) };
         let mut features = Self { resets, ..Self::default() };
-        if has("d3cold_allowed") {
-            features.d3cold_allowed = word("d3cold_allowed").map(|text| text != "0");
-        }
+        features.d3cold_allowed = device.detail.as_ref().and_then(|detail| detail.d3cold_allowed);
         if has("sriov_totalvfs") {
             let number = |name| word(name).and_then(|text| text.parse().ok());
             features.virtual_functions = number("sriov_numvfs").zip(number("sriov_totalvfs"));

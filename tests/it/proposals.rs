@@ -29,6 +29,10 @@ fn what_detect_proposes_passes_check() {
     let mut proposed = 0;
     for machine in machines() {
         let mut tree = tree(&machine);
+        // What is wrong with the machine's own configuration stays wrong beside a proposal.
+        if run(&tree, "check").0 == 1 {
+            continue;
+        }
         let (status, proposal) = run(&tree, "detect");
         tree.put(PLACE, Node::File(proposal.clone().into_bytes()));
         let claims = proposal.lines().filter(|line| line.starts_with("claim ")).count();
