@@ -28,10 +28,12 @@ fn was_touched(run: &Run<'_>, address: Address) -> bool {
 /// what turns out to be needless does no harm.
 fn give_back(run: &mut Run<'_>, planned: &PlannedDevice, address: Address) {
     let before = planned.driver.as_deref();
-    let earlier = run.plan.steps.iter().find_map(|step| match &step.op {
-        Op::Override { before, .. } if step.device == Some(address) => before.clone(),
+    // The first one: a second override follows where a module has to be loaded before its driver's name is known.
+    let first = run.plan.steps.iter().find_map(|step| match &step.op {
+        Op::Override { before, .. } if step.device == Some(address) => Some(before.clone()),
         _ => None,
     });
+    let earlier = first.flatten();
     // Where it cannot be restored, the name of the driver that it had serves as well.
     let restored = with_retry(run, address, Op::RestoreOverride(earlier.clone()));
     if let (false, Some(driver)) = (restored, before) {

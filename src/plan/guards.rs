@@ -21,7 +21,8 @@ pub(super) fn apply(config: &Config, inventory: &Inventory, devices: &mut [Plann
     let taken: Vec<Address> = whole.filter_map(|planned| planned.device).collect();
     // The boot display is judged last: where all displays are claimed, it is the one that the host keeps.
     let boot: Vec<Slot> = displays_of_boot(inventory).map(|device| device.address.slot()).collect();
-    let of_boot = |planned: &PlannedDevice| planned.device.is_some_and(|device| boot.contains(&device.slot()));
+    let in_slot = |device: Option<Address>| device.is_some_and(|device| boot.contains(&device.slot()));
+    let of_boot = |planned: &PlannedDevice| in_slot(planned.device) || in_slot(planned.along);
     let (last, first): (Vec<_>, Vec<_>) = devices.iter_mut().partition(|planned| of_boot(planned));
     for planned in first.into_iter().chain(last) {
         let Some(address) = planned.device else { continue };

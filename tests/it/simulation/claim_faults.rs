@@ -325,6 +325,22 @@ fn a_variant_driver_is_called_as_it_registers_itself() {
     }
 }
 
+#[test]
+fn a_variant_driver_that_fails_leaves_no_override() {
+    for name in [None, Some("none")] {
+        let mut builder = desktop_with(Version::V7_2, "claim 05:00.0 driver=auto\n");
+        builder.port("0000:00:05.0").function("0000:05:00.0", Some("0000:00:05.0"), &XE).variants();
+        builder.with(|state| {
+            let key = ("xe-vfio-pci".to_owned(), "0000:05:00.0".to_owned());
+            state.probe.insert(key, Probe::Fail(Errno::EIO));
+            state.set_override("0000:05:00.0", name);
+        });
+        let machine = builder.start();
+        assert_eq!(state(&run(&machine, &[]), "0000:05:00.0").0, "failed");
+        assert_eq!(machine.driver_override("0000:05:00.0").as_deref(), name);
+    }
+}
+
 // Virtual functions.
 
 /// A network card the driver of which makes two virtual functions, and the driver that wants them.
