@@ -8,12 +8,12 @@
 //! probed: where the module is missing from the image, nothing has been taken away. The firmware's framebuffer goes last,
 //! when its display is on its driver: a claim that fails leaves the screen as it was.
 
-use crate::config::{Config, Framebuffer, Options, Rebar};
+use crate::config::{Config, Framebuffer, IommuPolicy, Options, Rebar};
 use crate::inventory::{Detail, Device, Inventory};
 use crate::json::readable_words;
 use crate::pci::Address;
 
-use super::{Decision, PlannedDevice, reset_and_rebar, same_name};
+use super::{Decision, Iommu, PlannedDevice, reset_and_rebar, same_name};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub enum Op {
     Load {
         /// The driver.
         driver: String,
-        /// What the module is told beside modprobe.d and the kernel command line.
+        /// Its options, beside those of modprobe.d and the kernel command line.
         options: &'static [&'static str],
     },
     /// Load the modules that want a device with this modalias.
@@ -235,9 +235,15 @@ impl Op {
 /// The steps for the devices that are to be claimed.
 pub(super) fn steps(config: &Config, inventory: &Inventory, devices: &[PlannedDevice]) -> Vec<Step> {
     let mut steps = Steps::default();
+    // Without an IOMMU nothing is changed, and a physical function that is not the one meant keeps its setting.
+    let protected = config.settings.iommu == IommuPolicy::Optional || Iommu::of(inventory).is_enabled();
+    let refused = |address: Address| {
+        let is_refusal = |planned: &&PlannedDevice| matches!(planned.decision, Decision::Refuse(_));
+        devices.iter().filter(is_refusal).any(|planned| planned.device == Some(address))
+    };
     for physical in &inventory.physical_functions {
         // Before anything else: its driver may be making them.
-        if physical.autoprobe == Some(true) {
+        if physical.autoprobe == Some(true) && protected && !refused(physical.address) {
             steps.before_load.push(Step { device: Some(physical.address), op: Op::StopAutoprobe });
         }
     }

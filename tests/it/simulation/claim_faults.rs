@@ -371,6 +371,18 @@ fn no_host_driver_probes_a_claimed_virtual_function() {
 }
 
 #[test]
+fn drivers_are_kept_from_no_virtual_function_that_will_not_be_claimed() {
+    // Another card is there, and: no IOMMU.
+    let other = with_virtual(Version::V6_12, "claim vf:05:00.0 id=10de:1e04\n").start();
+    let mut builder = with_virtual(Version::V6_12, "claim vf:05:00.0\n");
+    builder.with(|state| state.tree.remove("/sys/class/iommu"));
+    for machine in [other, builder.start()] {
+        run(&machine, &[]);
+        assert!(!wrote(&machine, "/sriov_drivers_autoprobe", ""));
+    }
+}
+
+#[test]
 fn a_virtual_function_that_cannot_be_claimed_goes_to_the_host() {
     for version in Version::ALL {
         let builder = with_virtual(version, "claim vf:05:00.0\n");
