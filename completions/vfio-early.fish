@@ -129,7 +129,7 @@ function __vfio_early_claim_options
         case match
             printf '%s\n' $before{one,all}
         case with
-            printf '%s\n' $before{functions,group,none}
+            printf '%s\n' $before{card,group,none}
         case driver
             printf '%s\n' $before{vfio-pci,auto}
         case rom

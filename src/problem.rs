@@ -44,6 +44,8 @@ pub enum Code {
     Iommu,
     /// The guard `last-display`.
     LastDisplay,
+    /// The host keeps functions of a claimed display's slot that are not part of its card.
+    LeftOut,
     /// The claimed device is not there.
     Missing,
     /// modprobe.d or the kernel command line disagrees with the configuration.
@@ -121,6 +123,7 @@ readable_words!(Code {
     InterruptRemapping: "interrupt-remapping",
     Iommu: "iommu",
     LastDisplay: "last-display",
+    LeftOut: "left-out",
     Missing: "missing",
     Modprobe: "modprobe",
     NoAnswer: "no-answer",

@@ -5,9 +5,9 @@ mod text;
 
 use crate::config::{Config, ConfigError, Selector};
 use crate::exit::Exit;
-use crate::inventory::{Device, Inventory};
+use crate::inventory::Inventory;
 use crate::json::fields;
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
 use crate::problem::{Code, Problem, Severity};
 use crate::report::{self, ClaimState, ClaimedDevice};
 
@@ -95,22 +95,6 @@ pub fn advice(config: &Config, inventory: &Inventory, plan: &Plan) -> Vec<Proble
             problems.push(Problem::warning(Code::NoId, Some(device.address), message).of(config, index));
         }
     }
-    let holds = |device: &Device| {
-        plan.devices.iter().any(|planned| planned.device == Some(device.address) && planned.decision.holds())
-    };
-    for planned in plan.devices.iter().filter(|planned| planned.decision.holds() && planned.along.is_none()) {
-        let Some(address) = planned.device else { continue };
-        let mut slot = inventory.devices.iter().filter(|device| device.address.slot() == address.slot());
-        // The functions of a chipset are no card, and each virtual function is one.
-        let chipset = slot.clone().any(|device| device.identity.class.is_bridge() || device.is_virtual());
-        if let (Some(left), true, false) = (slot.find(|device| !holds(device)), plan.iommu.is_enabled(), chipset) {
-            let left = left.name();
-            let message = format!(
-                "{address} is claimed and {left} of the same slot is not: one card for the host and a guest \
-                 (with=functions claims all of it)"
-            );
-            problems.push(Problem::warning(Code::SplitSlot, Some(address), message).of(config, planned.claim));
-        }
-    }
+    problems.extend(plan::cards(config, inventory, plan));
     problems
 }

@@ -26,7 +26,7 @@ pub const OPTIONS: &[Keyword] = &[
         help: "the expected ID; a device with any other ID is refused",
     },
     Keyword { name: "match", values: "one|all", help: "whether an ID or a pattern may match several devices" },
-    Keyword { name: "with", values: "functions|group|none", help: "what to claim along with a selected device" },
+    Keyword { name: "with", values: "card|group|none", help: "what to claim along with a selected device" },
     Keyword { name: "driver", values: "vfio-pci|auto|NAME", help: "the driver to bind the device to" },
     Keyword { name: "rom", values: "save|none", help: "whether to save the option ROM first" },
     Keyword { name: "reset", values: "METHOD[+METHOD...]", help: "the reset methods, in the order to try them" },

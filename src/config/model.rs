@@ -151,8 +151,8 @@ impl fmt::Display for Rebar {
 /// The devices that are claimed along with a selected one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum With {
-    /// The other functions of its slot.
-    Functions,
+    /// The rest of its card (`Inventory::card`).
+    Card,
     /// The other devices in its IOMMU group, except bridges.
     Group,
     /// Nothing.

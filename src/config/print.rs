@@ -28,7 +28,7 @@ impl Display for Options {
         }
         f.write_str(match self.with {
             None => "",
-            Some(With::Functions) => " with=functions",
+            Some(With::Card) => " with=card",
             Some(With::Group) => " with=group",
             Some(With::None) => " with=none",
         })?;

@@ -138,7 +138,8 @@ fn option(options: &mut Options, word: &str) -> Result<&'static Keyword, String>
         ("id", _) => options.id = Some(value.parse().map_err(|error| wrong(&error))?),
         ("match", "one") => options.all = false,
         ("match", "all") => options.all = true,
-        ("with", "functions") => options.with = Some(With::Functions),
+        // `functions` is what it was called before a card was more than a slot, and less.
+        ("with", "card" | "functions") => options.with = Some(With::Card),
         ("with", "group") => options.with = Some(With::Group),
         ("with", "none") => options.with = Some(With::None),
         ("driver", _) => options.driver = driver(value).map_err(|error| wrong(&error))?,

@@ -72,16 +72,12 @@ pub fn describe(inventory: &Inventory, addresses: &[Address]) -> Result<Guest, F
     Ok(guest)
 }
 
-/// The functions of a device's card: its slot, but for a chipset's slot, where each function stands for itself, and for
-/// virtual functions.
+/// The functions of a device's card.
 fn card(inventory: &Inventory, device: &Device) -> Vec<Function> {
-    let slot = || inventory.devices.iter().filter(|other| other.address.slot() == device.address.slot());
-    let alone = device.is_virtual() || slot().any(|other| other.identity.class.is_bridge());
-    let card = slot().filter(|other| other.address == device.address || !alone && !other.is_virtual());
     let function = |device: &Device| Function {
         address: device.address,
         driver: device.driver().map(ToOwned::to_owned),
         rom: None,
     };
-    card.map(function).collect()
+    inventory.card(device).functions.into_iter().map(function).collect()
 }

@@ -4,6 +4,7 @@
 //! [`Inventory::survey`] identifies all devices, with one read each. The caller decides which devices matter, and
 //! [`Inventory::read_details`] reads the rest about those.
 
+mod card;
 mod config_spaces;
 mod cores;
 mod device;
@@ -18,6 +19,7 @@ use crate::groups::Function;
 use crate::machine::{self, Error, Machine};
 use crate::pci::{Address, is_vfio_driver, parse_modalias};
 
+pub use card::Card;
 pub use cores::{cores_of_node, cpus};
 pub(crate) use device::driver;
 pub use device::{Detail, Device};
@@ -88,8 +90,9 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Identifies all devices. With `chains`, reads the bridges above each device as well, one more system call each. A
-    /// machine without PCI has no devices; an unreadable /sys is an error.
+    /// Identifies all devices. With `chains`, reads the bridges above each device as well, one more system call each; without,
+    /// only those above displays and what may be part of their cards. A machine without PCI has no devices; an unreadable
+    /// /sys is an error.
     pub fn survey(machine: &dyn Machine, chains: bool) -> Result<Self, Error> {
         let names = match machine.list("/sys/bus/pci/devices") {
             Ok(names) => names,
@@ -112,7 +115,7 @@ impl Inventory {
         devices.sort_unstable_by_key(|device| device.address);
         let mounts =
             in_use::mounts(&machine.read_prefix("/proc/self/mountinfo", in_use::MAX_TABLE).unwrap_or_default());
-        Ok(Self {
+        let mut inventory = Self {
             kernel: machine::text(machine, "/proc/sys/kernel/osrelease").unwrap_or_default(),
             uptime_ms: system::uptime_ms(machine),
             initramfs: system::is_initramfs(machine, &mounts),
@@ -133,7 +136,9 @@ impl Inventory {
             aliases: Vec::new(),
             functions: Vec::new(),
             group_types: Vec::new(),
-        })
+        };
+        inventory.read_switches(machine);
+        Ok(inventory)
     }
 
     /// Reads the details of these devices, their IOMMU groups, and the other devices in those groups.

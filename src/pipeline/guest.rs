@@ -10,8 +10,7 @@ use crate::pci::Address;
 /// What a guest needs for the cards of these functions.
 pub fn guest(machine: &dyn Machine, addresses: &[Address]) -> Result<Guest, Failure> {
     let mut inventory = Inventory::survey(machine, false)?;
-    let mut near: Vec<Address> = inventory.devices.iter().map(|device| device.address).collect();
-    near.retain(|device| addresses.iter().any(|address| address.slot() == device.slot()));
+    let near = inventory.near(addresses);
     inventory.read_details(machine, &near);
     let mut guest = guest::describe(&inventory, addresses)?;
     for function in guest.cards.iter_mut().flatten() {

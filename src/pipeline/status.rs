@@ -39,6 +39,7 @@ pub fn status(machine: &dyn Machine, all: bool) -> Result<(Status, Exit, Vec<Con
     let mut groups = inventory.examine().groups;
     groups.retain(|group| group.devices.iter().any(|device| shown.binary_search(device).is_ok()));
     let mut problems = plan.problems.clone();
+    problems.extend(plan::cards(&config, &inventory, &plan));
     problems.extend(status::without_reset(&config, &plan, &devices));
     problems.extend(status::conflicts(&other_configuration(machine, &inventory), &config, &inventory, &plan));
     let mut status = Status {

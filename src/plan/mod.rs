@@ -3,6 +3,7 @@
 //! touches a machine, and a dry run prints exactly this.
 
 mod bind;
+mod cards;
 mod driver;
 mod guards;
 mod iommu;
@@ -20,6 +21,7 @@ use crate::problem::{Code, Problem};
 
 pub use crate::pci::{is_vfio_driver, same_name};
 pub use bind::{bind, join};
+pub use cards::cards;
 pub use driver::{variant_driver, variant_modules};
 pub use iommu::{InterruptRemapping, Iommu, IommuKind, IommuState};
 pub use planned_device::{Decision, PlannedDevice, Refusal};

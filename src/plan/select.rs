@@ -38,13 +38,16 @@ pub fn needs_aliases(config: &Config) -> bool {
     config.claims.iter().any(|claim| claim.options.driver == Driver::Auto)
 }
 
-/// The devices that have to be looked at closer: what the claims select, what is in the same slots, and every display.
+/// The devices that have to be looked at closer: what the claims select, what is in the same slots and on the same cards, and
+/// every display.
 pub fn devices_of_interest(config: &Config, inventory: &Inventory) -> Vec<Address> {
     let selected: Vec<Address> =
         config.claims.iter().flat_map(|claim| selected(claim, inventory)).map(|device| device.address).collect();
-    let devices_of_interest = inventory.devices.iter().filter(|device| {
-        device.identity.class.is_display() || selected.iter().any(|address| address.slot() == device.address.slot())
-    });
+    let near = inventory.near(&selected);
+    let devices_of_interest = inventory
+        .devices
+        .iter()
+        .filter(|device| device.identity.class.is_display() || near.binary_search(&device.address).is_ok());
     devices_of_interest.map(|device| device.address).collect()
 }
 
@@ -72,16 +75,12 @@ pub fn selected<'a>(claim: &Claim, inventory: &'a Inventory) -> Vec<&'a Device> 
 }
 
 /// The devices that come along with a selected one.
-pub(super) fn along<'a>(claim: &Claim, device: &Device, alone: bool, inventory: &'a Inventory) -> Vec<&'a Device> {
+pub(super) fn along<'a>(claim: &Claim, device: &'a Device, alone: bool, inventory: &'a Inventory) -> Vec<&'a Device> {
     let whole = alone && device.identity.class.is_display() && !device.is_virtual();
-    let usual = if whole { With::Functions } else { With::None };
+    let usual = if whole { With::Card } else { With::None };
     let mut others: Vec<&Device> = match claim.options.with.unwrap_or(usual) {
         With::None => Vec::new(),
-        With::Functions => {
-            let slot = (0..8).filter_map(|function| inventory.device(device.address.slot().function(function)));
-            // Virtual functions are no part of the card that they were made of: often it is the host's.
-            slot.filter(|other| other.is_virtual() == device.is_virtual()).collect()
-        }
+        With::Card => inventory.card(device).functions,
         With::Group => {
             let members = inventory.group_of(device).map(|group| group.members.as_slice()).unwrap_or_default();
             members.iter().filter_map(|address| inventory.device(*address)).collect()

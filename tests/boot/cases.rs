@@ -233,7 +233,7 @@ fn claims() -> Vec<Case> {
         Case {
             name: "cmdline",
             about: "claims on the kernel command line only",
-            cmdline: "vfio_early.claim=01:00.0,with=functions,03:00.0",
+            cmdline: "vfio_early.claim=01:00.0,with=card,03:00.0",
             expect: Expect::Boot(Expected {
                 claimed: &["0000:01:00.0", "0000:01:00.1", "0000:01:00.2", "0000:03:00.0"],
                 ..Expected::default()

@@ -179,7 +179,7 @@ fn drift_is_counted_and_models_are_told() {
 
 #[test]
 fn equal_models_are_counted_together() {
-    let mut tree = tree("two-identical-gpus-claimed", "claim 10de:2204 match=all with=functions allow=last-display\n");
+    let mut tree = tree("two-identical-gpus-claimed", "claim 10de:2204 match=all with=card allow=last-display\n");
     for function in ["0000:17:00.0", "0000:17:00.1"] {
         let driver = Node::Link("../../../../bus/pci/drivers/vfio-pci".to_owned());
         tree.put(&format!("/sys/devices/pci0000:16/0000:16:00.0/{function}/driver"), driver);

@@ -179,7 +179,7 @@ fn values_and_words_are_completed() {
         ("vfio-early --root MACHINE bind 0000:65:00.0 ", &claims),
         ("vfio-early --root MACHINE release ", &releases),
         ("vfio-early bind w", &["with"]),
-        ("vfio-early bind with=", &["with=functions", "with=group", "with=none"]),
+        ("vfio-early bind with=", &["with=card", "with=group", "with=none"]),
         ("vfio-early release with=g", &["with=group"]),
         ("vfio-early release allow=", &[]),
         ("vfio-early bind match=", &[]),

@@ -18,14 +18,14 @@ fn the_ids_of_vfio_pci_become_claims() {
                 "/etc/modprobe.d/vfio.conf",
                 "# options vfio-pci ids=1111:1111\noptions vfio-pci disable_vga=1 \\\n  ids=10de:1e04,\\\n10DE:10f7 # both\noptions vfio ids=2222:2222\nsoftdep nouveau pre: vfio-pci",
             ),
-            ("/etc/vfio-early.conf", "claim 10de:10f7 with=functions"),
+            ("/etc/vfio-early.conf", "claim 10de:10f7 with=card"),
         ],
     );
     let (claims, warnings) = adopted(&machine);
     assert_eq!(
         claims,
         [
-            "/etc/vfio-early.conf:1: claim 10de:10f7 with=functions",
+            "/etc/vfio-early.conf:1: claim 10de:10f7 with=card",
             "/etc/modprobe.d/vfio.conf:2: claim 10de:1e04 match=all with=none",
         ]
     );

@@ -32,7 +32,7 @@ const WRONG_COMMAND_LINES: &[(&str, &str)] = &[
         "``: expected a selector: an address (01:00.0), a slot (01:00.*), a path (00:01.0/00.0), an ID (10de:1e04), virtual functions (vf:01:00.0) or a modalias pattern (pci:v000010DEd*bc03*)",
     ),
     ("vfio_early.claim=\"pci:v* d*\"", "`pci:v* d*`: expected a modalias pattern such as pci:v000010DEd*bc03*"),
-    ("vfio_early.claim=01:00.0,with=all", "`with=all`: expected functions, group or none"),
+    ("vfio_early.claim=01:00.0,with=all", "`with=all`: expected card, group or none"),
     (
         "vfio_early.claim=01:00.0,01:00.0",
         "0000:01:00.0 is already claimed (kernel command line); remove one of the claims",

@@ -118,7 +118,7 @@ fn a_whole_configuration_is_understood() {
             "/etc/vfio-early.conf:4: claim 0000:02:00.* driver=xe_vfio_pci allow=storage+rmrr",
             "/etc/vfio-early.conf:5: claim 0000:00:1c.0/00.0/01.1 with=none",
             "/etc/vfio-early.conf:6: claim 10de:1e04:1462:3711",
-            "/etc/vfio-early.conf:7: claim pci:v000010DEd*bc03* match=all with=functions",
+            "/etc/vfio-early.conf:7: claim pci:v000010DEd*bc03* match=all with=card",
             "kernel command line: claim 0000:07:00.0 id=8086:1533",
             "kernel command line: claim 10de:2204 match=all",
         ]

@@ -130,7 +130,7 @@ fn options() -> impl Strategy<Value = Options> {
     (
         id,
         any::<bool>(),
-        proptest::option::of(select(vec![With::Functions, With::Group, With::None])),
+        proptest::option::of(select(vec![With::Card, With::Group, With::None])),
         driver,
         (
             any::<bool>(),

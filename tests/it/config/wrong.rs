@@ -9,7 +9,7 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("[claim]", "unknown directive `[claim]` (did you mean `claim`?); expected claim or set"),
     ("01:00.0", "unknown directive `01:00.0`; expected claim or set"),
     ("claim", "expected claim SELECTOR [OPTION...]"),
-    ("claim 01:00.0 with=none#no", "`with=none#no`: expected functions, group or none"),
+    ("claim 01:00.0 with=none#no", "`with=none#no`: expected card, group or none"),
     ("claim #01:00.0", "expected claim SELECTOR [OPTION...]"),
     ("claim # 01:00.0", "expected claim SELECTOR [OPTION...]"),
     (
@@ -58,8 +58,8 @@ const WRONG_LINES: &[(&str, &str)] = &[
         "unknown option `colour`; expected id, match, with, driver, rom, reset, rebar, power or allow",
     ),
     ("claim 01:00.0 =", "unknown option ``; expected id, match, with, driver, rom, reset, rebar, power or allow"),
-    ("claim 01:00.0 with=all", "`with=all`: expected functions, group or none"),
-    ("claim 01:00.0 with=", "`with=`: expected functions, group or none"),
+    ("claim 01:00.0 with=all", "`with=all`: expected card, group or none"),
+    ("claim 01:00.0 with=", "`with=`: expected card, group or none"),
     ("claim 10de:1e04 match=two", "`match=two`: expected one or all"),
     ("claim 01:00.0 id=10de", "`id=10de`: expected VVVV:DDDD or VVVV:DDDD:SSVV:SSDD, four hexadecimal digits each"),
     ("claim 01:00.0 id=10de:*", "`id=10de:*`: expected VVVV:DDDD or VVVV:DDDD:SSVV:SSDD, four hexadecimal digits each"),
@@ -227,7 +227,7 @@ fn a_selector_written_twice_names_both_places() {
     assert_eq!(
         machine.errors(),
         [
-            "/etc/vfio-early.conf:1: `with=x`: expected functions, group or none",
+            "/etc/vfio-early.conf:1: `with=x`: expected card, group or none",
             "/etc/vfio-early.conf:3: 10de:1e04 is already claimed (/etc/vfio-early.conf:2); remove one of the claims",
             "kernel command line: 0000:01:00.0 is already claimed (/etc/vfio-early.conf:1); remove one of the claims",
         ]
