@@ -81,6 +81,7 @@ INSTALLED = \
 	644:mkinitcpio/hooks/vfio-early:lib/initcpio/hooks/vfio-early \
 	644:systemd/vfio-early.service:lib/systemd/system/vfio-early.service \
 	644:systemd/vfio-early-status.service:lib/systemd/system/vfio-early-status.service \
+	644:systemd/vfio-early-features.service:lib/systemd/system/vfio-early-features.service \
 	644:systemd/vfio-early-status.timer:lib/systemd/system/vfio-early-status.timer \
 	644:udev/60-vfio-early.rules:lib/udev/rules.d/60-vfio-early.rules \
 	644:man/vfio-early.8:share/man/man8/vfio-early.8 \

@@ -104,6 +104,9 @@ pub(super) struct Status {
     /// text, prometheus (a file for node_exporter's text collector), nfd (one for Node Feature Discovery)
     #[argh(option, arg_name = "format")]
     pub(super) format: Option<String>,
+    /// write to this file, which is replaced as a whole or not at all
+    #[argh(option, short = 'o', arg_name = "file")]
+    pub(super) output: Option<String>,
 }
 
 /// Check the configuration against this machine without changing anything.

@@ -5,8 +5,8 @@ use crate::exit::{Exit, Failure};
 use crate::machine::Machine;
 use crate::{json, pipeline, status};
 
-use super::arguments;
 use super::output::Output;
+use super::{arguments, rom};
 
 /// Runs the command.
 pub(super) fn run(machine: &dyn Machine, options: &arguments::Status, output: &mut Output) -> Result<Exit, Failure> {
@@ -26,13 +26,24 @@ pub(super) fn run(machine: &dyn Machine, options: &arguments::Status, output: &m
         }
         Err(failure) => (None, failure.exit()),
     };
-    match (format, status) {
+    let text = match (format, status) {
         // Monitoring has to see that a machine is broken.
-        ("prometheus", _) => output.result(&status::prometheus(status, exit)),
-        ("nfd", _) => output.result(&status::nfd(status, exit)),
-        ("json", Some(status)) => output.result(&json::to_string(status)),
-        (_, Some(status)) => output.result(&status::text(status, exit == Exit::Ok, output.colour())),
-        (_, None) => {}
+        ("prometheus", _) => Some(status::prometheus(status, exit)),
+        ("nfd", _) => Some(status::nfd(status, exit)),
+        ("json", Some(status)) => Some(json::to_string(status)),
+        (_, Some(status)) => {
+            let colour = options.output.is_none() && output.colour();
+            Some(status::text(status, exit == Exit::Ok, colour))
+        }
+        (_, None) => None,
+    };
+    match (text, options.output.as_deref().filter(|path| *path != rom::STANDARD_OUTPUT)) {
+        (Some(text), Some(path)) => {
+            let end = if text.ends_with('\n') { "" } else { "\n" };
+            machine.publish(path, format!("{text}{end}").as_bytes())?;
+        }
+        (Some(text), None) => output.result(&text),
+        (None, _) => {}
     }
     result.map(|(_, exit, _)| exit)
 }

@@ -34,6 +34,9 @@ pub(super) fn read(machine: &dyn Machine, reader: &mut Reader) -> Vec<String> {
 
 /// Parses one file.
 fn file(machine: &dyn Machine, path: String, listed: bool, reader: &mut Reader, read: &mut Vec<String>) {
+    if let Some(why) = machine.untrusted(&path) {
+        return reader.problems.add(&Origin::file(&path), refused(&why));
+    }
     match content(machine, &path, listed) {
         Ok(Some(bytes)) => {
             reader.file(&path, &bytes);
@@ -44,8 +47,17 @@ fn file(machine: &dyn Machine, path: String, listed: bool, reader: &mut Reader, 
     }
 }
 
+/// What root does must not depend on what others can write.
+fn refused(why: &str) -> String {
+    format!("is not read as root: {why}; give it to root and take the right to write it from others")
+}
+
 /// The names of the configuration files in a directory; an unreadable directory is a problem.
 fn directory(machine: &dyn Machine, path: &str, reader: &mut Reader) -> Vec<String> {
+    if let Some(why) = machine.untrusted(path) {
+        reader.problems.add(&Origin::file(path), refused(&why));
+        return Vec::new();
+    }
     names(machine, path).unwrap_or_else(|message| {
         reader.problems.add(&Origin::file(path), message);
         Vec::new()

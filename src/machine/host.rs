@@ -6,7 +6,6 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -19,6 +18,7 @@ use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use super::helper::{Helper, Order};
+use super::walk::{Rule, close_to_others, place_of, walk};
 use super::{Error, Machine, Operation, Result, child};
 
 /// The default time limit of one step (the setting `step-timeout`).
@@ -30,8 +30,8 @@ const QUEUE_WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Writes to files below this run driver code.
 const SYS: &str = "/sys/";
 
-/// The directories with modprobe if `PATH` is unset: some initramfs images start the program without an environment.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The directories with modprobe, and the `PATH` of the commands that it may run.
+const PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The signals that a run is not interrupted by.
 const SIGNALS: [Signal; 3] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
@@ -110,7 +110,7 @@ impl Host {
         let (directory, flags) = if create {
             (self.make_directory(directory), OFlag::O_CREAT)
         } else {
-            (self.open_at(directory, OFlag::O_RDONLY | OFlag::O_DIRECTORY), OFlag::empty())
+            (self.walk(directory, Rule::Output), OFlag::empty())
         };
         let directory = directory.ok()?;
         let flags = flags | OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -144,26 +144,33 @@ impl Host {
         }
     }
 
-    /// Opens a directory; creates it and its parents where they are missing.
-    fn make_directory(&self, path: &str) -> nix::Result<OwnedFd> {
-        let open = || self.open_at(if path.is_empty() { "/" } else { path }, OFlag::O_RDONLY | OFlag::O_DIRECTORY);
-        match (open(), path.rsplit_once('/')) {
-            (Err(Errno::ENOENT), Some((parent, name))) => {
-                let parent = self.make_directory(parent)?;
-                let mode = Mode::from_bits_truncate(0o755);
-                match nix::sys::stat::mkdirat(&parent, name, mode) {
-                    // Undo the umask: unprivileged users read the report.
-                    Ok(()) => {
-                        let directory = open()?;
-                        let _ = nix::sys::stat::fchmod(&directory, mode);
-                        Ok(directory)
-                    }
-                    Err(Errno::EEXIST) => open(),
-                    Err(errno) => Err(errno),
-                }
-            }
-            (result, _) => result,
+    /// Opens what is at a path, as the rule allows.
+    fn walk(&self, path: &str, rule: Rule) -> io::Result<OwnedFd> {
+        walk(self.top()?, &self.absolute(path)?, rule)
+    }
+
+    /// The root directory.
+    fn top(&self) -> io::Result<OwnedFd> {
+        match &self.root_directory {
+            Some(root) => root.try_clone(),
+            None => Ok(nix::fcntl::open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?),
         }
+    }
+
+    /// The path of a file from the root directory on.
+    fn absolute(&self, path: &str) -> io::Result<String> {
+        if self.root_directory.is_some() || path.starts_with('/') {
+            return Ok(path.to_owned());
+        }
+        let here = std::env::current_dir()?.into_os_string().into_string().map_err(|_| Errno::EILSEQ)?;
+        Ok(format!("{here}/{path}"))
+    }
+
+    /// Opens a directory of the program; creates it and its parents where they are missing.
+    fn make_directory(&self, path: &str) -> io::Result<OwnedFd> {
+        let directory = self.walk(path, Rule::Own)?;
+        close_to_others(&directory)?;
+        Ok(directory)
     }
 
     /// Writes an attribute in this process.
@@ -187,18 +194,30 @@ impl Host {
         result.map_err(|error| Error::new(Operation::Write, path, error))
     }
 
+    /// Writes a file that all may read, whatever the umask is.
+    fn save_in(directory: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
+        let readable = |file: &File| Ok(nix::sys::stat::fchmod(file, Mode::from_bits_truncate(0o644))?);
+        write_atomically(directory, name, content, readable, true)
+    }
+
     fn save_at(&self, path: &str, content: &[u8]) -> io::Result<()> {
         let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let directory = self.make_directory(directory)?;
-        // Undo the umask: unprivileged users may read the file.
-        let readable = |file: &File| Ok(nix::sys::stat::fchmod(file, Mode::from_bits_truncate(0o644))?);
-        write_atomically(&directory, name, content, readable, true)
+        Self::save_in(&self.make_directory(directory)?, name, content)
+    }
+
+    /// See [`Machine::publish`].
+    fn publish_at(&self, path: &str, content: &[u8]) -> io::Result<()> {
+        let (directory, name) = place_of(self.top()?, &self.absolute(path)?)?;
+        if name.is_empty() {
+            return Err(Errno::EISDIR.into());
+        }
+        Self::save_in(&directory, &name, content)
     }
 
     /// See [`Machine::create`].
     fn create_at(&self, path: &str, content: &[u8], force: bool, input: Option<&str>) -> io::Result<()> {
         let (directory, name) = path.rsplit_once('/').unwrap_or((".", path));
-        let directory = self.open_at(if directory.is_empty() { "/" } else { directory }, OFlag::O_PATH)?;
+        let directory = self.walk(if directory.is_empty() { "/" } else { directory }, Rule::Output)?;
         let input = input.and_then(|input| nix::sys::stat::fstat(self.open_at(input, OFlag::O_PATH).ok()?).ok());
         match nix::sys::stat::fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) if input.is_some_and(|input| (input.st_dev, input.st_ino) == (stat.st_dev, stat.st_ino)) => {
@@ -242,24 +261,13 @@ impl Host {
 
     /// Runs the system's modprobe, so that the options and blacklists of modprobe.d apply.
     fn modprobe(&self, module: &str, options: &[&str]) -> io::Result<(child::Outcome, Vec<u8>)> {
-        let mut path = DEFAULT_PATH.to_owned();
-        let mut environment = Vec::new();
-        for (name, value) in std::env::vars_os() {
-            // Dropped: initramfs-tools exports options that silence modprobe and apply blacklists to explicit loads.
-            if name == "PATH" && !value.is_empty() {
-                path = value.to_string_lossy().into_owned();
-            } else if name != "PATH" && name != "MODPROBE_OPTIONS" {
-                environment.push([name, value].join("=".as_ref()));
-            }
-        }
-        environment.push(format!("PATH={path}").into());
-        let environment: Vec<_> =
-            environment.into_iter().filter_map(|variable| CString::new(variable.into_vec()).ok()).collect();
+        // Nothing of the program's own environment: whoever starts it, by sudo or in an image, must not choose what root runs.
+        let environment: Vec<_> = CString::new(format!("PATH={PROGRAMS}")).into_iter().collect();
         // It has nothing to do with the signals that a run blocks.
         let blocked = self.blocked_before.get().or_else(|| SigSet::thread_get_mask().ok()).unwrap_or(SigSet::empty());
         let mut result = Err(io::Error::from(Errno::ENOENT));
         let arguments: Vec<OsString> = std::iter::once(&module).chain(options).map(OsString::from).collect();
-        for directory in path.split(':') {
+        for directory in PROGRAMS.split(':') {
             let program = format!("{directory}/modprobe");
             result = child::run_with_timeout(&program, &arguments, &environment, &blocked, self.limit);
             // Not in this directory: try the next one.
@@ -465,6 +473,20 @@ impl Machine for Host {
     fn save(&self, path: &str, content: &[u8]) -> Result<()> {
         log::debug!("save {path}");
         self.save_at(path, content).map_err(|error| Error::new(Operation::Save, path, error))
+    }
+
+    fn publish(&self, path: &str, content: &[u8]) -> Result<()> {
+        log::debug!("publish {path}");
+        self.publish_at(path, content).map_err(|error| Error::new(Operation::Save, path, error))
+    }
+
+    fn untrusted(&self, path: &str) -> Option<String> {
+        if !nix::unistd::geteuid().is_root() {
+            return None;
+        }
+        let error = self.walk(path, Rule::Obeyed).err()?;
+        // Without an error number: not one of the system.
+        error.raw_os_error().is_none().then(|| error.to_string())
     }
 
     fn create(&self, path: &str, content: &[u8], force: bool, input: Option<&str>) -> Result<()> {

@@ -16,6 +16,7 @@ mod host;
 mod recorded;
 mod recorder;
 mod tree;
+mod walk;
 
 use std::time::Duration;
 
@@ -79,6 +80,18 @@ pub trait Machine {
 
     /// Creates or replaces a file atomically, with mode 0644. Creates missing parent directories.
     fn save(&self, path: &str, content: &[u8]) -> Result<()>;
+
+    /// Creates or replaces a file for other programs atomically, with mode 0644. Creates no directories, and follows no link
+    /// that belongs to somebody else.
+    fn publish(&self, path: &str, _content: &[u8]) -> Result<()> {
+        Err(Error::os(Operation::Save, path, nix::errno::Errno::EROFS))
+    }
+
+    /// Why a file must not decide what a privileged run does: somebody else than root can change it or its path. `None` for
+    /// trusted files, for missing ones, and without privileges.
+    fn untrusted(&self, _path: &str) -> Option<String> {
+        None
+    }
 
     /// Creates a file for the user atomically. Creates no directories. An existing file is replaced only if `force` is set,
     /// and never if it is `input` or not a regular file.

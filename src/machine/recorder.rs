@@ -146,6 +146,15 @@ impl Machine for Recorder<'_> {
         paths.iter().zip(results).map(|(path, result)| self.record_file(path, result)).collect()
     }
 
+    fn untrusted(&self, path: &str) -> Option<String> {
+        let why = self.machine.untrusted(path);
+        // Over the record it cannot be read either.
+        if why.is_some() {
+            self.record(path, Observation::Broken(Errno::EPERM));
+        }
+        why
+    }
+
     fn write(&self, path: &str, _: &str) -> Result<()> {
         Self::refuse(Operation::Write, path)
     }

@@ -15,7 +15,9 @@ pub fn guest(machine: &dyn Machine, addresses: &[Address]) -> Result<Guest, Fail
     let mut guest = guest::describe(&inventory, addresses)?;
     for function in guest.cards.iter_mut().flatten() {
         let path = inventory::rom_path(function.address);
-        function.rom = machine.attribute(&path).is_ok().then_some(path);
+        // A guest must not start from what somebody else put there.
+        let is_there = machine.untrusted(&path).is_none() && machine.attribute(&path).is_ok();
+        function.rom = is_there.then_some(path);
     }
     guest.cores = inventory::cores_of_node(machine, guest.node);
     Ok(guest)

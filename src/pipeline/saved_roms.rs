@@ -58,6 +58,9 @@ pub(super) fn add(
 /// The option ROM of a device that an earlier run saved.
 fn saved_earlier(machine: &dyn Machine, device: &Device) -> Option<SavedRom> {
     let path = rom_path(device.address);
+    if machine.untrusted(&path).is_some() {
+        return None;
+    }
     let bytes = machine.read(&path, MAX_ROM_SIZE).ok()?;
     let id = ExpectedId { vendor: device.identity.vendor, device: device.identity.device, subsystem: None };
     let judged = rom::judge(rom::parse(&bytes), Some(&id));

@@ -17,8 +17,11 @@ const MAX_SIZE: usize = 4 * 1024 * 1024;
 /// How many steps a report keeps; a device that comes and goes must not make it grow for ever.
 const MAX_STEPS: usize = 1024;
 
-/// Reads the report; `None` where there is none that can be understood.
+/// Reads the report; `None` where there is none that can be understood, or that root may believe.
 pub fn load(machine: &dyn Machine) -> Option<Report> {
+    if machine.untrusted(PATH).is_some() {
+        return None;
+    }
     let content = machine.read(PATH, MAX_SIZE).ok()?;
     let text = std::str::from_utf8(&content).ok()?;
     Report::from_json(&json::read(text)?)

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -13,7 +12,7 @@ use vfio_early::machine::Node;
 use crate::support::disk::Scratch;
 use crate::support::exposition::{self, Sample};
 use crate::support::files::machines;
-use crate::support::program::{MachineRoot, Ran, program, run, tree};
+use crate::support::program::{MachineRoot, Ran, have, program, run, say, tree};
 
 const STATES: [&str; 7] = ["claimed", "pending", "refused", "failed", "missing", "drifted", "taken"];
 
@@ -205,34 +204,48 @@ fn a_machine_that_cannot_be_read_is_told_as_well() {
     }
 }
 
-/// The lines of the unit are run as systemd runs them, into directories of the test.
+/// The commands of the units are run as systemd runs them, into directories of the test.
 #[test]
-fn the_unit_puts_both_files_in_place() {
-    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/vfio-early-status.service");
-    let unit = fs::read_to_string(unit).unwrap().replace("\\\n", " ");
+fn the_units_put_both_files_in_place_and_start_no_shell() {
     let scratch = Scratch::new("unit");
-    let at = |name: &str| scratch.0.join(name);
-    for name in ["bin", "prom", "features.d"] {
-        fs::create_dir(at(name)).unwrap();
-    }
-    symlink(env!("CARGO_BIN_EXE_vfio-early"), at("bin/vfio-early")).unwrap();
-    fs::write(at("prom/vfio-early.prom"), "old\n").unwrap();
-    let path = format!("{}:/usr/bin:/bin", at("bin").display());
-    let mut lines = 0;
-    for line in unit.lines().filter_map(|line| line.strip_prefix("ExecStart=/bin/sh -c '")) {
-        lines += 1;
-        for features in ["features.d", "nowhere"] {
-            let mut shell = Command::new("/bin/sh");
-            shell.args(["-c", line.strip_suffix('\'').unwrap()]).env_clear().env("PATH", &path);
-            shell.env("TEXTFILE_DIRECTORY", at("prom")).env("FEATURES_DIRECTORY", at(features));
-            assert!(shell.status().unwrap().success(), "{line}");
+    for (name, variable) in [("status", "TEXTFILE_DIRECTORY"), ("features", "FEATURES_DIRECTORY")] {
+        let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("systemd/vfio-early-{name}.service"));
+        let unit = fs::read_to_string(unit).unwrap();
+        let lines: Vec<&str> = unit.lines().filter_map(|line| line.strip_prefix("ExecStart=")).collect();
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        let directory = scratch.0.join(name);
+        fs::create_dir(&directory).unwrap();
+        let line = line.replace(&format!("${{{variable}}}"), directory.to_str().unwrap());
+        let mut words = line.split(' ');
+        assert_eq!(words.next(), Some("/usr/bin/vfio-early"));
+        for _ in 0..2 {
+            let status =
+                Command::new(env!("CARGO_BIN_EXE_vfio-early")).args(words.clone()).env_clear().status().unwrap();
+            // SuccessExitStatus=: what is wrong with the claims is in the file.
+            assert!((0..=4).contains(&status.code().unwrap()), "{line}");
         }
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "{name}");
     }
-    assert_eq!(lines, 2);
-    exposition::parse(&fs::read_to_string(at("prom/vfio-early.prom")).unwrap()).unwrap();
-    features(&fs::read_to_string(at("features.d/vfio-early")).unwrap());
-    for directory in ["prom", "features.d"] {
-        assert_eq!(fs::read_dir(at(directory)).unwrap().count(), 1, "{directory}");
+    exposition::parse(&fs::read_to_string(scratch.0.join("status/vfio-early.prom")).unwrap()).unwrap();
+    features(&fs::read_to_string(scratch.0.join("features/vfio-early")).unwrap());
+}
+
+/// How far the units are closed (systemd.exec(5)).
+#[test]
+fn the_units_are_closed() {
+    if !have("systemd-analyze", "how far the units are closed") {
+        return;
     }
-    assert!(!at("nowhere").exists());
+    for (name, most) in [("vfio-early-status", 3.0), ("vfio-early-features", 3.0), ("vfio-early", 4.5)] {
+        let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("systemd/{name}.service"));
+        assert!(!fs::read_to_string(&unit).unwrap().contains("/bin/sh"), "{name}");
+        let output = Command::new("systemd-analyze").args(["security", "--offline=yes"]).arg(&unit).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let exposure = text.lines().find_map(|line| line.split_once("exposure level for")?.1.split_whitespace().nth(1));
+        let Some(exposure) = exposure.and_then(|word| word.parse::<f64>().ok()) else {
+            say(&format!("NOT RUN: how far {name} is closed: this systemd-analyze cannot tell: {output:?}"));
+            continue;
+        };
+        assert!(exposure < most, "{name}: {exposure}");
+    }
 }

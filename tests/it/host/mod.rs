@@ -14,3 +14,4 @@ mod links;
 mod output;
 mod saving;
 mod streams;
+mod surroundings;
