@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::config::{self, Sources};
 use crate::exit::{Exit, Failure};
 use crate::inventory::{self, Inventory};
-use crate::machine::{self, Machine, Recorder};
+use crate::machine::{Machine, Recorder};
 use crate::{pipeline, snapshot};
 
 use super::output::Output;
@@ -16,8 +16,8 @@ use super::{arguments, groups, rom};
 pub(super) fn run(machine: &dyn Machine, options: &arguments::Snapshot, output: &mut Output) -> Result<Exit, Failure> {
     let recorder = Recorder::new(machine);
     read_everything(&recorder);
-    let host = machine::text(machine, "/proc/sys/kernel/hostname").unwrap_or_default();
-    let text = snapshot::print(recorder.into_observations(), &host);
+    let digest = config::digest(machine);
+    let text = snapshot::print(recorder.into_observations(), &digest);
     match options.output.as_deref() {
         Some(path) if path != rom::STANDARD_OUTPUT => {
             rom::create(machine, path, text.as_bytes(), options.force, None)?;

@@ -18,6 +18,7 @@ pub use model::{
     Claim, Config, ConfigError, Driver, Framebuffer, Guard, IommuPolicy, OnFailure, Options, Origin, Rebar, Settings,
     With,
 };
+pub(crate) use reader::MAX_LINE;
 pub use reader::Reader;
 pub use selector::Selector;
 

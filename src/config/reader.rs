@@ -14,7 +14,7 @@ use super::{
 };
 
 /// The maximum length of a line in bytes.
-const MAX_LINE: usize = 4096;
+pub(crate) const MAX_LINE: usize = 4096;
 /// The maximum number of claims: far more than any machine has devices, and few enough to compare every two of them.
 const MAX_CLAIMS: usize = 4096;
 

@@ -26,7 +26,7 @@ pub use device::{Detail, Device};
 pub use features::{Features, ResizableBar};
 pub(crate) use features::{bar_size, hexadecimal};
 pub use holders::{Holder, Holders};
-pub(crate) use in_use::{DEVICE_MINOR, is_device_file};
+pub(crate) use in_use::{DEVICE_MINOR, default_routes, is_device_file, mounts, swaps};
 pub use in_use::{Mount, Use};
 pub use iommu::{FirmwareTable, Group, IommuFacts, Processor};
 pub use sriov::PhysicalFunction;
@@ -113,8 +113,7 @@ impl Inventory {
             devices.push(Device { address, identity, chain, physical: None, detail: None });
         }
         devices.sort_unstable_by_key(|device| device.address);
-        let mounts =
-            in_use::mounts(&machine.read_prefix("/proc/self/mountinfo", in_use::MAX_TABLE).unwrap_or_default());
+        let mounts = mounts(&machine.read_prefix("/proc/self/mountinfo", in_use::MAX_TABLE).unwrap_or_default());
         let mut inventory = Self {
             kernel: machine::text(machine, "/proc/sys/kernel/osrelease").unwrap_or_default(),
             uptime_ms: system::uptime_ms(machine),
@@ -153,7 +152,8 @@ impl Inventory {
         self.groups.extend(new);
         self.groups.sort_unstable_by_key(|group| group.id);
         self.framebuffers = FirmwareFramebuffer::read(machine);
-        if !self.initramfs {
+        // An initramfs may also be the root for good: then something is in use there as well.
+        if !self.initramfs || in_use::is_likely(machine, &self.mounts) {
             self.in_use = in_use::read(machine, &self.mounts);
         }
     }

@@ -62,7 +62,9 @@ fn print_file(out: &mut String, name: &str, content: &[u8]) {
                     match character {
                         ' '..='[' | ']'..='~' | '\u{a0}'.. => out.push(character),
                         _ => {
-                            let _ = write!(out, "\\x{:02x}", u32::from(character));
+                            for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                                let _ = write!(out, "\\x{byte:02x}");
+                            }
                         }
                     }
                 }

@@ -21,12 +21,14 @@
 
 mod completions;
 mod config;
+mod corpora;
 mod dracut;
 mod fleet;
 mod golden;
 mod groups;
 mod guides;
 mod host;
+mod hostile_snapshot;
 mod json;
 mod machines;
 mod manuals;

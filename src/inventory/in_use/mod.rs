@@ -3,7 +3,7 @@
 //! network interface with the default route, and those with device files that a process has open.
 //!
 //! The search starts from these uses and goes down to the PCI functions, so unused devices cost nothing. In an initramfs
-//! nothing is in use, and no search is made.
+//! nothing is in use, and no search is made, unless something is mounted or routed already: it may be the root for good.
 //!
 //! Whether anything holds a block device could also be found out with open(2) and `O_EXCL`. But such an open makes the
 //! kernel refuse a mount or an array that begins at the same moment (block/bdev.c, `bd_prepare_to_claim`), runs the driver's
@@ -22,8 +22,7 @@ pub(crate) use processes::is_device_file;
 pub(super) use processes::opened;
 pub(crate) use tables::DEVICE_MINOR;
 pub use tables::Mount;
-pub(super) use tables::mounts;
-use tables::{default_routes, swaps};
+pub(crate) use tables::{default_routes, mounts, swaps};
 
 /// A use of a PCI function by the running system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +41,10 @@ pub(super) const BLOCK: &str = "/sys/class/block";
 /// Network interfaces by their names.
 const NET: &str = "/sys/class/net";
 
+/// The routes.
+const ROUTES: &str = "/proc/net/route";
+const ROUTES_IPV6: &str = "/proc/net/ipv6_route";
+
 /// The interface of Open vSwitch's datapath: all ports of all bridges are below it.
 const OVS_DATAPATH: &str = "ovs-system";
 
@@ -53,6 +56,15 @@ const MAX_LAYERS: usize = 32;
 
 /// The maximum size of a table of /proc, in bytes.
 pub(super) const MAX_TABLE: usize = 1024 * 1024;
+
+/// Whether something may be in use in an initramfs: a file system with a block device is mounted, or there is a default
+/// route.
+pub(super) fn is_likely(machine: &dyn Machine, mounts: &[Mount]) -> bool {
+    let has_devices =
+        |mount: &Mount| mount.has_block_device() || mount.source.starts_with("/dev/") || mount.fs_type == "zfs";
+    let table = |path: &str| machine.read_prefix(path, MAX_TABLE).unwrap_or_default();
+    mounts.iter().any(has_devices) || !default_routes(&table(ROUTES), &table(ROUTES_IPV6)).is_empty()
+}
 
 /// All uses of PCI functions by the running system.
 pub(super) fn read(machine: &dyn Machine, mounts: &[Mount]) -> Vec<Use> {
@@ -68,7 +80,7 @@ pub(super) fn read(machine: &dyn Machine, mounts: &[Mount]) -> Vec<Use> {
     }
     finder.find_file_systems(mounts);
     finder.find_volumes();
-    for interface in default_routes(&table("/proc/net/route"), &table("/proc/net/ipv6_route")) {
+    for interface in default_routes(&table(ROUTES), &table(ROUTES_IPV6)) {
         finder.visited_before = finder.visited.len();
         finder.visit_interface(&interface, &mut Vec::new());
     }
