@@ -98,8 +98,9 @@ pub fn execute(machine: &dyn Machine, plan: &Plan) -> Execution {
     for step in &plan.steps {
         run.run_step(step);
     }
-    if plan.on_failure == OnFailure::Restore {
-        restore::restore_failed(&mut run);
+    match plan.on_failure {
+        OnFailure::Restore => restore::restore_failed(&mut run),
+        OnFailure::Keep => run.probe_kept(),
     }
     let devices = plan.devices.iter().map(|planned| run.device_result(planned)).collect();
     Execution { steps: run.done, devices, roms: run.roms, lost_framebuffers: run.lost_framebuffers, denied: run.denied }
@@ -151,6 +152,22 @@ impl Run<'_> {
         };
         self.roms.push((address, saved));
         result
+    }
+
+    /// Probes each device that is bound to its driver although a step failed. That changes nothing, and waits for a probe of
+    /// the module's own that still hangs: the link to the driver is there before the probe has ended.
+    fn probe_kept(&mut self) {
+        let bound = |planned: &&PlannedDevice| {
+            let driver = planned.device.map(|address| inventory::driver(self.machine, address));
+            matches!(driver, Some(Ok(Some(driver))) if same_name(&driver, &planned.target))
+        };
+        let failed = self.taken().filter(|planned| planned.device.is_some_and(|address| self.failure(address).is_ok()));
+        let kept: Vec<Option<Address>> = failed.filter(bound).map(|planned| planned.device).collect();
+        for device in kept {
+            let step = Step { device, op: Op::Probe };
+            let result = self.attempt(&step).map_or_else(StepResult::Failed, |()| StepResult::Done);
+            self.done.push(ExecutedStep { step, result });
+        }
     }
 
     /// Tries a step, and remembers what hangs and what is denied.

@@ -15,7 +15,12 @@ pub(crate) enum Kind {
     Hang(Hang),
     /// This PCI device is pulled out just before the operation.
     Vanish(String),
+    /// The program is killed just before the operation: it unwinds with [`Killed`].
+    Kill,
 }
+
+/// What a run that is killed unwinds with.
+pub(crate) struct Killed;
 
 /// What becomes of an operation that was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

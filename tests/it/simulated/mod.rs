@@ -41,7 +41,7 @@ pub(crate) use build::{
     ACCELERATOR, Builder, Function, GPU, GPU_AUDIO, GPU_UCSI, GPU_USB, IGB, IGPU, NIC, NVME, QAT, SATA, XE,
 };
 pub(crate) use driver::{Outcome, Probe};
-pub(crate) use faults::{Fault, Hang, Kind, Lasts, Trouble};
+pub(crate) use faults::{Fault, Hang, Killed, Kind, Lasts, Trouble};
 pub(crate) use kernel::State;
 pub(crate) use modules::Place;
 pub(crate) use sriov::Event;
@@ -75,7 +75,7 @@ impl Entry {
 pub(crate) struct SimulatedMachine {
     state: RefCell<State>,
     log: RefCell<Vec<Entry>>,
-    fault: RefCell<Trouble>,
+    faults: RefCell<Vec<Trouble>>,
     waited: RefCell<Waited>,
 }
 
@@ -107,7 +107,7 @@ impl SimulatedMachine {
         Self {
             state: RefCell::new(state),
             log: RefCell::default(),
-            fault: RefCell::default(),
+            faults: RefCell::default(),
             waited: RefCell::default(),
         }
     }
@@ -115,13 +115,18 @@ impl SimulatedMachine {
     /// Makes something go wrong from now on; operations count from 1 again.
     pub(crate) fn trouble(&self, fault: Fault) {
         self.calm();
-        *self.fault.borrow_mut() = Trouble::new(fault);
+        self.more_trouble(fault);
+    }
+
+    /// Makes something else go wrong as well. Where two would, at one operation, the first does.
+    pub(crate) fn more_trouble(&self, fault: Fault) {
+        self.faults.borrow_mut().push(Trouble::new(fault));
     }
 
     /// Nothing goes wrong any more; operations count from 1 again. What was broken stays broken.
     pub(crate) fn calm(&self) {
         self.log.borrow_mut().clear();
-        *self.fault.borrow_mut() = Trouble::default();
+        self.faults.borrow_mut().clear();
         *self.waited.borrow_mut() = Waited::default();
     }
 
@@ -137,7 +142,7 @@ impl SimulatedMachine {
 
     /// Whether the fault that was asked for has happened.
     pub(crate) fn troubled(&self) -> bool {
-        self.fault.borrow().happened()
+        self.faults.borrow().iter().any(Trouble::happened)
     }
 
     /// Everything that the program asked for, in order.
@@ -214,10 +219,16 @@ impl SimulatedMachine {
         act: impl FnOnce(&mut State) -> std::result::Result<T, Stop>,
     ) -> Result<T> {
         let number = self.log.borrow().len() + 1;
-        let kind = self.fault.borrow_mut().at(number, operation, object, patience != Patience::Endless);
+        let bounded = patience != Patience::Endless;
+        let mut kinds = self.faults.borrow_mut();
+        let kind = kinds.iter_mut().find_map(|trouble| trouble.at(number, operation, object, bounded));
+        drop(kinds);
+        if kind == Some(Kind::Kill) {
+            std::panic::resume_unwind(Box::new(Killed));
+        }
         let mut state = self.state.borrow_mut();
         let result = match kind {
-            None => act(&mut state),
+            None | Some(Kind::Kill) => act(&mut state),
             Some(Kind::Vanish(device)) => {
                 state.vanish(&device);
                 act(&mut state)

@@ -97,11 +97,30 @@ impl Case {
         self.run_on(machine, false)
     }
 
+    /// Runs the program on a copy of the machine while all of this goes wrong.
+    pub(super) fn run_with(&self, faults: &[&Fault]) -> Run {
+        let machine = self.machine.clone();
+        machine.calm();
+        for fault in faults {
+            machine.more_trouble((*fault).clone());
+        }
+        self.run_on(machine, false)
+    }
+
+    /// Runs the program on this machine, which shows what a run did that did not come to its end.
+    pub(super) fn run_in_place(&self, machine: &SimulatedMachine) -> Result<PipelineRun, Failure> {
+        self.claim(machine, false)
+    }
+
+    fn claim(&self, machine: &SimulatedMachine, dry_run: bool) -> Result<PipelineRun, Failure> {
+        load(machine)
+            .map_err(Failure::Config)
+            .and_then(|config| claim(machine, &config, &self.scope, dry_run, Instant::now()))
+    }
+
     /// Runs the program on this machine.
     pub(super) fn run_on(&self, machine: SimulatedMachine, dry_run: bool) -> Run {
-        let result = load(&machine)
-            .map_err(Failure::Config)
-            .and_then(|config| claim(&machine, &config, &self.scope, dry_run, Instant::now()));
+        let result = self.claim(&machine, dry_run);
         let log = machine.log();
         Run { machine, result, log }
     }

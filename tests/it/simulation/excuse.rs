@@ -27,6 +27,7 @@ const NEEDLESS: &[&str] = &[
     "/proc/interrupts",
     "/proc/cpuinfo",
     "/proc/self/",
+    "/proc/net/",
     "/etc/initrd-release",
     "/sys/firmware/",
     "/sys/bus/platform/",

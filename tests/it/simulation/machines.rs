@@ -88,6 +88,8 @@ pub(super) fn all() -> Vec<Case> {
     cases.push(Case::new("the image has no vfio-pci, and no driver was first", old, &[]));
     cases.push(case("keep, and the image has no vfio-pci", taken(desktop(&keep)).with(missing)));
     cases.push(case("there is no modprobe", taken(desktop(BOTH)).with(|state| state.modprobe = false)));
+    let hangs = probe(desktop(&keep), "vfio-pci", "0000:01:00.0", Probe::HangThenBind);
+    cases.push(case("keep, and vfio-pci's probe hangs", &hangs));
     for how in
         [Probe::Fail(Errno::EIO), Probe::FailOnce(Errno::EIO), Probe::HangThenBind, Probe::HangThenFail(Errno::EIO)]
     {

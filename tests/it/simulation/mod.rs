@@ -16,7 +16,9 @@ mod every_operation;
 mod excuse;
 mod generated;
 mod kernel_facts;
+mod killed;
 mod machines;
+mod pairs;
 mod promises;
 mod reported;
 
