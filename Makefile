@@ -11,7 +11,7 @@ export VFIO_EARLY
 
 BOOT = $(CARGO) test -q --target $(TARGET) --test boot --
 
-.PHONY: all build tiny deb rpm arch tools lint check test demo boot install uninstall clean
+.PHONY: all build tiny deb rpm arch sbom reproducible tools lint check test faults fuzz demo boot install uninstall clean
 
 all: build
 
@@ -27,6 +27,14 @@ tiny:
 deb rpm arch:
 	packaging/package $@
 
+# What the program is made of, beside the packages (CycloneDX).
+sbom:
+	packaging/package sbom
+
+# Builds the program and the package twice, in different folders, and compares.
+reproducible:
+	tests/reproducible.sh
+
 # What the tests need of this machine.
 tools:
 	tests/boot/lab.sh tools
@@ -37,6 +45,7 @@ lint:
 	$(CARGO) clippy -q --target $(TARGET) --all-targets -- -D warnings
 	shellcheck $(SCRIPTS)
 	tests/licenses.sh
+	tests/dependencies.sh
 	@# With the compiler of rust-version: the language, the library and the dependencies.
 	tests/msrv.sh
 	@# Without /proc or /dev/fd, as in a bare chroot, a process substitution reads nothing, and nobody is told.
@@ -45,10 +54,10 @@ lint:
 	command -v mandoc >/dev/null
 	! mandoc -Tlint man/* 2>&1 | grep -v -e 'referenced manual not found' -e 'mandoc\.db'
 
-SCRIPTS = .ci/run packaging/tiny packaging/musl-ld packaging/package \
+SCRIPTS = .ci/run packaging/tiny packaging/musl-ld packaging/package packaging/third-party \
 	packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm packaging/arch/PKGBUILD \
 	completions/vfio-early tests/it/completions/ask.bash \
-	tests/packages.sh tests/licenses.sh tests/msrv.sh tests/boot/lab.sh tests/boot/all.sh tests/boot/groups.sh \
+	tests/packages.sh tests/licenses.sh tests/dependencies.sh tests/reproducible.sh tests/fuzz.sh tests/msrv.sh tests/boot/lab.sh tests/boot/all.sh tests/boot/groups.sh \
 	tests/boot/groups/init tests/groups/from-lspci.sh \
 	initramfs-tools/hooks/vfio-early initramfs-tools/scripts/init-top/00-vfio-early \
 	dracut/50vfio-early/module-setup.sh dracut/50vfio-early/vfio-early.sh \
@@ -60,7 +69,17 @@ check: build
 
 # Everything.
 test: tools build check
+	tests/reproducible.sh
 	tests/boot/all.sh
+
+# Every pair of failures, every kind of failure at every operation, on all simulated machines: hours.
+faults:
+	VFIO_EARLY_CASES=all $(CARGO) test -q --release --target $(TARGET) --test it -- simulation:: --nocapture
+
+# Fuzzes each entry point for this many seconds, from the corpora in fuzz/corpora.
+SECONDS = 60
+fuzz:
+	tests/fuzz.sh $(SECONDS)
 
 # The machine booted without and with vfio-early, side by side.
 demo: build

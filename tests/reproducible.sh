@@ -1,0 +1,35 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# The same sources in two folders become the same bytes: the program, and the Debian package.
+set -eu
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+export SOURCE_DATE_EPOCH
+unset CARGO_TARGET_DIR OUT BINARY VFIO_EARLY
+target=$(rustc -vV | sed -n 's/^host: //p')
+for folder in one another/and-deeper; do
+	mkdir -p "$work/$folder"
+	git ls-files -z | xargs -0 cp --parents -t "$work/$folder"
+	(
+		cd "$work/$folder"
+		cargo build -q --release --locked --target "$target"
+		BINARY=target/$target/release/vfio-early OUT=$PWD/out packaging/package deb >/dev/null
+		cp "target/$target/release/vfio-early" out/
+		# The tiny one, which the packages have.
+		status=0
+		tiny=$(packaging/tiny) || status=$?
+		case $status in
+		0) cp "$tiny" out/tiny ;;
+		77) echo 'NOT RUN: whether the tiny program is the same' >&2 ;;
+		*) exit "$status" ;;
+		esac
+	)
+	# The second one is built at another time.
+	sleep 2
+done
+for file in "$work"/one/out/*; do
+	cmp "$file" "$work/another/and-deeper/out/${file##*/}"
+	echo "the same twice: ${file##*/}"
+done
