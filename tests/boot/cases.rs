@@ -5,6 +5,7 @@ use crate::generators;
 use crate::ids;
 use crate::lab::{Contents, Suite};
 use crate::machine::Machine;
+use crate::surroundings;
 
 /// One case. Its machine is also booted without any configuration; that control boot shows that the host's drivers do
 /// take the devices there, or "the driver never came" would prove nothing.
@@ -85,6 +86,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(ids::cases());
     cases.extend(refusals());
     cases.extend(images());
+    cases.extend(surroundings::cases());
     cases.extend(generators::generators());
     cases.extend(generators::faults());
     cases

@@ -26,6 +26,7 @@ mod ids;
 mod lab;
 mod machine;
 mod run;
+mod surroundings;
 
 use std::process::exit;
 
