@@ -29,7 +29,7 @@ function __vfio_early_at
         else
             contains -- (string replace -r '=.*' '' -- $word) $options; and set given $given $word
             switch "$command $word"
-                case '* --root' 'claim --device' 'status --format' 'rom dump -o' 'rom dump --output' 'rom verify --device' 'rom verify --id' 'rom extract --image' 'rom extract -o' 'rom extract --output' 'rom repair -o' 'rom repair --output' 'rom repair --id' 'snapshot -o' 'snapshot --output' 'modules --kernel'
+                case '* --root' 'claim --device' 'status --format' 'status -o' 'status --output' 'rom dump -o' 'rom dump --output' 'rom verify --device' 'rom verify --id' 'rom extract --image' 'rom extract -o' 'rom extract --output' 'rom repair -o' 'rom repair --output' 'rom repair --id' 'snapshot -o' 'snapshot --output' 'modules --kernel'
                     set expected $word
             end
         end
@@ -173,6 +173,7 @@ complete -c vfio-early -n "__vfio_early_at 'release'" -a '(__vfio_early_devices;
 complete -c vfio-early -n "__vfio_early_at 'status' --json" -l json -d 'print one JSON document'
 complete -c vfio-early -n "__vfio_early_at 'status' --all" -l all -d 'every device, not only displays and what is in a group with them'
 complete -c vfio-early -n "__vfio_early_at 'status' --format" -l format -x -a 'text prometheus nfd' -d 'text, prometheus (a file for node_exporter\'s text collector), nfd (one for Node Feature Discovery)'
+complete -c vfio-early -n "__vfio_early_at 'status' -o --output" -s o -l output -r -F -d 'write to this file, which is replaced as a whole or not at all'
 complete -c vfio-early -n "__vfio_early_at 'check' --json" -l json -d 'print one JSON document'
 complete -c vfio-early -n "__vfio_early_at 'check' --image" -l image -d 'check what an image holds: leave the running kernel\'s command line out'
 complete -c vfio-early -n "__vfio_early_at 'groups' --json" -l json -d 'print one JSON document'
