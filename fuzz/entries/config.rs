@@ -5,8 +5,10 @@ use vfio_early::config::{Config, Origin, Reader, Sources, load};
 
 use super::files::Files;
 
-/// The configuration without where it comes from.
+/// The configuration without where it comes from, and without what vfio-pci itself is told.
 fn bare(mut config: Config) -> Config {
+    config.vfio_pci_ids.clear();
+    config.denylist_disabled = false;
     for claim in &mut config.claims {
         claim.origin = Origin::command_line();
         claim.adopted = false;

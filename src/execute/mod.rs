@@ -77,6 +77,8 @@ struct Run<'a> {
     /// Functions on which a step hangs: the kernel holds their lock, so every other step would hang too.
     stuck: Vec<Address>,
     hung: usize,
+    /// Functions that are bound although a step failed, and whose probe has ended.
+    confirmed: Vec<Address>,
     denied: bool,
     roms: Vec<(Address, Result<option_rom::SavedRom, option_rom::RomError>)>,
     lost_framebuffers: Vec<(Address, String)>,
@@ -91,6 +93,7 @@ pub fn execute(machine: &dyn Machine, plan: &Plan) -> Execution {
         failures: Vec::new(),
         stuck: Vec::new(),
         hung: 0,
+        confirmed: Vec::new(),
         denied: false,
         roms: Vec::new(),
         lost_framebuffers: Vec::new(),
@@ -165,7 +168,9 @@ impl Run<'_> {
         let kept: Vec<Option<Address>> = failed.filter(bound).map(|planned| planned.device).collect();
         for device in kept {
             let step = Step { device, op: Op::Probe };
-            let result = self.attempt(&step).map_or_else(StepResult::Failed, |()| StepResult::Done);
+            let result = self.attempt(&step);
+            self.confirmed.extend(device.filter(|_| result.is_ok()));
+            let result = result.map_or_else(StepResult::Failed, |()| StepResult::Done);
             self.done.push(ExecutedStep { step, result });
         }
     }
@@ -264,7 +269,7 @@ impl Run<'_> {
         };
         // It may have reached its driver in spite of a step that failed; where cards are kept, that is what counts. Where
         // anything hung, it does not: the link is there while the probe still hangs.
-        let kept = self.plan.on_failure == OnFailure::Keep && self.hung == 0;
+        let kept = self.confirmed.contains(&address) && self.hung == 0;
         let failure = if bound && kept { None } else { failure };
         DeviceResult { driver, failure }
     }

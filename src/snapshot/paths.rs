@@ -103,9 +103,6 @@ pub(super) fn target(target: &str, place: &str, files: &Files, names: &mut Names
 
 /// One component. `before`: the components above it; `above`: what became of the last of them.
 fn component(part: &str, top: &str, before: &[&str], above: Option<&str>, names: &mut Names) -> String {
-    if part.parse::<Address>().is_ok() {
-        return part.to_owned();
-    }
     let last = before.last().copied().unwrap_or_default();
     let block = |names: &mut Names| if is_block_device(part) { part.to_owned() } else { names.replace(part) };
     match top {
@@ -136,6 +133,7 @@ fn component(part: &str, top: &str, before: &[&str], above: Option<&str>, names:
         {
             part.to_owned()
         }
+        "etc" if part.parse::<Address>().is_ok() => part.to_owned(),
         _ if last == "modules" && (before.contains(&"lib") || top == "lib") => release(part, names),
         "etc" | "lib" | "usr" | "run" if before.len() < 5 && is_file_of_the_system(part) => part.to_owned(),
         // What packages bring; not a directory that people put option ROMs into.
