@@ -284,7 +284,7 @@ fn bases() -> impl Strategy<Value = &'static str> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_secret_is_in_a_snapshot(base in bases(), owner in owner(secret().boxed()), wrong in any::<bool>()) {
