@@ -29,7 +29,7 @@ function __vfio_early_at
         else
             contains -- (string replace -r '=.*' '' -- $word) $options; and set given $given $word
             switch "$command $word"
-                case '* --root' 'claim --device' 'status --format' 'status -o' 'status --output' 'rom dump -o' 'rom dump --output' 'rom verify --device' 'rom verify --id' 'rom extract --image' 'rom extract -o' 'rom extract --output' 'rom repair -o' 'rom repair --output' 'rom repair --id' 'snapshot -o' 'snapshot --output' 'modules --kernel'
+                case '* --root' 'claim --device' 'status --format' 'status -o' 'status --output' 'rom dump -o' 'rom dump --output' 'rom verify --device' 'rom verify --id' 'rom extract --image' 'rom extract -o' 'rom extract --output' 'rom repair -o' 'rom repair --output' 'rom repair --id' 'guest --format' 'guest --os' 'guest --vcpus' 'guest --memory' 'guest --domain' 'snapshot -o' 'snapshot --output' 'modules --kernel'
                     set expected $word
             end
         end
@@ -158,7 +158,8 @@ complete -c vfio-early -n "__vfio_early_at ''" -a check -d 'Check the configurat
 complete -c vfio-early -n "__vfio_early_at ''" -a groups -d 'Explain the IOMMU groups: their members, whether they are viable and isolated, and why'
 complete -c vfio-early -n "__vfio_early_at ''" -a rom -d 'Read, show, verify, extract from and repair option ROMs'
 complete -c vfio-early -n "__vfio_early_at ''" -a detect -d 'Propose a configuration for this machine'
-complete -c vfio-early -n "__vfio_early_at ''" -a libvirt -d 'Print the libvirt elements for these devices: whole cards, pinned CPUs, NUMA memory'
+complete -c vfio-early -n "__vfio_early_at ''" -a guest -d 'Print what a guest needs for these devices: whole cards, their option ROMs, cores and memory near them'
+complete -c vfio-early -n "__vfio_early_at ''" -a libvirt -d 'Print the libvirt elements for these devices, as guest does'
 complete -c vfio-early -n "__vfio_early_at ''" -a snapshot -d 'Record this machine in one text file, for a bug report; --root FILE reads it'
 complete -c vfio-early -n "__vfio_early_at ''" -a modules -d 'Print the kernel modules that an initramfs image needs for the claims'
 complete -c vfio-early -n "__vfio_early_at 'claim' --dry-run" -l dry-run -d 'print the plan and change nothing'
@@ -203,6 +204,15 @@ complete -c vfio-early -n "__vfio_early_at 'rom repair' -o --output" -s o -l out
 complete -c vfio-early -n "__vfio_early_at 'rom repair' --id" -l id -x -a '(__vfio_early_devices id)' -d 'give it to a device with this ID'
 complete -c vfio-early -n "__vfio_early_at 'rom repair' --force" -l force -d 'replace the file'
 complete -c vfio-early -n "__vfio_early_at 'rom repair' 0" -F
+complete -c vfio-early -n "__vfio_early_at 'guest' --format" -l format -x -a 'libvirt qemu proxmox' -d 'libvirt (elements of a domain, or all of it), qemu (a command line), proxmox (lines of a configuration file)'
+complete -c vfio-early -n "__vfio_early_at 'guest' --os" -l os -x -a 'windows linux' -d 'windows or linux'
+complete -c vfio-early -n "__vfio_early_at 'guest' --vcpus" -l vcpus -x -d 'how many vCPUs; all but one core near the devices where it is left out'
+complete -c vfio-early -n "__vfio_early_at 'guest' --memory" -l memory -x -d 'how much memory, such as 16G'
+complete -c vfio-early -n "__vfio_early_at 'guest' --hide-kvm" -l hide-kvm -d 'hide that it is a virtual machine, for drivers that refuse those'
+complete -c vfio-early -n "__vfio_early_at 'guest' --domain" -l domain -x -d 'print a whole libvirt domain with this name'
+complete -c vfio-early -n "__vfio_early_at 'guest' --iommufd" -l iommufd -d 'use iommufd instead of VFIO\'s containers'
+complete -c vfio-early -n "__vfio_early_at 'guest' --across-nodes" -l across-nodes -d 'accept devices on several NUMA nodes'
+complete -c vfio-early -n "__vfio_early_at 'guest'" -a '(__vfio_early_devices)'
 complete -c vfio-early -n "__vfio_early_at 'libvirt'" -a '(__vfio_early_devices)'
 complete -c vfio-early -n "__vfio_early_at 'snapshot' -o --output" -s o -l output -r -F -d 'the new file; standard output where it is left out'
 complete -c vfio-early -n "__vfio_early_at 'snapshot' --force" -l force -d 'replace the file if it is there'

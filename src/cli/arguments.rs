@@ -41,6 +41,7 @@ pub(super) enum Command {
     Groups(Groups),
     Rom(Rom),
     Detect(Detect),
+    Guest(Guest),
     Libvirt(Libvirt),
     Snapshot(Snapshot),
     Modules(Modules),
@@ -247,7 +248,40 @@ pub(super) struct Repair {
 #[argh(subcommand, name = "detect")]
 pub(super) struct Detect {}
 
-/// Print the libvirt elements for these devices: whole cards, pinned CPUs, NUMA memory.
+/// Print what a guest needs for these devices: whole cards, their option ROMs, cores and memory near them.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "guest")]
+pub(super) struct Guest {
+    /// libvirt (elements of a domain, or all of it), qemu (a command line), proxmox (lines of a configuration file)
+    #[argh(option, arg_name = "format")]
+    pub(super) format: Option<crate::guest::Format>,
+    /// windows or linux
+    #[argh(option, arg_name = "system")]
+    pub(super) os: Option<crate::guest::Os>,
+    /// how many vCPUs; all but one core near the devices where it is left out
+    #[argh(option, arg_name = "n")]
+    pub(super) vcpus: Option<crate::guest::Count>,
+    /// how much memory, such as 16G
+    #[argh(option, arg_name = "size")]
+    pub(super) memory: Option<crate::guest::Size>,
+    /// hide that it is a virtual machine, for drivers that refuse those
+    #[argh(switch)]
+    pub(super) hide_kvm: bool,
+    /// print a whole libvirt domain with this name
+    #[argh(option, arg_name = "name")]
+    pub(super) domain: Option<crate::guest::Name>,
+    /// use iommufd instead of VFIO's containers
+    #[argh(switch)]
+    pub(super) iommufd: bool,
+    /// accept devices on several NUMA nodes
+    #[argh(switch)]
+    pub(super) across_nodes: bool,
+    /// a function of each card
+    #[argh(positional)]
+    pub(super) address: Vec<crate::pci::Address>,
+}
+
+/// Print the libvirt elements for these devices, as guest does.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "libvirt")]
 pub(super) struct Libvirt {

@@ -69,7 +69,8 @@ fn run_command(machine: &mut OpenMachine, command: &Command, output: &mut Output
         Command::Groups(options) => groups::run(machine.get(), options, output),
         Command::Rom(options) => rom::run(machine, options, output),
         Command::Detect(_) => detect::run(machine.get(), output),
-        Command::Libvirt(options) => guest::run(machine.get(), &options.address, output),
+        Command::Guest(options) => guest::run(machine.get(), options, output),
+        Command::Libvirt(options) => guest::libvirt(machine.get(), &options.address, output),
         Command::Snapshot(options) => snapshot::run(machine.get(), options, output),
         Command::Modules(options) => modules::run(machine.get(), options, output),
     }

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use crate::config::{self, Sources};
 use crate::exit::{Exit, Failure};
-use crate::inventory::{self, Inventory};
+use crate::guest::Options;
+use crate::inventory::{Inventory, Resources};
 use crate::machine::{Machine, Recorder};
 use crate::{pipeline, snapshot};
 
@@ -42,15 +43,20 @@ fn read_everything(machine: &dyn Machine) {
         // A bridge ends the command: no guest can have one.
         inventory.devices.retain(|device| !device.identity.class.is_bridge());
         let addresses: Vec<_> = inventory.devices.iter().map(|device| device.address).collect();
-        let _ = pipeline::guest(machine, &addresses);
-        // It reads the processors near one device.
+        // One at a time: what one guest cannot have says nothing about the others.
+        for address in &addresses {
+            let options = Options { iommufd: true, devices: vec![*address], ..Options::default() };
+            let _ = pipeline::guest(machine, &options);
+        }
+        // Where nothing is claimed yet, as well.
         inventory.read_details(machine, &addresses);
-        let mut nodes: Vec<_> =
-            inventory.devices.iter().map(|device| device.detail.as_ref().and_then(|detail| detail.numa_node)).collect();
+        let details = inventory.devices.iter().filter_map(|device| device.detail.as_ref());
+        let mut nodes: Vec<u16> = details.filter_map(|detail| detail.numa_node).collect();
         nodes.sort_unstable();
         nodes.dedup();
+        Resources::read(machine, &[]);
         for node in nodes {
-            inventory::cores_of_node(machine, node);
+            Resources::read(machine, &[node]);
         }
     }
     if let Ok(loaded) = config::load(machine, Sources::AtBoot) {

@@ -1,83 +1,95 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a guest needs for devices: its cards, and the processors and the memory near them.
+//!
+//! [`describe`] makes one typed description of the inventory, the resources and the saved option ROMs; [`libvirt()`],
+//! [`qemu()`] and [`proxmox()`] print it. Nothing here reads a machine.
 
+mod cards;
+mod describe;
+mod firmware;
+mod hyperv;
 mod libvirt;
+mod options;
+mod placement;
+mod proxmox;
+mod qemu;
 
-use crate::exit::{Exit, Failure};
-use crate::inventory::{Device, Inventory, Processor};
+use crate::inventory::Processor;
 use crate::pci::Address;
-use crate::plan::{Iommu, is_vfio_driver};
 
+pub use cards::{Cards, cards, nodes};
+pub use describe::describe;
+pub use firmware::{Firmware, Rom};
+pub use hyperv::Enlightenment;
 pub use libvirt::libvirt;
+pub use options::{Count, Format, Name, Options, Os, Size};
+pub use placement::{Memory, Placement};
+pub use proxmox::proxmox;
+pub use qemu::qemu;
 
 /// What a guest needs.
 #[derive(Clone, Debug)]
 pub struct Guest {
-    /// The functions of each card; a card is one slot in the guest.
+    /// What was asked for.
+    pub options: Options,
+    /// The cards; each is one slot of the guest.
     pub cards: Vec<Vec<Function>>,
-    /// The NUMA node near them.
-    pub node: Option<u16>,
-    /// The cores of that node, or of the machine: the numbers of each core's threads.
-    pub cores: Vec<Vec<u16>>,
-    /// Who made the processor.
+    /// The NUMA nodes near them; none if the machine has none.
+    pub nodes: Vec<u16>,
+    /// Its vCPUs.
+    pub placement: Placement,
+    /// Its memory.
+    pub memory: Memory,
+    /// The vendor of the processor.
     pub processor: Processor,
-    /// Whether the IOMMU protects the host; no guest gets a device unless it does.
-    pub iommu: Iommu,
+    /// Whether KVM runs it, and not emulation.
+    pub kvm: bool,
+    /// What of Hyper-V it sees; nothing unless it is Windows.
+    pub enlightenments: Vec<Enlightenment>,
+    /// Its firmware.
+    pub firmware: Firmware,
+    /// UEFI firmware for QEMU and its variables, if this machine has it.
+    pub firmware_files: Option<(&'static str, &'static str)>,
+    /// What its user should know.
+    pub notes: Vec<String>,
 }
 
 /// A function of a card.
 #[derive(Clone, Debug)]
 pub struct Function {
-    /// Where it is.
+    /// Its address on the host.
     pub address: Address,
-    /// The driver that it is bound to.
-    pub driver: Option<String>,
-    /// The file with its saved option ROM.
-    pub rom: Option<String>,
+    /// Its number in the slot of the guest.
+    pub number: usize,
+    /// Its option ROM.
+    pub rom: Rom,
 }
 
 impl Guest {
-    /// The functions that are not on a driver for guests, each as a sentence.
-    pub fn unclaimed(&self) -> Vec<String> {
-        let functions = self.cards.iter().flatten();
-        let unclaimed = functions.filter(|function| !function.driver.as_deref().is_some_and(is_vfio_driver));
-        let sentence = |function: &Function| {
-            let driver = function.driver.as_deref().unwrap_or("no driver");
-            format!("{} is bound to {driver}: claim it before the guest starts", function.address)
-        };
-        unclaimed.map(sentence).collect()
+    /// The CPU lists of a NUMA policy: `0,1`.
+    fn node_list(&self) -> String {
+        joined(self.nodes.iter())
+    }
+
+    /// Every CPU that a vCPU runs on, ascending; empty if they are not pinned.
+    fn pinned(&self) -> String {
+        let mut all: Vec<u16> = self.placement.vcpus.concat();
+        all.sort_unstable();
+        joined(all.iter())
+    }
+
+    /// Whether the guest's processor needs the feature to have threads (AMD).
+    fn needs_topoext(&self) -> bool {
+        self.processor == Processor::Amd && self.placement.threads > 1 && self.kvm
+    }
+
+    /// What the guest is told about who made its hypervisor when it is not to know: the processor's vendor.
+    fn vendor(&self) -> &'static str {
+        if self.processor == Processor::Amd { "AuthenticAMD" } else { "GenuineIntel" }
     }
 }
 
-/// Describes a guest for the cards of these functions; saved option ROMs and cores are still to be added.
-pub fn describe(inventory: &Inventory, addresses: &[Address]) -> Result<Guest, Failure> {
-    let mut guest = Guest {
-        cards: Vec::new(),
-        node: None,
-        cores: Vec::new(),
-        processor: inventory.iommu.processor,
-        iommu: Iommu::of(inventory),
-    };
-    for address in addresses.iter().copied() {
-        let Some(device) = inventory.device(address).filter(|device| !device.identity.class.is_bridge()) else {
-            let message = format!("no device at {address} can be given to a guest");
-            return Err(Failure::Message(Exit::NotMet, message));
-        };
-        if guest.cards.iter().flatten().any(|function| function.address == address) {
-            continue;
-        }
-        guest.cards.push(card(inventory, device));
-        guest.node = guest.node.or(device.detail.as_ref().and_then(|detail| detail.numa_node));
-    }
-    Ok(guest)
-}
-
-/// The functions of a device's card.
-fn card(inventory: &Inventory, device: &Device) -> Vec<Function> {
-    let function = |device: &Device| Function {
-        address: device.address,
-        driver: device.driver().map(ToOwned::to_owned),
-        rom: None,
-    };
-    inventory.card(device).functions.into_iter().map(function).collect()
+/// Numbers, separated by commas.
+fn joined<'a>(numbers: impl Iterator<Item = &'a u16>) -> String {
+    numbers.map(ToString::to_string).collect::<Vec<_>>().join(",")
 }

@@ -6,19 +6,44 @@ use crate::machine::{self, Machine};
 const NODES: &str = "/sys/devices/system/node";
 const CPUS: &str = "/sys/devices/system/cpu";
 
-/// The cores of a NUMA node, or of the machine if it has no nodes: for each core, the numbers of its threads.
-pub fn cores_of_node(machine: &dyn Machine, node: Option<u16>) -> Vec<Vec<u16>> {
-    let of_node = node.and_then(|node| machine::text(machine, &format!("{NODES}/node{node}/cpulist")).ok());
-    let list = of_node.or_else(|| machine::text(machine, &format!("{CPUS}/online")).ok()).unwrap_or_default();
-    let mut cores: Vec<Vec<u16>> = Vec::new();
-    for cpu in cpus(&list) {
-        if cores.iter().any(|core| core.contains(&cpu)) {
+/// A core.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Core {
+    /// The numbers of its threads.
+    pub threads: Vec<u16>,
+    /// How fast it is, compared with other cores of this machine.
+    pub rank: u32,
+}
+
+/// The online cores of these NUMA nodes, or of the machine if there are none: by their first thread.
+pub fn cores_of_nodes(machine: &dyn Machine, nodes: &[u16]) -> Vec<Core> {
+    let list = |path: &str| machine::text(machine, path).map(|text| cpus(&text)).unwrap_or_default();
+    let mut near: Vec<u16> = nodes.iter().flat_map(|node| list(&format!("{NODES}/node{node}/cpulist"))).collect();
+    // A node may have memory alone.
+    if near.is_empty() {
+        near = list(&format!("{CPUS}/online"));
+    }
+    near.sort_unstable();
+    // The kernel names the cores of a hybrid processor after their performance counters (arch/x86/events/intel/core.c).
+    let slow = [list("/sys/devices/cpu_atom/cpus"), list("/sys/devices/cpu_lowpower/cpus")].concat();
+    let mut cores: Vec<Core> = Vec::new();
+    for cpu in near {
+        if cores.iter().any(|core| core.threads.contains(&cpu)) {
             continue;
         }
-        let siblings =
-            machine::text(machine, &format!("{CPUS}/cpu{cpu}/topology/thread_siblings_list")).unwrap_or_default();
-        let threads = cpus(&siblings);
-        cores.push(if threads.contains(&cpu) { threads } else { vec![cpu] });
+        let siblings = list(&format!("{CPUS}/cpu{cpu}/topology/thread_siblings_list"));
+        let threads = if siblings.contains(&cpu) { siblings } else { vec![cpu] };
+        // Arm and others (drivers/base/arch_topology.c).
+        let capacity = || machine::text(machine, &format!("{CPUS}/cpu{cpu}/cpu_capacity")).ok()?.parse().ok();
+        let rank = if slow.contains(&cpu) { 0 } else { capacity().unwrap_or(1) };
+        cores.push(Core { threads, rank });
+    }
+    // Where nothing else tells, the cores with fewer threads are the slow ones.
+    let most = cores.iter().map(|core| core.threads.len()).max().unwrap_or(0);
+    if slow.is_empty() {
+        for core in &mut cores {
+            core.rank = core.rank.saturating_sub(u32::from(core.threads.len() < most));
+        }
     }
     cores
 }

@@ -12,6 +12,7 @@ mod features;
 mod holders;
 mod in_use;
 mod iommu;
+mod resources;
 mod sriov;
 mod system;
 
@@ -20,7 +21,7 @@ use crate::machine::{self, Error, Machine};
 use crate::pci::{Address, is_vfio_driver, parse_modalias};
 
 pub use card::Card;
-pub use cores::{cores_of_node, cpus};
+pub use cores::{Core, cores_of_nodes, cpus};
 pub(crate) use device::driver;
 pub use device::{Detail, Device};
 pub use features::{Features, ResizableBar};
@@ -29,6 +30,7 @@ pub use holders::{Holder, Holders};
 pub(crate) use in_use::{DEVICE_MINOR, default_routes, is_device_file, mounts, swaps};
 pub use in_use::{Mount, Use};
 pub use iommu::{FirmwareTable, Group, IommuFacts, Processor};
+pub use resources::Resources;
 pub use sriov::PhysicalFunction;
 pub use system::FirmwareFramebuffer;
 

@@ -33,7 +33,7 @@ pub struct DeviceStatus {
 /// The names of its fields in documents.
 const FIELDS: &str = "address vendor device subsystem_vendor subsystem_device class class_name name subsystem_name driver \
     driver_override iommu_group numa_node boot_vga reset_methods resets power_state d3cold_allowed resizable_bars \
-    sriov_numvfs sriov_totalvfs physfn open_by hot_reset ";
+    sriov_numvfs sriov_totalvfs physfn open_by hot_reset vfio_device ";
 
 impl Json for DeviceStatus {
     fn json(&self, out: &mut String) {
@@ -68,6 +68,7 @@ impl Json for DeviceStatus {
                 &features.physical,
                 open_by,
                 hot_reset,
+                &features.vfio,
             ],
         );
     }

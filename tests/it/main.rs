@@ -26,6 +26,7 @@ mod dracut;
 mod fleet;
 mod golden;
 mod groups;
+mod guests;
 mod guides;
 mod host;
 mod hostile_snapshot;

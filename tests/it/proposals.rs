@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the program proposes is right: a configuration by `detect` passes `check`, and a domain by `libvirt` is one.
+//! What the program proposes is right: a configuration by `detect` passes `check`.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
-use vfio_early::machine::{Machine, Node, Recorded, Tree};
+use vfio_early::machine::{Node, Recorded, Tree};
 
 use crate::support::disk::Scratch;
 use crate::support::files::machines;
@@ -55,45 +55,4 @@ fn what_detect_proposes_passes_check() {
         assert!(checked == 0 || checked == 3, "{}: {said}", machine.display());
     }
     assert!(proposed > 10);
-}
-
-#[test]
-fn what_libvirt_gets_is_a_domain() {
-    if !program::have("virt-xml-validate", "what vfio-early libvirt prints is not validated")
-        || !program::have("xmllint", "what vfio-early libvirt prints is not validated")
-    {
-        return;
-    }
-    let scratch = Scratch::new("domains");
-    let mut validated = 0;
-    for machine in machines() {
-        let mut tree = tree(&machine);
-        let recorded = Recorded::parse(&fs::read(&machine).unwrap()).unwrap();
-        for address in recorded.list("/sys/bus/pci/devices").unwrap_or_default() {
-            let class = recorded.attribute(&format!("/sys/bus/pci/devices/{address}/class")).unwrap();
-            // Displays, and one of everything else would only take longer.
-            if !class.starts_with(b"0x03") {
-                continue;
-            }
-            tree.put(&format!("/run/vfio-early/rom/{address}.rom"), Node::File(b"\x55\xaa".to_vec()));
-            let (status, fragment) = run(&tree, &format!("libvirt {address}"));
-            let units = recorded.list("/sys/class/iommu").unwrap_or_default();
-            assert_eq!(status, if units.is_empty() { 3 } else { 0 }, "{}: {address}", machine.display());
-            assert!(fragment.contains(&format!("{address}.rom")), "{fragment}");
-            let domain = format!(
-                "<domain type='kvm'>\n<name>guest</name>\n<memory unit='GiB'>8</memory>\n\
-                 <os><type arch='x86_64' machine='q35'>hvm</type></os>\n{fragment}</domain>\n"
-            );
-            let file = scratch.0.join(format!("{validated}.xml"));
-            fs::write(&file, &domain).unwrap();
-            let output = Command::new("virt-xml-validate").arg(&file).arg("domain").output().unwrap();
-            assert!(output.status.success(), "{}: {output:?}\n{domain}", machine.display());
-            validated += 1;
-        }
-    }
-    assert!(validated > 20);
-    // The judge can tell.
-    let file = scratch.0.join("wrong.xml");
-    fs::write(&file, "<domain type='kvm'><name>guest</name><hostdev/></domain>\n").unwrap();
-    assert!(!Command::new("virt-xml-validate").arg(&file).arg("domain").output().unwrap().status.success());
 }

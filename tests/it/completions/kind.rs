@@ -26,8 +26,10 @@ pub(crate) fn kind(usage: &Usage, name: &str) -> String {
         (_, "rom") => "rom",
         (_, "dir") => "root",
         (_, "release") => "release",
+        ("guest", "format") => "libvirt|qemu|proxmox",
+        ("guest", "system") => "windows|linux",
         (_, "format") => "text|prometheus|nfd",
-        (_, "n") => "any",
+        ("guest", "size" | "name") | (_, "n") => "any",
         (path, name) => panic!("tests/it/completions/kind.rs: what completes <{name}> of `vfio-early {path}`?"),
     };
     kind.to_owned()

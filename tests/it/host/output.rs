@@ -109,7 +109,7 @@ fn what_a_killed_run_left_is_removed() {
 
 #[test]
 fn commands_that_read_leave_nothing() {
-    let machine = MachineRoot::new(&tree("two-identical-gpus-running", "claim 65:00.0\n"));
+    let machine = MachineRoot::new(&tree("two-identical-gpus-claimed", "claim 65:00.0\n"));
     fs::write(machine.attribute("0000:65:00.0", "rom"), described("padded")).unwrap();
     let before = inventory(&machine.root);
     for arguments in [
