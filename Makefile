@@ -11,7 +11,7 @@ export VFIO_EARLY
 
 BOOT = $(CARGO) test -q --target $(TARGET) --test boot --
 
-.PHONY: all build tiny deb rpm arch sbom reproducible tools lint check test faults fuzz demo boot install uninstall clean
+.PHONY: all build tiny deb rpm arch sbom reproducible tools lint check test faults fuzz demo boot guests install uninstall clean
 
 all: build
 
@@ -58,7 +58,7 @@ SCRIPTS = .ci/run packaging/tiny packaging/musl-ld packaging/package packaging/t
 	packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm packaging/arch/PKGBUILD \
 	completions/vfio-early tests/it/completions/ask.bash \
 	tests/packages.sh tests/licenses.sh tests/dependencies.sh tests/reproducible.sh tests/fuzz.sh tests/msrv.sh tests/boot/lab.sh tests/boot/all.sh tests/boot/groups.sh \
-	tests/boot/groups/init tests/groups/from-lspci.sh \
+	tests/boot/groups/init tests/boot/guests/init tests/boot/guests/inner-init tests/boot/guests/start tests/groups/from-lspci.sh \
 	initramfs-tools/hooks/vfio-early initramfs-tools/scripts/init-top/00-vfio-early \
 	dracut/50vfio-early/module-setup.sh dracut/50vfio-early/vfio-early.sh \
 	mkinitcpio/install/vfio-early mkinitcpio/hooks/vfio-early
@@ -88,6 +88,10 @@ demo: build
 # One boot by name, or a few: make boot CASE=gpu-slot (without CASE: a list). STAY=1 leaves a shell in the guest.
 boot: build
 	$(BOOT) $(if $(CASE),$(if $(STAY),--stay) $(CASE),--list)
+
+# The boots that start guests with claimed devices: an hour or more, because everything in them is emulated twice.
+guests: build
+	BOOT_JOBS=1 $(BOOT) --guests
 
 # What is installed: mode, file, place below PREFIX.
 INSTALLED = \

@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use crate::cpio;
 use crate::evidence::Evidence;
 use crate::lab::{self, Contents, Lab, Suite};
-use crate::machine::{LATER, Machine};
+use crate::machine::{LATER, Machine, known_content};
 
 /// Far more than a boot takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(240);
+/// The same for a boot in which guests boot, emulated twice.
+const LIMIT_OF_GUESTS: Duration = Duration::from_secs(5400);
 
 /// What to boot.
 pub struct Boot<'a> {
@@ -101,6 +103,11 @@ impl Boot<'_> {
             qemu.args(["-drive", &format!("if=none,id=root,format=raw,snapshot=on,file={}", disk.display())]);
             qemu.args(["-qmp", &format!("unix:{},server=on,wait=off", socket(folder).display())]);
         }
+        if self.machine == Machine::Guests {
+            let known = folder.join("known");
+            fs::write(&known, known_content()).map_err(trouble)?;
+            qemu.args(["-drive", &format!("if=none,id=known,format=raw,file={}", known.display())]);
+        }
         if self.machine == Machine::Layers {
             let scratch = folder.join("scratch");
             fs::File::create(&scratch).and_then(|file| file.set_len(64 * 1024 * 1024)).map_err(trouble)?;
@@ -127,6 +134,7 @@ impl Boot<'_> {
         qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut child = qemu.spawn().map_err(trouble)?;
         let start = Instant::now();
+        let limit = if self.machine == Machine::Guests { LIMIT_OF_GUESTS } else { LIMIT };
         let mut later = self.machine.has_disk();
         let status = loop {
             if later && fs::read(folder.join("evidence.txt")).is_ok_and(|text| text.starts_with(b"@@ ready")) {
@@ -136,10 +144,10 @@ impl Boot<'_> {
             if let Some(status) = child.try_wait().map_err(trouble)? {
                 break status;
             }
-            if start.elapsed() > LIMIT {
+            if start.elapsed() > limit {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("no end after {} s; see {}", LIMIT.as_secs(), folder.display()));
+                return Err(format!("no end after {} s; see {}", limit.as_secs(), folder.display()));
             }
             std::thread::sleep(Duration::from_millis(50));
         };

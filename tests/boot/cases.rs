@@ -2,6 +2,7 @@
 //! The cases: what is booted, and what must come of it.
 
 use crate::generators;
+use crate::guests;
 use crate::ids;
 use crate::lab::{Contents, Suite};
 use crate::machine::Machine;
@@ -89,6 +90,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(surroundings::cases());
     cases.extend(generators::generators());
     cases.extend(generators::faults());
+    cases.extend(guests::cases());
     cases
 }
 

@@ -17,6 +17,8 @@ pub enum Suite {
     Trixie,
     /// Debian 13 with the newest kernel of its backports.
     Backports,
+    /// Debian 13 with QEMU, libvirt and DPDK.
+    Guests,
 }
 
 impl fmt::Display for Suite {
@@ -25,6 +27,7 @@ impl fmt::Display for Suite {
             Suite::Bookworm => "bookworm",
             Suite::Trixie => "trixie",
             Suite::Backports => "trixie-backports",
+            Suite::Guests => "trixie-guests",
         })
     }
 }

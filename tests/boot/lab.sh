@@ -5,7 +5,8 @@
 # name and renamed, so it is complete or not there. Standard output is the answer; everything else goes to standard error.
 #
 #   lab.sh tools                     installs what is missing on this machine (as root), or says what and how
-#   lab.sh root SUITE                a Debian root with kernel and initramfs generators; prints its path
+#   lab.sh root SUITE                a Debian root with kernel and initramfs generators; prints its path. SUITE-guests: with
+#                                    what starts guests, too
 #   lab.sh image GENERATOR ROOT TREE...
 #                                    the initramfs that this generator makes of the root with the trees laid over it;
 #                                    prints its path. WITHOUT="MODULE..." takes modules away from it first; mkinitcpio
@@ -89,6 +90,9 @@ tools() {
 
 # What the root holds beside apt and the essential packages.
 contents=linux-image-amd64,initramfs-tools,dracut-core,busybox,kmod,udev,systemd,zstd,libarchive-tools
+
+# What starts guests and uses claimed devices.
+guests=qemu-system-x86,qemu-utils,qemu-block-extra,dpdk-dev,libvirt-daemon-system,libvirt-clients,libvirt-daemon-driver-qemu,dbus
 
 # The mirror that this machine's own apt uses.
 mirror() {
@@ -303,8 +307,11 @@ disk() {
 	shift
 	if ! kept ext4 "disk $base" "$@"; then
 		overlay "$base" "$@"
-		rm -rf "${scratch:?}/boot" "$scratch"/var/lib/apt "$scratch"/var/cache/apt
-		/sbin/mke2fs -q -t ext4 -L lab -d "$scratch" -E root_owner=0:0 -O ^has_journal "$result.part.$$" 800m >&2 || die "mke2fs failed"
+		# A guest needs a kernel for its own guests.
+		[ -e "$scratch/usr/bin/qemu-system-x86_64" ] || rm -rf "${scratch:?}/boot"
+		rm -rf "$scratch"/var/lib/apt "$scratch"/var/cache/apt
+		size=$(($(du -sm "$scratch" | cut -f 1) * 5 / 4 + 300))m
+		/sbin/mke2fs -q -t ext4 -L lab -d "$scratch" -E root_owner=0:0 -O ^has_journal "$result.part.$$" "$size" >&2 || die "mke2fs failed"
 		mv "$result.part.$$" "$result"
 		rm -rf "$scratch"
 	fi
@@ -312,6 +319,12 @@ disk() {
 	echo "$result"
 }
 
+# The other packages give the root another name.
+case "${1:-} ${2:-}" in "root "*-guests)
+	contents=$contents,$guests
+	set -- root "${2%-guests}"
+	;;
+esac
 command=${1:?"one of: tools, root SUITE, qemu, image GENERATOR ROOT TREE..., disk ROOT TREE..."}
 shift
 case $command in

@@ -37,6 +37,8 @@ pub enum Machine {
     Functions,
     /// Intel, and an NVMe namespace that two controllers of one subsystem reach, beside a third controller.
     Layers,
+    /// Intel, and a real root that starts guests: a network card with virtual functions, and an NVMe disk with a known content.
+    Guests,
 }
 
 /// A ROM file of QEMU's own packages, smaller than its BAR.
@@ -48,6 +50,11 @@ pub const LATER: &[&str] = &[
     r#"{"execute":"device_add","arguments":{"driver":"e1000e","id":"late","bus":"port4"}}"#,
     r#"{"execute":"device_add","arguments":{"driver":"e1000e","id":"host","bus":"port8"}}"#,
 ];
+
+/// The content of the disk that is known: numbers of eight bytes, ascending from 0.
+pub fn known_content() -> Vec<u8> {
+    (0..4 * 1024 * 1024 / 8_u64).flat_map(u64::to_le_bytes).collect()
+}
 
 impl Machine {
     /// A word for file names and for the lines that are printed.
@@ -62,6 +69,7 @@ impl Machine {
             Machine::Root => "root",
             Machine::Functions => "functions",
             Machine::Layers => "layers",
+            Machine::Guests => "guests",
         }
     }
 
@@ -72,6 +80,8 @@ impl Machine {
             Machine::Disk => "intel_iommu=on root=LABEL=lab rw lab.later",
             Machine::Root => "intel_iommu=on root=LABEL=lab rw init=/lib/systemd/systemd",
             Machine::Functions => "intel_iommu=on lab.virtual",
+            // Without systemd, which takes longer than everything else.
+            Machine::Guests => "intel_iommu=on root=LABEL=lab rw init=/lab/init",
             Machine::IntelOff => "intel_iommu=off",
             Machine::Bare | Machine::Amd => "",
         }
@@ -79,12 +89,12 @@ impl Machine {
 
     /// Whether it boots into a real root.
     pub fn has_disk(self) -> bool {
-        matches!(self, Machine::Disk | Machine::Root)
+        matches!(self, Machine::Disk | Machine::Root | Machine::Guests)
     }
 
     /// Whether it has a device that QEMU has only from 8.0 on.
     pub fn needs_new_qemu(self) -> bool {
-        self == Machine::Functions
+        matches!(self, Machine::Functions | Machine::Guests)
     }
 
     /// QEMU's arguments, separated by blanks.
@@ -96,10 +106,13 @@ impl Machine {
             | Machine::Disk
             | Machine::Root
             | Machine::Functions
-            | Machine::Layers => "-cpu max -device intel-iommu,intremap=on,caching-mode=on",
+            | Machine::Layers
+            | Machine::Guests => "-cpu max -device intel-iommu,intremap=on,caching-mode=on",
             Machine::Bare => "-cpu max",
             Machine::Amd => "-cpu EPYC -device amd-iommu",
         };
+        // One that runs a guest, and one that emulates what it has.
+        let processors = if self == Machine::Guests { 2 } else { 1 };
         let (first, second) =
             if self == Machine::Roms { (format!(",romfile={ROM}"), ",rombar=0") } else { (String::new(), "") };
         let disks = if self == Machine::Disk {
@@ -129,11 +142,15 @@ sriov_vq_flexible=4,sriov_vi_flexible=2 \
              -device nvme-subsys,id=shared -device nvme,id=one,bus=port4,serial=lab,subsys=shared \
              -device nvme,bus=port5,serial=lab,subsys=shared -device nvme-ns,bus=one,drive=scratch,nsid=1 \
              -device nvme,bus=port6,serial=free,drive=twin -drive if=none,id=twin,driver=null-co,size=16M"
+        } else if self == Machine::Guests {
+            "-m 2048 -device pcie-root-port,id=port4,chassis=4,addr=1c.3 \
+             -device pcie-root-port,id=port5,chassis=5,addr=1c.4 -device pcie-root-port,id=port6,chassis=6,addr=1c.5 \
+             -device igb,bus=port4 -device nvme,bus=port5,serial=root,drive=root -device nvme,bus=port6,serial=known,drive=known"
         } else {
             "-m 512"
         };
         format!(
-            "-machine q35,kernel-irqchip=split -smp 1 {iommu} \
+            "-machine q35,kernel-irqchip=split -smp {processors} {iommu} \
              -audiodev none,id=silence -netdev user,id=net1,restrict=on -netdev user,id=net2,restrict=on \
              -device VGA,addr=02.0 -device pci-serial,addr=05.0 \
              -device pcie-root-port,id=port1,chassis=1,addr=1c.0,multifunction=on \

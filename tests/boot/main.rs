@@ -22,6 +22,7 @@ mod cpio;
 mod demo;
 mod evidence;
 mod generators;
+mod guests;
 mod ids;
 mod lab;
 mod machine;
@@ -31,11 +32,12 @@ mod surroundings;
 use std::process::exit;
 
 const USAGE: &str = "\
-usage: cargo test --test boot -- [--list | --demo | --stay NAME | NAME...]
+usage: cargo test --test boot -- [--list | --demo | --guests | --stay NAME | NAME...]
 
-Runs all cases, or those named. Each keeps its serial log, its evidence and its command below target/tmp/boot/NAME.
+Runs all cases but those that start guests, or those named. Each keeps its serial log, its evidence and its command below target/tmp/boot/NAME.
 
   --list   name the cases
+  --guests run the cases that start guests
   --demo   boot a machine without and with vfio-early and show both, side by side
   --stay   boot one case and leave a shell on the guest's serial console
 
@@ -43,12 +45,13 @@ Environment: VFIO_EARLY names the program under test, BOOT_JOBS how many boots r
 accelerator (tcg), MIRROR a Debian mirror (that of this machine's apt).";
 
 fn main() {
-    let (mut list, mut stay, mut demo, mut names) = (false, false, false, Vec::new());
+    let (mut list, mut stay, mut demo, mut guests, mut names) = (false, false, false, false, Vec::new());
     for word in std::env::args().skip(1) {
         match word.as_str() {
             "--list" => list = true,
             "--stay" => stay = true,
             "--demo" => demo = true,
+            "--guests" => guests = true,
             // cargo passes its own options on to every test program.
             "-q" | "--quiet" => {}
             "-h" | "--help" => return println!("{USAGE}"),
@@ -66,8 +69,16 @@ fn main() {
     if let Some(name) = names.iter().find(|name| !all.iter().any(|case| case.name == **name)) {
         fail(&format!("no case is called {name}; --list names them"));
     }
-    let mut chosen: Vec<_> =
-        all.into_iter().filter(|case| names.is_empty() || names.iter().any(|n| n == case.name)).collect();
+    let is_chosen = |case: &cases::Case| match names.as_slice() {
+        [] => guests == (case.machine == machine::Machine::Guests),
+        names => names.iter().any(|name| name == case.name),
+    };
+    if names.is_empty() && !guests && !demo {
+        for case in all.iter().filter(|case| !is_chosen(case)) {
+            println!("NOT RUN {}: a guest in a guest takes long; make guests runs it", case.name);
+        }
+    }
+    let mut chosen: Vec<_> = all.into_iter().filter(is_chosen).collect();
     chosen.retain(can_run);
     let outcome = if demo {
         demo::show(&chosen[0])
