@@ -42,6 +42,8 @@ pub enum Code {
     InterruptRemapping,
     /// No IOMMU is enabled.
     Iommu,
+    /// Isolation is required, and the hardware does not isolate the group.
+    Isolation,
     /// The guard `last-display`.
     LastDisplay,
     /// The host keeps functions of a claimed display's slot that are not part of its card.
@@ -122,6 +124,7 @@ readable_words!(Code {
     InUse: "in-use",
     InterruptRemapping: "interrupt-remapping",
     Iommu: "iommu",
+    Isolation: "isolation",
     LastDisplay: "last-display",
     LeftOut: "left-out",
     Missing: "missing",

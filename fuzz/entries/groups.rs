@@ -43,6 +43,7 @@ fn decode_machine(mut bytes: &[u8]) -> Vec<Function> {
             config,
             driver: (flags & 2 != 0).then(|| "driver".to_owned()),
             sys_group: (group & 0x80 == 0).then_some(u32::from(group & 7)),
+            ivrs_alias: (group & 0x40 != 0).then_some((group & 7, 0)),
         });
     }
     all

@@ -56,7 +56,6 @@ const REMEDIES: &[(Code, &str)] = &[
     (Code::Missing, "vfio-early status --all lists what is there"),
     (Code::IdMismatch, "correct the address or the id="),
     (Code::Along, "with=none claims without what goes along"),
-    (Code::NoIommuGroup, "`set iommu optional` claims it nevertheless"),
     (Code::NotViable, "vfio-early groups shows why they share a group; with=group claims all of it"),
     (Code::NoDriver, "install the package that has it"),
     (Code::Off, "take it off to claim"),

@@ -41,6 +41,7 @@ pub const RESET_METHODS: &[&str] = &["device_specific", "acpi", "flr", "af_flr",
 /// The settings.
 pub const SETTINGS: &[Keyword] = &[
     Keyword { name: "iommu", values: "required|optional", help: "whether claims require an IOMMU" },
+    Keyword { name: "isolation", values: "required|optional", help: "whether claims require isolated IOMMU groups" },
     Keyword { name: "on-failure", values: "restore|keep", help: "what to do with a slot that could not be claimed" },
     Keyword { name: "framebuffer", values: "keep|release", help: "what to do with the firmware framebuffer" },
     Keyword { name: "adopt-ids", values: "yes|no", help: "whether the IDs in vfio-pci's ids= count as claims" },

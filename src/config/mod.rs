@@ -12,6 +12,7 @@ mod problems;
 mod reader;
 mod selector;
 
+pub use adopt::module_switch;
 pub use cmdline::{Words, words};
 pub use keywords::{DIRECTIVES, Keyword, OPTIONS, RESET_METHODS, SETTINGS};
 pub use model::{
@@ -127,7 +128,9 @@ pub fn load(machine: &dyn Machine, sources: Sources) -> Result<Loaded, Vec<Confi
     // Invalid IDs are worth a warning only if valid ones become claims.
     let mut ignored = Problems::default();
     loaded.config.vfio_pci_ids = adopt::vfio_pci_ids(machine, &line, if adopts { &mut warnings } else { &mut ignored });
-    loaded.config.denylist_disabled = adopt::denylist_disabled(machine, &line);
+    loaded.config.denylist_disabled = module_switch(machine, &line, "vfio_pci", "disable_denylist");
+    loaded.config.modules_file_ids =
+        adopt::modules_file_ids(machine, if adopts { &mut warnings } else { &mut ignored });
     if adopts {
         adopt::add_claims(&mut loaded.config);
     }

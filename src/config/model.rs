@@ -19,6 +19,8 @@ pub struct Config {
     pub settings: Settings,
     /// The IDs of vfio-pci's `ids=`, as claims, whether they are adopted or not.
     pub vfio_pci_ids: Vec<Claim>,
+    /// The IDs of `vfio_pci ids=` in files with modules to load, as claims; never adopted.
+    pub modules_file_ids: Vec<Claim>,
     /// vfio-pci is configured to bind devices on its denylist as well (`disable_denylist`).
     pub denylist_disabled: bool,
 }
@@ -209,6 +211,8 @@ readable_words!(Guard {
 pub struct Settings {
     /// `iommu`: whether claims require an IOMMU.
     pub iommu: IommuPolicy,
+    /// `isolation required`: a device is claimed only if the hardware isolates its group.
+    pub isolation_required: bool,
     /// `on-failure`: what happens to a slot that could not be claimed.
     pub on_failure: OnFailure,
     /// `framebuffer`: what happens to the firmware framebuffer on a claimed boot display.
@@ -223,6 +227,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             iommu: IommuPolicy::Required,
+            isolation_required: false,
             on_failure: OnFailure::Restore,
             framebuffer: Framebuffer::Keep,
             adopt_ids: true,

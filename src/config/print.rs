@@ -70,7 +70,9 @@ impl Display for Settings {
             Framebuffer::Keep => "keep",
             Framebuffer::Release => "release",
         };
-        writeln!(f, "set iommu {iommu}\nset on-failure {on_failure}\nset framebuffer {framebuffer}")?;
+        let isolation = if self.isolation_required { "required" } else { "optional" };
+        writeln!(f, "set iommu {iommu}\nset isolation {isolation}\nset on-failure {on_failure}")?;
+        writeln!(f, "set framebuffer {framebuffer}")?;
         writeln!(f, "set adopt-ids {}", if self.adopt_ids { "yes" } else { "no" })?;
         writeln!(f, "set step-timeout {}", self.step_timeout.as_secs())
     }

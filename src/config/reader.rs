@@ -216,6 +216,8 @@ fn setting(settings: &mut Settings, keyword: &Keyword, value: &str) -> Result<()
     match (keyword.name, value) {
         ("iommu", "required") => settings.iommu = IommuPolicy::Required,
         ("iommu", "optional") => settings.iommu = IommuPolicy::Optional,
+        ("isolation", "required") => settings.isolation_required = true,
+        ("isolation", "optional") => settings.isolation_required = false,
         ("on-failure", "restore") => settings.on_failure = OnFailure::Restore,
         ("on-failure", "keep") => settings.on_failure = OnFailure::Keep,
         ("framebuffer", "keep") => settings.framebuffer = Framebuffer::Keep,

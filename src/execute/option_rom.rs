@@ -7,7 +7,7 @@
 
 use crate::inventory::{self, Holders, PCI};
 use crate::machine::{self, Error, Machine};
-use crate::pci::{Address, ExpectedId, parse_modalias};
+use crate::pci::{Address, ExpectedId};
 use crate::plan::is_vfio_driver;
 use crate::problem::Code;
 use crate::rom::{self, JudgedRom};
@@ -84,8 +84,8 @@ impl RomError {
 
 /// The ID of a device.
 pub fn device_id(machine: &dyn Machine, address: Address) -> Result<ExpectedId, RomError> {
-    let modalias = machine.attribute(&format!("{PCI}/devices/{address}/modalias")).unwrap_or_default();
-    let identity = parse_modalias(&modalias).ok_or_else(|| RomError::new(Code::NoDevice, "no such device"))?;
+    let identity =
+        inventory::identity(machine, address).ok_or_else(|| RomError::new(Code::NoDevice, "no such device"))?;
     Ok(ExpectedId { vendor: identity.vendor, device: identity.device, subsystem: None })
 }
 

@@ -18,6 +18,9 @@ impl Controls {
     /// of a function that isolates (drivers/iommu/iommu.c, `REQ_ACS_FLAGS`).
     pub const REQUIRED: Self = Self(0x1d);
 
+    /// Source Validation.
+    pub const SOURCE_VALIDATION: Self = Self(0x01);
+
     /// The controls in both sets.
     #[must_use]
     pub fn and(self, other: Self) -> Self {

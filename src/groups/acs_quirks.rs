@@ -60,6 +60,13 @@ pub(super) struct AcsQuirk {
     pub(super) kernel: (u8, u8),
 }
 
+impl AcsQuirk {
+    /// Whether it is about devices with this ID.
+    fn applies_to(&self, vendor: u16, device: u16) -> bool {
+        self.vendor == vendor && (self.devices.0..=self.devices.1).contains(&device)
+    }
+}
+
 const fn quirk(vendor: u16, first: u16, last: u16, kind: QuirkKind) -> AcsQuirk {
     AcsQuirk { vendor, devices: (first, last), kind, kernel: (6, 12) }
 }
@@ -205,12 +212,29 @@ pub(super) struct QuirkConditions {
     pub(super) amd_iommu: bool,
 }
 
+/// Whether the ACS registers of this root port are 32 bits wide, as in some Intel chipsets, contrary to the specification
+/// (drivers/pci/quirks.c, `INTEL_SPT_ACS_CTRL`).
+pub(super) fn has_wide_acs(vendor: u16, device: u16) -> bool {
+    QUIRKS.iter().any(|row| row.kind == IntelSpt && row.applies_to(vendor, device))
+}
+
+/// Whether this kernel does not use the Source Validation of this switch, which reports errors where there are none
+/// (drivers/pci/quirks.c, `pci_disable_broken_acs_cap`, as read in Linux 7.2; written early in 2026, for Linux 7.0).
+/// Earlier kernels turn it off only while they look for a device (`pci_idt_bus_quirk`).
+pub(super) fn has_broken_source_validation(vendor: u16, device: u16, kernel: Option<(u32, u32)>) -> bool {
+    vendor == 0x111d && matches!(device, 0x80b5 | 0x8090) && is_at_least(kernel, (7, 0))
+}
+
+/// Whether the running kernel is of this version or newer; one of an unknown version is taken for a new one.
+pub(super) fn is_at_least(kernel: Option<(u32, u32)>, version: (u32, u32)) -> bool {
+    kernel.is_none_or(|kernel| kernel >= version)
+}
+
 /// The row that applies to this device, if one does: the first in the kernel's order.
 pub(super) fn find(vendor: u16, device: u16, conditions: QuirkConditions) -> Option<&'static AcsQuirk> {
     let is = |port: PortType| conditions.port == port;
     QUIRKS.iter().find(|row| {
-        row.vendor == vendor
-            && (row.devices.0..=row.devices.1).contains(&device)
+        row.applies_to(vendor, device)
             && match row.kind {
                 AmdSouthbridge => conditions.multifunction && conditions.on_root_bus && conditions.amd_iommu,
                 Port | Endpoint | NotIsolated => true,

@@ -45,7 +45,7 @@ fn build_group(
         if let Some(driver) = node.function.blocking_driver(host.kernel) {
             blockers.push(Blocker { device, driver: driver.to_owned() });
         }
-        if let Ok(Some(Acs { implemented, enabled })) = Acs::read(node.config(), false) {
+        if let Ok(Some(Acs { implemented, enabled })) = node.acs() {
             acs.push(FunctionAcs { device, implemented, enabled });
         }
         parts.push((multimap::key(node.recomputed_group.unwrap_or_default()), 0));

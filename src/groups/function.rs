@@ -24,6 +24,8 @@ pub struct Function {
     pub driver: Option<String>,
     /// The IOMMU group that the kernel put it into.
     pub sys_group: Option<u32>,
+    /// The device and function number of its bus whose requester ID it uses as well, by the IVRS table of an AMD IOMMU.
+    pub ivrs_alias: Option<(u8, u8)>,
 }
 
 impl Function {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether a function isolates what is below or beside it: the kernel's `pci_acs_enabled` (drivers/pci/pci.c, the same in
-//! Linux 6.1 and 6.12), with the reason for the answer.
+//! Linux 6.1, 6.12 and 7.2), with the reason for the answer.
 
 use crate::pci::Address;
 use crate::pci::capability::Unreadable;
@@ -77,8 +77,10 @@ pub(super) enum MissingCause {
     NoCapability,
     /// Controls that it implements are disabled.
     Disabled,
-    /// It is an Intel PCH root port whose chipset-specific controls, which the kernel enables at boot, are disabled.
-    PchDisabled,
+    /// It is an Intel PCH root port whose chipset-specific controls the firmware keeps out of the kernel's reach.
+    PchLocked,
+    /// It is an Intel PCH root port whose chipset-specific controls are within reach, and are off.
+    PchOff,
     /// A kernel quirk says that it does not isolate.
     Quirk,
 }
@@ -116,25 +118,31 @@ fn isolation(topology: &Topology<'_>, node: &Node<'_>, amd_iommu: bool) -> Resul
     }
     match port {
         PortType::Conventional => Ok(Isolation::missing(MissingCause::Conventional)),
+        PortType::PcieToPciBridge if node.keeps_requester_ids => Ok(Isolation::missing(MissingCause::NoCapability)),
         PortType::PciToPcieBridge | PortType::PcieToPciBridge => {
             Ok(Isolation::missing(MissingCause::ConventionalBridge))
         }
         PortType::RcEventCollector => Ok(Isolation::missing(MissingCause::NoCapability)),
-        PortType::Downstream | PortType::Root => isolation_by_capability(node, false),
+        PortType::Downstream | PortType::Root => isolation_by_capability(node),
         PortType::Endpoint | PortType::Upstream | PortType::RcIntegratedEndpoint if multifunction => {
-            isolation_by_capability(node, false)
+            isolation_by_capability(node)
         }
         _ => Ok(Isolation::NotNeeded),
     }
 }
 
-fn isolation_by_capability(node: &Node<'_>, wide: bool) -> Result<Isolation, Unreadable> {
-    Ok(match Acs::read(node.config(), wide)? {
+fn isolation_by_capability(node: &Node<'_>) -> Result<Isolation, Unreadable> {
+    let acs = node.acs()?.map(|acs| {
+        let unused = if node.broken_source_validation { Controls::SOURCE_VALIDATION } else { Controls(0) };
+        Acs { implemented: acs.implemented.without(unused), ..acs }
+    });
+    Ok(match acs {
         None => Isolation::missing(MissingCause::NoCapability),
         Some(acs) if acs.disabled().is_empty() => Isolation::Acs,
         Some(acs) => {
-            // Controls that the parameter leaves out may revert to the firmware's setting, so it names all of them.
-            let settable = if wide { Controls(0) } else { Controls::REQUIRED.and(acs.implemented) };
+            // Controls that the parameter leaves out may revert to the firmware's setting, so it names all of them. On ports
+            // with wide registers it turns redirection off (drivers/pci/quirks.c, `pci_quirk_disable_intel_spt_pch_acs_redir`).
+            let settable = if node.wide_acs { Controls(0) } else { Controls::REQUIRED.and(acs.implemented) };
             Isolation::Missing(MissingAcs { cause: MissingCause::Disabled, disabled: acs.disabled(), settable })
         }
     })
@@ -148,12 +156,13 @@ fn isolation_by_quirk(
 ) -> Result<Option<Isolation>, Unreadable> {
     Ok(match quirk.kind {
         QuirkKind::NotIsolated | QuirkKind::PortNotIsolated => Some(Isolation::missing(MissingCause::Quirk)),
-        QuirkKind::IntelPch if !pch_acs_enabled(topology, node)? => Some(Isolation::Missing(MissingAcs {
-            cause: MissingCause::PchDisabled,
-            disabled: Controls::REQUIRED,
-            settable: Controls(0),
-        })),
-        QuirkKind::IntelSpt => match isolation_by_capability(node, true)? {
+        QuirkKind::IntelPch => Some(match pch_obstacle(topology, node)? {
+            Some(cause) => {
+                Isolation::Missing(MissingAcs { cause, disabled: Controls::REQUIRED, settable: Controls(0) })
+            }
+            None => Isolation::Quirk(quirk),
+        }),
+        QuirkKind::IntelSpt => match isolation_by_capability(node)? {
             // Without the capability the kernel goes on as for any root port, and finds none there either.
             Isolation::Missing(MissingAcs { cause: MissingCause::NoCapability, .. }) => None,
             isolation => Some(isolation),
@@ -162,10 +171,10 @@ fn isolation_by_quirk(
     })
 }
 
-/// Whether the kernel has enabled the chipset-specific controls of an Intel PCH root port: it does if the LPC bridge (1f.0)
-/// gives access to them, and leaves the bus number check (MPC register, IRBNCE) enabled (drivers/pci/quirks.c,
+/// What keeps the chipset-specific controls of an Intel PCH root port off. The kernel enables them at boot if the LPC bridge
+/// (1f.0) gives access to them, and then the bus number check as well (MPC register, IRBNCE; drivers/pci/quirks.c,
 /// `pci_quirk_enable_intel_pch_acs`).
-fn pch_acs_enabled(topology: &Topology<'_>, node: &Node<'_>) -> Result<bool, Unreadable> {
+fn pch_obstacle(topology: &Topology<'_>, node: &Node<'_>) -> Result<Option<MissingCause>, Unreadable> {
     const MPC: usize = 0xd8;
     const LPC_RCBA: usize = 0xf0;
     let lpc = Address { device: 0x1f, function: 0, ..node.function.address };
@@ -174,5 +183,10 @@ fn pch_acs_enabled(topology: &Topology<'_>, node: &Node<'_>) -> Result<bool, Unr
         // Hidden by the firmware; the kernel reads it nevertheless.
         None => true,
     };
-    Ok(accessible && node.config().u32(MPC)? & (1 << 26) != 0)
+    let enabled = node.config().u32(MPC)? & (1 << 26) != 0;
+    Ok(match (accessible, enabled) {
+        (false, _) => Some(MissingCause::PchLocked),
+        (true, false) => Some(MissingCause::PchOff),
+        (true, true) => None,
+    })
 }

@@ -50,7 +50,7 @@ fn existing_group(topology: &Topology<'_>, index: usize) -> Found {
         if node.port_type == PortType::Unreadable {
             return Err(Unreadable);
         }
-        if node.port_type.merges_requester_ids() {
+        if node.merges_requester_ids() {
             top = bridge;
             if let found @ Some(_) = node.recomputed_group {
                 return Ok(found);

@@ -52,7 +52,7 @@ pub struct Examination<'a> {
 
 /// Examines the groups of a machine. `functions` has all its functions, in any order.
 pub fn examine<'a>(functions: &'a [Function], host: &Host<'_>) -> Examination<'a> {
-    let mut topology = Topology::new(functions);
+    let mut topology = Topology::new(functions, host.kernel);
     function_isolation::determine_isolation(&mut topology, host.amd_iommu);
     grouping::recompute_groups(&mut topology);
     let groups = build::build_groups(&topology, host);

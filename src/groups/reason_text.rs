@@ -38,6 +38,9 @@ pub(super) fn reason_text(
         (ReasonKind::DmaAlias, ..) => "uses the requester ID of another function",
         (ReasonKind::Slot, _, PortType::Conventional) => "they are conventional PCI",
         (_, _, PortType::Conventional) => "leads to a conventional PCI bus, which its devices share",
+        (ReasonKind::Bridge, _, _) if node.keeps_requester_ids => {
+            "has no ACS capability (SV RR CR UF missing in hardware)"
+        }
         (ReasonKind::Slot, _, PortType::PcieToPciBridge | PortType::PciToPcieBridge) => {
             "they include a bridge to conventional PCI"
         }
@@ -46,11 +49,17 @@ pub(super) fn reason_text(
         }
         (ReasonKind::Slot, Some(MissingCause::Disabled), _) => "they have ACS, but with ",
         (_, Some(MissingCause::Disabled), _) => "has ACS, but with ",
-        (ReasonKind::Slot, Some(MissingCause::PchDisabled), _) => {
+        (ReasonKind::Slot, Some(MissingCause::PchLocked), _) => {
             "the firmware prevents the kernel from enabling their chipset-specific isolation controls"
         }
-        (_, Some(MissingCause::PchDisabled), _) => {
+        (_, Some(MissingCause::PchLocked), _) => {
             "has chipset-specific isolation controls, but the firmware prevents the kernel from enabling them"
+        }
+        (ReasonKind::Slot, Some(MissingCause::PchOff), _) => {
+            "the kernel has not enabled their chipset-specific isolation controls, though the firmware allows it"
+        }
+        (_, Some(MissingCause::PchOff), _) => {
+            "has chipset-specific isolation controls, which the kernel has not enabled, though the firmware allows it"
         }
         (ReasonKind::Slot, ..) => "they have no ACS capability",
         (_, Some(MissingCause::Quirk), _) => "does not isolate, by a kernel quirk (SV RR CR UF missing in hardware)",

@@ -7,6 +7,7 @@ use crate::pci::Address;
 
 use super::acs::Controls;
 use super::dma_alias;
+use super::function_isolation::Isolation;
 use super::group::{Group, Reason};
 use super::multimap::{self, Entry};
 use super::port_type::PortType;
@@ -89,6 +90,24 @@ pub(super) fn add_reasons(topology: &Topology<'_>, members: &[Entry], isolated_s
         }
         group.explanation.push(reason(topology, kind, subject, devices));
     }
+    // Where /sys has functions together that a quirk separates, the running kernel is older than the quirk.
+    let lacking = members.iter().filter(|_| group.recomputed.len() > 1).filter_map(|(_, index)| {
+        let node = topology.node(*index);
+        match node.isolation {
+            Isolation::Quirk(quirk) if group.devices.contains(&node.function.address) => Some((node, quirk)),
+            _ => None,
+        }
+    });
+    for (node, quirk) in lacking {
+        let (address, (major, minor)) = (node.function.address, quirk.kernel);
+        let text = format!(
+            "{} {address} isolates by a quirk of Linux {major}.{minor}, which the running kernel does not seem to have: {}",
+            node.type_name(),
+            quirk.kind.description()
+        );
+        let missing = Controls(0);
+        group.explanation.push(Reason { bridge: Some(address), missing, off: missing, devices: Vec::new(), text });
+    }
     for (_, index) in multimap::sorted(to_enable) {
         let missing = topology.node(index).isolation.missing_acs();
         let Some(missing) = missing.filter(|missing| !missing.settable.is_empty()) else { continue };
@@ -121,7 +140,7 @@ fn reasons(topology: &Topology<'_>, members: &[Entry]) -> Vec<Entry> {
             let is_reason = if bridge.port_type == PortType::Conventional {
                 !bridge.behind_conventional_bridge
             } else {
-                bridge.port_type.merges_requester_ids() || bridge.isolation.missing_acs().is_some()
+                bridge.merges_requester_ids() || bridge.isolation.missing_acs().is_some()
             };
             if is_reason && multimap::contains(members, ancestor) {
                 add(ReasonKind::Bridge, bridge.function.parents.len(), ancestor, index);
@@ -131,7 +150,7 @@ fn reasons(topology: &Topology<'_>, members: &[Entry]) -> Vec<Entry> {
         if node.multifunction && !node.behind_conventional_bridge && node.isolation.missing_acs().is_some() {
             add(ReasonKind::Slot, 0, topology.same_slot(index).start, index);
         }
-        if node.alias.is_some() {
+        if node.alias.is_some() || node.function.ivrs_alias.is_some() {
             for other in topology.same_bus(index) {
                 if dma_alias::are_dma_aliases(topology, index, other) && multimap::contains(members, other) {
                     add(ReasonKind::DmaAlias, 0, index, other);

@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use crate::pci::Address;
 
 use super::Examination;
-use super::acs::Acs;
 use super::function_isolation::Isolation;
 use super::group::{Group, Isolated};
 use super::reason_text::write_addresses;
@@ -29,7 +28,30 @@ impl Examination<'_> {
         if several {
             let _ = writeln!(out, "kernel parameter for all groups above: {parameters}");
         }
+        if parameters.contains(';') {
+            self.write_quoting(&mut out, &parameters);
+        }
         out
+    }
+
+    /// How to write a parameter that names several ports, and which kernels take it.
+    fn write_quoting(&self, out: &mut String, parameter: &str) {
+        let _ = writeln!(
+            out,
+            "in /etc/default/grub, with both kinds of quotes, since GRUB ends a command at a bare `;`: \
+             GRUB_CMDLINE_LINUX_DEFAULT='\"{parameter}\"'"
+        );
+        out.push_str(
+            "in /etc/kernel/cmdline, entries of systemd-boot and limine.conf, without quotes; as an argument of \
+             kernelstub or another command, in single quotes\n",
+        );
+        // Fixed early in 2025 (drivers/pci/pci.c, `__pci_config_acs`); Linux 6.12.117 has it.
+        if self.kernel.is_some_and(|kernel| ((6, 11)..(6, 15)).contains(&kernel)) {
+            out.push_str(
+                "Linux 6.11 to 6.14 without the fix of 2025 applies it to the first port only, and logs \
+                 `Can't parse ACS command line parameter`\n",
+            );
+        }
     }
 
     fn write_group(&self, out: &mut String, group: &Group) {
@@ -91,11 +113,14 @@ impl Examination<'_> {
         if let Some(driver) = &function.driver {
             let _ = write!(out, "  {driver}");
         }
-        if let Ok(Some(acs)) = Acs::read(node.config(), false) {
+        if let Ok(Some(acs)) = node.acs() {
             let _ = write!(out, "  ACS on: {}", acs.enabled);
             let rest = acs.implemented.without(acs.enabled);
             if !rest.is_empty() {
                 let _ = write!(out, ", off: {rest}");
+            }
+            if node.broken_source_validation {
+                out.push_str(" (SV is broken; the kernel leaves it off)");
             }
         }
         if let Isolation::Quirk(quirk) = node.isolation {
@@ -110,8 +135,8 @@ impl Isolated {
     /// A few words for people.
     pub fn description(self) -> &'static str {
         match self {
-            Self::Acs => "isolated by ACS",
-            Self::Quirk => "isolated by a kernel quirk",
+            Self::Acs => "isolated from other groups by ACS",
+            Self::Quirk => "isolated from other groups by a kernel quirk",
             Self::Override => "NOT isolated: separated only by pcie_acs_override, which does not change the hardware",
             Self::NotNeeded => "single device, no isolation needed",
             Self::No => "not isolated",

@@ -7,6 +7,8 @@ use crate::pci::capability::{ConfigSpace, PCI_EXPRESS, Unreadable};
 use crate::pci::{Address, Class};
 
 use super::Function;
+use super::acs::Acs;
+use super::acs_quirks;
 use super::dma_alias::{self, DmaAlias};
 use super::function_isolation::Isolation;
 use super::multimap::{self, Entry};
@@ -33,6 +35,12 @@ pub(super) struct Node<'a> {
     pub(super) has_slot: bool,
     /// There are functions below it.
     pub(super) has_children: bool,
+    /// It is a bridge to conventional PCI that forwards the requester IDs of what is behind it.
+    pub(super) keeps_requester_ids: bool,
+    /// The control register of its ACS capability is at offset 8 and 32 bits wide.
+    pub(super) wide_acs: bool,
+    /// The running kernel does not use its Source Validation.
+    pub(super) broken_source_validation: bool,
     /// It is below a bridge that merges requester IDs.
     pub(super) behind_conventional_bridge: bool,
     /// It is one of several functions, in the kernel's sense: a virtual function never is.
@@ -61,6 +69,9 @@ impl<'a> Node<'a> {
             port_type: PortType::Unreadable,
             has_slot: false,
             has_children: false,
+            keeps_requester_ids: false,
+            wide_acs: false,
+            broken_source_validation: false,
             behind_conventional_bridge: false,
             multifunction: false,
             alias: None,
@@ -79,6 +90,16 @@ impl<'a> Node<'a> {
     /// Whether it is a PCI bridge.
     pub(super) fn is_bridge(&self) -> bool {
         self.function.is_bridge()
+    }
+
+    /// Whether all functions below it use one requester ID.
+    pub(super) fn merges_requester_ids(&self) -> bool {
+        self.port_type.merges_requester_ids() && !self.keeps_requester_ids
+    }
+
+    /// Its ACS capability, as the hardware has it.
+    pub(super) fn acs(&self) -> Result<Option<Acs>, Unreadable> {
+        Acs::read(self.config(), self.wide_acs)
     }
 
     /// Its type in words: that of a port, else that of its class.
@@ -104,6 +125,7 @@ static NO_FUNCTION: Function = Function {
     config: Vec::new(),
     driver: None,
     sys_group: None,
+    ivrs_alias: None,
 };
 /// What an index without a node leads to.
 static NO_NODE: Node<'static> = Node::new(&NO_FUNCTION, 0);
@@ -122,7 +144,7 @@ pub(super) struct Topology<'a> {
 impl<'a> Topology<'a> {
     /// Indexes `functions`. A duplicate address is ignored. A parent that is not nearer to the root than its child is
     /// treated as missing, so that no walk to the root can loop.
-    pub(super) fn new(functions: &'a [Function]) -> Self {
+    pub(super) fn new(functions: &'a [Function], kernel: Option<(u32, u32)>) -> Self {
         let keyed = functions.iter().enumerate().map(|(index, function)| (address_key(function.address), index));
         let mut topology =
             Self { nodes: Vec::with_capacity(functions.len()), by_sys_group: Vec::new(), discovery_order: Vec::new() };
@@ -144,7 +166,7 @@ impl<'a> Topology<'a> {
             let index = topology.discovery_order.get(at).map_or(0, |pair| pair.1);
             let mut node = *topology.node(index);
             topology.link(&mut node);
-            topology.classify(&mut node);
+            topology.classify(&mut node, kernel);
             if let Some(parent) = node.parent.and_then(|parent| topology.nodes.get_mut(parent)) {
                 parent.has_children = true;
             }
@@ -220,7 +242,7 @@ impl<'a> Topology<'a> {
     }
 
     /// Determines the properties that follow from configuration space and the bridge above.
-    fn classify(&self, node: &mut Node<'a>) {
+    fn classify(&self, node: &mut Node<'a>, kernel: Option<(u32, u32)>) {
         let above = node.parent.map_or(PortType::Conventional, |parent| self.node(parent).port_type);
         let config = node.config();
         let flags = express_flags(config);
@@ -232,11 +254,15 @@ impl<'a> Topology<'a> {
         node.has_slot =
             node.port_type.is_root_or_downstream() && matches!(flags, Ok(Some(flags)) if flags & 0x100 != 0);
         let Function { address, vendor, device, .. } = *node.function;
+        node.keeps_requester_ids =
+            node.port_type == PortType::PcieToPciBridge && dma_alias::keeps_requester_ids(vendor, device, kernel);
+        node.wide_acs = node.port_type == PortType::Root && acs_quirks::has_wide_acs(vendor, device);
+        node.broken_source_validation = acs_quirks::has_broken_source_validation(vendor, device, kernel);
         // A virtual function has no IDs in its configuration space; the kernel takes them from the physical function.
         let is_virtual = config.u16(0) == Ok(0xffff) && vendor != 0xffff;
         let beyond_first = address.function > 0 || (above.is_root_or_downstream() && address.device > 0);
         node.multifunction = !is_virtual && (config.is_multifunction() == Ok(true) || beyond_first);
-        node.alias = dma_alias::find(vendor, device, node.function.subsystem());
+        node.alias = dma_alias::find(vendor, device, node.function.subsystem(), node.function.class);
     }
 }
 

@@ -6,7 +6,10 @@ use crate::groups::{self, Examination, Function, Host};
 use crate::machine::{self, Machine};
 use crate::pci::{Address, Slot};
 
-use super::{FirmwareTable, Inventory, PCI, device};
+use super::{FirmwareTable, Inventory, PCI, device, ivrs};
+
+/// The maximum size of a firmware table in bytes.
+pub(super) const MAX_TABLE: usize = 64 * 1024;
 
 const GROUPS: &str = "/sys/kernel/iommu_groups";
 
@@ -37,6 +40,12 @@ impl Inventory {
         readable: &dyn Fn(Address) -> bool,
         drivers: bool,
     ) -> Vec<Function> {
+        // An IVRS table names further requester IDs that functions use.
+        let ivrs = if self.iommu.firmware == Some(FirmwareTable::Ivrs) {
+            ivrs::aliases(&machine.read("/sys/firmware/acpi/tables/IVRS", MAX_TABLE).unwrap_or_default())
+        } else {
+            Vec::new()
+        };
         let functions = self.devices.iter().map(|device| {
             let address = device.address;
             let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
@@ -62,6 +71,7 @@ impl Inventory {
                 config: config.unwrap_or_default(),
                 driver,
                 sys_group,
+                ivrs_alias: ivrs::alias_of(&ivrs, address),
             }
         });
         functions.collect()

@@ -2,7 +2,7 @@
 //! PCI functions in /sys/bus/pci/devices (Documentation/ABI/testing/sysfs-bus-pci).
 
 use crate::machine::{self, Error, Machine};
-use crate::pci::{Address, Identity};
+use crate::pci::{Address, Class, Identity, parse_modalias};
 
 use super::{PCI, ResizableBar};
 
@@ -141,6 +141,27 @@ pub(super) fn overrides(machine: &dyn Machine, addresses: &[Address]) -> Vec<Opt
         (!name.is_empty() && name != "(null)").then_some(name)
     });
     answers.collect()
+}
+
+/// What a device is: from its modalias, one read, or from the files that have a part of it each. `None` if there is no such
+/// device.
+pub(crate) fn identity(machine: &dyn Machine, address: Address) -> Option<Identity> {
+    let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
+    if let Ok(bytes) = machine.attribute(&path("modalias")) {
+        return parse_modalias(&bytes);
+    }
+    let number = |name: &str| {
+        let text = machine::text(machine, &path(name)).ok()?;
+        u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
+    };
+    let id = |name: &str| u16::try_from(number(name)?).ok();
+    Some(Identity {
+        vendor: id("vendor")?,
+        device: id("device")?,
+        subvendor: id("subsystem_vendor").unwrap_or(0),
+        subdevice: id("subsystem_device").unwrap_or(0),
+        class: Class(number("class")?),
+    })
 }
 
 /// The addresses from the root bus down to a device, from the path of its directory:

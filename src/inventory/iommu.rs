@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The IOMMU and its groups, from /sys and /proc.
 
+use crate::config;
 use crate::json::readable_words;
 use crate::machine::{self, Machine};
 use crate::pci::Address;
+
+use super::config_spaces::MAX_TABLE;
+
+/// The firmware's tables.
+const TABLES: &str = "/sys/firmware/acpi/tables";
 
 /// The ACPI table in which the firmware describes the IOMMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,9 +20,43 @@ pub enum FirmwareTable {
     Ivrs,
     /// Arm SMMU.
     Iort,
+    /// RISC-V IOMMU.
+    Rimt,
+    /// virtio-iommu.
+    Viot,
 }
 
-readable_words!(FirmwareTable { Dmar: "DMAR", Ivrs: "IVRS", Iort: "IORT" });
+impl FirmwareTable {
+    /// All of them.
+    const ALL: [Self; 5] = [Self::Dmar, Self::Ivrs, Self::Iort, Self::Rimt, Self::Viot];
+}
+
+readable_words!(FirmwareTable { Dmar: "DMAR", Ivrs: "IVRS", Iort: "IORT", Rimt: "RIMT", Viot: "VIOT" });
+
+/// The role of this system in Xen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Xen {
+    /// dom0, which runs the machine.
+    Host,
+    /// Any other domain.
+    Guest,
+}
+
+impl Xen {
+    /// From /sys/hypervisor and xenfs (drivers/xen/sys-hypervisor.c; drivers/xen/xenfs/super.c, `capabilities_read`).
+    fn read(machine: &dyn Machine, tables: &[String]) -> Option<Self> {
+        let text = |path: &str| machine::text(machine, path).unwrap_or_default();
+        if text("/sys/hypervisor/type") != "xen" {
+            return None;
+        }
+        // Xen hides the DMAR table from dom0 under the name RMAD; dom0 has the UUID zero.
+        let is_zero = |uuid: String| !uuid.is_empty() && uuid.bytes().all(|byte| matches!(byte, b'0' | b'-'));
+        let host = text("/proc/xen/capabilities").contains("control_d")
+            || tables.iter().any(|name| name == "RMAD")
+            || is_zero(text("/sys/hypervisor/uuid"));
+        Some(if host { Self::Host } else { Self::Guest })
+    }
+}
 
 /// The processor's vendor, as far as the IOMMU depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,11 +79,17 @@ pub struct IommuFacts {
     pub firmware: Option<FirmwareTable>,
     /// The processor's vendor.
     pub processor: Processor,
+    /// An IORT table is there, but it names no SMMU.
+    pub iort_without_smmu: bool,
+    /// The role of this system in Xen, which keeps every IOMMU to itself.
+    pub xen: Option<Xen>,
     /// Whether interrupt remapping is enabled; `None` if /proc/interrupts does not show it.
     pub remapping: Option<bool>,
-    /// Whether VFIO allows guests without interrupt remapping: `allow_unsafe_interrupts` of vfio_iommu_type1, if that is
-    /// loaded.
-    pub unsafe_interrupts: bool,
+    /// Whether vfio_iommu_type1 allows guests without interrupt remapping (`allow_unsafe_interrupts`); false where it is not
+    /// needed.
+    pub unsafe_type1: bool,
+    /// The same for iommufd.
+    pub unsafe_iommufd: bool,
 }
 
 impl IommuFacts {
@@ -51,20 +97,54 @@ impl IommuFacts {
     /// machine with 512 processors has 6 KiB.
     const MAX_INTERRUPTS: usize = 64 * 1024;
 
-    pub(super) fn read(machine: &dyn Machine) -> Self {
-        let tables = machine.list("/sys/firmware/acpi/tables").unwrap_or_default();
+    pub(super) fn read(machine: &dyn Machine, command_line: &[u8]) -> Self {
+        let tables = machine.list(TABLES).unwrap_or_default();
         let remapping =
             machine.read_prefix("/proc/interrupts", Self::MAX_INTERRUPTS).ok().and_then(|bytes| remapping(&bytes));
-        let allowed = || machine::text(machine, "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts");
-        let known = [FirmwareTable::Dmar, FirmwareTable::Ivrs, FirmwareTable::Iort];
+        // Where the module is not loaded yet, what it will be loaded with.
+        let allowed = |module: &str| {
+            let path = format!("/sys/module/{module}/parameters/allow_unsafe_interrupts");
+            remapping == Some(false)
+                && machine::text(machine, &path).map_or_else(
+                    |_| config::module_switch(machine, command_line, module, "allow_unsafe_interrupts"),
+                    |text| text == "Y",
+                )
+        };
+        let is_listed = |table: &FirmwareTable| tables.iter().any(|name| name == table.name());
+        let iort_without_smmu = is_listed(&FirmwareTable::Iort)
+            && machine.read(&format!("{TABLES}/IORT"), MAX_TABLE).is_ok_and(|table| has_smmu(&table) == Some(false));
+        let known = FirmwareTable::ALL.into_iter().filter(is_listed);
         Self {
             units: machine.list("/sys/class/iommu").unwrap_or_default(),
-            firmware: known.into_iter().find(|table| tables.iter().any(|name| name == table.name())),
+            firmware: known.into_iter().find(|table| !(iort_without_smmu && *table == FirmwareTable::Iort)),
+            iort_without_smmu,
+            xen: Xen::read(machine, &tables),
             processor: machine.attribute("/proc/cpuinfo").map(|bytes| processor(&bytes)).unwrap_or_default(),
             remapping,
-            unsafe_interrupts: remapping == Some(false) && allowed().is_ok_and(|text| text == "Y"),
+            unsafe_type1: allowed("vfio_iommu_type1"),
+            unsafe_iommufd: allowed("iommufd"),
         }
     }
+}
+
+/// Whether an IORT table has a node of an SMMU (type 3: SMMUv1 and v2; type 4: SMMUv3), as opposed to an interrupt controller or a
+/// performance monitor; `None` if it is no such table (Arm DEN0049, IO Remapping Table).
+fn has_smmu(table: &[u8]) -> Option<bool> {
+    let number = |at: usize| table.get(at..)?.first_chunk().copied().map(u32::from_le_bytes);
+    let (nodes, offset) = (number(36)?, number(40)?);
+    if table.get(..4)? != b"IORT" {
+        return None;
+    }
+    let mut at = usize::try_from(offset).ok()?;
+    for _ in 0..nodes {
+        let (kind, low, high) = (table.get(at)?, table.get(at.checked_add(1)?)?, table.get(at.checked_add(2)?)?);
+        if matches!(kind, 3 | 4) {
+            return Some(true);
+        }
+        let length = usize::from(u16::from_le_bytes([*low, *high]));
+        at = at.checked_add(length).filter(|_| length > 0)?;
+    }
+    Some(false)
 }
 
 /// The vendor of the first processor in /proc/cpuinfo.
@@ -78,11 +158,14 @@ fn processor(cpuinfo: &[u8]) -> Processor {
     }
 }
 
-/// Whether the interrupt chips in /proc/interrupts use interrupt remapping (`IR-IO-APIC`, `IR-PCI-MSI`); `None` if there is
-/// no x86 interrupt chip.
+/// Whether the interrupt chips in /proc/interrupts use interrupt remapping (`IR-IO-APIC`, `IR-PCI-MSI`), or isolate messages as
+/// an ITS does and a GICv2 does not (drivers/irqchip, `IRQ_DOMAIN_FLAG_ISOLATED_MSI`); `None` if no chip tells.
 fn remapping(interrupts: &[u8]) -> Option<bool> {
     let text = String::from_utf8_lossy(interrupts);
-    // Arm's chips are named ITS-PCI-MSI or similar, whether interrupts are remapped or not.
+    let has = |start: &str| text.split_ascii_whitespace().any(|word| word.starts_with(start));
+    if has("ITS-") || has("GICv2") {
+        return Some(has("ITS-"));
+    }
     let mut chips = text.split_ascii_whitespace().filter(|word| {
         let chip = word.strip_prefix("IR-").unwrap_or(word);
         chip.starts_with("IO-APIC") || chip.starts_with("PCI-MSI")
@@ -133,8 +216,32 @@ mod tests {
         assert_eq!(remapping(b"  0:  5  IO-APIC  2-edge  timer\n"), Some(false));
         assert_eq!(remapping(b"  0:  5  IO-APIC  2-edge  timer\n 24: 1 IR-PCI-MSIX-0000:01:00.0 0-edge\n"), Some(true));
         assert_eq!(remapping(b"  0:  5  XT-PIC  timer\n"), None);
-        assert_eq!(remapping(b" 24:  5  ITS-PCI-MSI-000d:01:00.0   0 Edge      nvme0q0\n"), None);
+        assert_eq!(remapping(b" 24:  5  ITS-PCI-MSI-000d:01:00.0   0 Edge      nvme0q0\n"), Some(true));
+        assert_eq!(remapping(b" 11: 5 GICv3 30 Level arch_timer\n 24: 5 ITS-MSI 0 Edge nvme0q0\n"), Some(true));
+        assert_eq!(remapping(b" 11: 5 GICv2 30 Level arch_timer\n 24: 5 MSI 0 Edge nvme0q0\n"), Some(false));
+        assert_eq!(remapping(b" 24:  5  GICv2m-PCI-MSI-0000:01:00.0   0 Edge      nvme0q0\n"), Some(false));
+        assert_eq!(remapping(b" 11: 5 GICv3 30 Level arch_timer\n"), None);
         assert_eq!(remapping(b"\xff\xff"), None);
+    }
+
+    #[test]
+    fn an_iort_table_tells_whether_there_is_an_smmu() {
+        let table = |kinds: &[u8]| {
+            let mut table = b"IORT".to_vec();
+            table.resize(48, 0);
+            table[36] = u8::try_from(kinds.len()).unwrap();
+            table[40] = 48;
+            kinds.iter().for_each(|kind| table.extend([*kind, 8, 0, 0, 0, 0, 0, 0]));
+            table
+        };
+        assert_eq!(has_smmu(&table(&[0, 2, 5])), Some(false));
+        assert_eq!(has_smmu(&table(&[0, 2, 4])), Some(true));
+        assert_eq!(has_smmu(&table(&[3])), Some(true));
+        assert_eq!(has_smmu(&table(&[0, 2])[..50]), None, "cut off");
+        assert_eq!(has_smmu(b"x"), None);
+        let mut endless = table(&[0]);
+        endless[49] = 0;
+        assert_eq!(has_smmu(&endless), None);
     }
 
     #[test]

@@ -12,24 +12,25 @@ mod features;
 mod holders;
 mod in_use;
 mod iommu;
+mod ivrs;
 mod resources;
 mod sriov;
 mod system;
 
 use crate::groups::Function;
 use crate::machine::{self, Error, Machine};
-use crate::pci::{Address, is_vfio_driver, parse_modalias};
+use crate::pci::{Address, is_vfio_driver};
 
 pub use card::Card;
 pub use cores::{Core, cores_of_nodes, cpus};
-pub(crate) use device::driver;
 pub use device::{Detail, Device};
+pub(crate) use device::{driver, identity};
 pub use features::{Features, ResizableBar};
 pub(crate) use features::{bar_size, hexadecimal};
 pub use holders::{Holder, Holders};
 pub(crate) use in_use::{DEVICE_MINOR, default_routes, is_device_file, mounts, swaps};
 pub use in_use::{Mount, Use};
-pub use iommu::{FirmwareTable, Group, IommuFacts, Processor};
+pub use iommu::{FirmwareTable, Group, IommuFacts, Processor, Xen};
 pub use resources::Resources;
 pub use sriov::PhysicalFunction;
 pub use system::FirmwareFramebuffer;
@@ -109,20 +110,19 @@ impl Inventory {
         for name in names {
             let Ok(address) = name.parse::<Address>() else { continue };
             // The device may have been removed since the listing.
-            let Ok(modalias) = machine.attribute(&format!("{PCI}/devices/{name}/modalias")) else { continue };
-            let Some(identity) = parse_modalias(&modalias) else { continue };
+            let Some(identity) = identity(machine, address) else { continue };
             let chain = if chains { device::chain(machine, address) } else { Vec::new() };
             devices.push(Device { address, identity, chain, physical: None, detail: None });
         }
         devices.sort_unstable_by_key(|device| device.address);
         let mounts = mounts(&machine.read_prefix("/proc/self/mountinfo", in_use::MAX_TABLE).unwrap_or_default());
+        let command_line = machine.read_prefix("/proc/cmdline", MAX_COMMAND_LINE).unwrap_or_default();
         let mut inventory = Self {
             kernel: machine::text(machine, "/proc/sys/kernel/osrelease").unwrap_or_default(),
             uptime_ms: system::uptime_ms(machine),
             initramfs: system::is_initramfs(machine, &mounts),
             mounts,
             in_use: Vec::new(),
-            command_line: machine.read_prefix("/proc/cmdline", MAX_COMMAND_LINE).unwrap_or_default(),
             devices,
             guests: Vec::new(),
             physical_functions: Vec::new(),
@@ -130,7 +130,8 @@ impl Inventory {
                 .ok()
                 .map(|text| text == "Y"),
             drivers: machine.list("/sys/bus/pci/drivers").unwrap_or_default(),
-            iommu: IommuFacts::read(machine),
+            iommu: IommuFacts::read(machine, &command_line),
+            command_line,
             groups: Vec::new(),
             framebuffers: Vec::new(),
             saved_roms: Vec::new(),

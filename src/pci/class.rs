@@ -43,11 +43,14 @@ impl Class {
     pub fn name(self) -> &'static str {
         const NAMES: &[(u16, &str)] = &[
             (0x0100, "SCSI controller"),
+            (0x0101, "IDE controller"),
             (0x0104, "RAID controller"),
             (0x0106, "SATA controller"),
             (0x0107, "SAS controller"),
             (0x0108, "NVMe controller"),
+            (0x0105, "ATA controller"),
             (0x0200, "Ethernet controller"),
+            (0x0207, "InfiniBand controller"),
             (0x0280, "network controller"),
             (0x0300, "VGA controller"),
             (0x0302, "3D controller"),
@@ -57,8 +60,19 @@ impl Class {
             (0x0600, "host bridge"),
             (0x0601, "ISA bridge"),
             (0x0604, "PCI bridge"),
+            (0x0607, "CardBus bridge"),
+            (0x0609, "PCI bridge"),
+            (0x0700, "serial port"),
+            (0x0805, "SD host controller"),
+            (0x0806, "IOMMU"),
+            (0x0b40, "co-processor"),
+            (0x0c00, "FireWire controller"),
+            (0x0c04, "Fibre Channel controller"),
             (0x0c03, "USB controller"),
             (0x0c05, "SMBus"),
+            (0x0c06, "InfiniBand controller"),
+            (0x0c07, "IPMI interface"),
+            (0x0d11, "Bluetooth controller"),
             (0x0c80, "serial bus controller"),
         ];
         const BASES: &[&str] = &[
@@ -81,6 +95,7 @@ impl Class {
             "encryption controller",
             "signal processing controller",
             "accelerator",
+            "instrumentation device",
         ];
         let exact = NAMES.iter().find(|(class, _)| *class == self.with_subclass()).map(|(_, name)| *name);
         exact.or_else(|| BASES.get(usize::from(self.base())).copied()).unwrap_or("device")
@@ -117,6 +132,8 @@ mod tests {
         assert!(!Class(0x06_80_00).is_bridge(), "NVSwitch can be given to a guest");
         assert_eq!(Class(0x0c_03_30).name(), "USB controller");
         assert_eq!(Class(0x0d_00_00).name(), "wireless controller");
+        assert_eq!(Class(0x13_00_00).name(), "instrumentation device");
         assert_eq!(Class(0xff_00_00).name(), "device");
+        assert_eq!(Class(0x08_06_00).with_article(), "an IOMMU");
     }
 }

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use crate::config::{Config, ConfigError};
+use crate::execute::load_iommu_driver;
 use crate::exit::Failure;
 use crate::inventory::Inventory;
 use crate::machine::Machine;
@@ -24,13 +25,19 @@ pub fn claim(
     dry_run: bool,
     began: Instant,
 ) -> Result<Run, Failure> {
-    let mut inventory = take_inventory(machine, config).map_err(|error| {
-        // Standard error is lost at boot.
-        if !dry_run {
-            report::write(machine, Level::Error, &format!("{error}; nothing was claimed"));
-        }
-        Failure::from(error)
-    })?;
+    let inventory = || {
+        take_inventory(machine, config).map_err(|error| {
+            // Standard error is lost at boot.
+            if !dry_run {
+                report::write(machine, Level::Error, &format!("{error}; nothing was claimed"));
+            }
+            Failure::from(error)
+        })
+    };
+    let mut inventory = inventory()?;
+    if !dry_run && !config.off && !config.claims.is_empty() && load_iommu_driver(machine, &inventory.iommu) {
+        inventory = take_inventory(machine, config)?;
+    }
     let plan = match plan_around_guests(machine, &mut inventory, &|inventory| plan::plan(config, inventory, devices)) {
         Ok(plan) => plan,
         Err(errors) => return Err(reject_configuration(machine, errors, dry_run)),

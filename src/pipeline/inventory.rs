@@ -35,8 +35,9 @@ pub(super) fn add_details(machine: &dyn Machine, config: &Config, inventory: &mu
     }
     let devices = plan::devices_of_interest(config, inventory);
     read_details(machine, config, inventory, &devices);
-    // Reading every configuration space takes time; it matters only where the kernel may group without ACS.
-    if inventory.acs_override() && !devices.is_empty() {
+    // Reading every configuration space takes time; it matters only where the kernel may group without ACS, or isolation is
+    // required.
+    if (inventory.acs_override() || config.settings.isolation_required) && !devices.is_empty() {
         inventory.read_config_spaces(machine, None);
     }
 }

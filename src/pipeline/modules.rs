@@ -2,6 +2,7 @@
 //! Which kernel modules an image needs for the claims. The image hooks ask, so that they hold no list.
 
 use crate::config::{self, Driver, Sources};
+use crate::execute::VIRTIO_IOMMU;
 use crate::exit::Failure;
 use crate::inventory::Inventory;
 use crate::machine::{self, Machine};
@@ -28,6 +29,13 @@ pub fn modules(machine: &dyn Machine, kernel: Option<&str>) -> Result<Vec<String
             Driver::Auto => modules.extend(variant_modules(&Inventory::aliases_of(machine, &kernel))),
         }
     }
+    // Debian builds the driver of a virtio-iommu as a module; without it, the claim finds no IOMMU.
+    let listed =
+        |path: &str, start: &str| machine.list(path).unwrap_or_default().iter().any(|name| name.starts_with(start));
+    let virtio = listed("/sys/firmware/acpi/tables", "VIOT") || listed("/sys/class/iommu", "virtio");
+    if virtio && is_listed(machine, &kernel, "modules.dep", VIRTIO_IOMMU) {
+        modules.push(VIRTIO_IOMMU.to_owned());
+    }
     modules.sort_unstable();
     modules.dedup_by(|one, other| same_name(one, other));
     Ok(modules)
@@ -35,16 +43,18 @@ pub fn modules(machine: &dyn Machine, kernel: Option<&str>) -> Result<Vec<String
 
 /// Whether a driver can be had: it is registered, or it is among the modules, or built in.
 pub(super) fn is_available(machine: &dyn Machine, inventory: &Inventory, driver: &str) -> bool {
-    let lists = || ["modules.dep", "modules.builtin"].iter();
-    let listed = |list: &&str| {
-        let content = machine.read(&format!("/lib/modules/{}/{list}", inventory.kernel), MAX_LIST).unwrap_or_default();
-        content.split(|byte| *byte == b'\n').any(|line| {
-            // kernel/drivers/vfio/pci/vfio-pci.ko.xz: kernel/...
-            let path = line.split(|byte| *byte == b':').next().unwrap_or_default();
-            let file = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            let name = file.split(|byte| *byte == b'.').next().unwrap_or_default();
-            std::str::from_utf8(name).is_ok_and(|name| same_name(name, driver))
-        })
-    };
-    inventory.drivers.iter().any(|name| same_name(name, driver)) || lists().any(listed)
+    inventory.drivers.iter().any(|name| same_name(name, driver))
+        || ["modules.dep", "modules.builtin"].iter().any(|list| is_listed(machine, &inventory.kernel, list, driver))
+}
+
+/// Whether a kernel's list of modules has this one.
+fn is_listed(machine: &dyn Machine, kernel: &str, list: &str, module: &str) -> bool {
+    let content = machine.read(&format!("/lib/modules/{kernel}/{list}"), MAX_LIST).unwrap_or_default();
+    content.split(|byte| *byte == b'\n').any(|line| {
+        // kernel/drivers/vfio/pci/vfio-pci.ko.xz: kernel/...
+        let path = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        let file = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let name = file.split(|byte| *byte == b'.').next().unwrap_or_default();
+        std::str::from_utf8(name).is_ok_and(|name| same_name(name, module))
+    })
 }

@@ -4,9 +4,12 @@
 use crate::config::{Claim, Config, Framebuffer, Guard, IommuPolicy, Selector};
 use crate::groups::{self, Isolated};
 use crate::inventory::{Detail, Device, Inventory};
-use crate::pci::{Address, Slot};
+use crate::pci::{Address, Identity, Slot};
 
-use super::{Decision, InterruptRemapping, Iommu, Plan, PlannedDevice, Refusal, reset_and_rebar, vfio};
+use super::{
+    Decision, InterruptRemapping, Iommu, IommuKind, Plan, PlannedDevice, Refusal, iommu_advice, isolation,
+    reset_and_rebar, vfio,
+};
 use crate::problem::{Code, Problem};
 
 /// How many uses of a device are listed.
@@ -19,6 +22,7 @@ pub(super) fn apply(config: &Config, inventory: &Inventory, devices: &mut [Plann
     let mut refused: Vec<Address> = Vec::new();
     let whole = devices.iter().filter(|planned| planned.decision == Decision::Take);
     let taken: Vec<Address> = whole.filter_map(|planned| planned.device).collect();
+    let examination = config.settings.isolation_required.then(|| inventory.examine());
     // The boot display is judged last: where all displays are claimed, it is the one that the host keeps.
     let boot: Vec<Slot> = displays_of_boot(inventory).map(|device| device.address.slot()).collect();
     let in_slot = |device: Option<Address>| device.is_some_and(|device| boot.contains(&device.slot()));
@@ -38,8 +42,9 @@ pub(super) fn apply(config: &Config, inventory: &Inventory, devices: &mut [Plann
                 None => guard(claim, device, inventory, planned.along.is_some(), last)
                     .or_else(|| in_guest(inventory, device))
                     .or_else(|| unknown_driver(device))
-                    .or_else(|| no_group(config, device, enabled))
-                    .or_else(|| vfio::refusal(config, inventory, device, &planned.target)),
+                    .or_else(|| no_group(config, inventory, device, enabled))
+                    .or_else(|| vfio::refusal(config, inventory, device, &planned.target))
+                    .or_else(|| isolation::refusal(examination.as_ref()?, device)),
             };
             if let Some(refusal) = refusal {
                 planned.decision = Decision::Refuse(refusal);
@@ -119,9 +124,14 @@ fn guard(claim: &Claim, device: &Device, inventory: &Inventory, along: bool, las
     Some(Refusal::by(Guard::Rmrr, format!("{reserved} (allow=rmrr overrides this)")))
 }
 
-/// Why the kernel keeps a function from every guest, whatever driver it is on (drivers/iommu/intel/iommu.c,
-/// `device_rmrr_is_relaxable`).
+/// Why the kernel keeps a function from every guest, whatever driver it is on. Intel's driver always did
+/// (drivers/iommu/intel/iommu.c, `device_is_rmrr_locked` in Linux 6.1); since 6.6 all do (drivers/iommu/iommu.c,
+/// `require_direct`). Before, the others leave the region out of what a guest may use.
 fn reserved(inventory: &Inventory, device: &Device) -> Option<String> {
+    let before = inventory.kernel_version().is_some_and(|version| version < (6, 6));
+    if before && Iommu::of(inventory).kind != Some(IommuKind::Intel) {
+        return None;
+    }
     let group = inventory.group_of(device)?;
     let direct = group.direct.first()?;
     Some(format!("the firmware reserves {direct} for group {} (RMRR or IVMD): the kernel keeps VFIO from it", group.id))
@@ -154,16 +164,23 @@ fn no_answer(device: &Device) -> Option<Problem> {
     Some(Problem::error(Code::NoAnswer, Some(address), message))
 }
 
+/// What is wrong with a function without an IOMMU group, and what to do.
+pub fn no_group_reason(inventory: &Inventory, device: &Device) -> String {
+    let intel = Iommu::of(inventory).kind == Some(IommuKind::Intel);
+    let Identity { vendor, class, .. } = device.identity;
+    let graphics = intel && class.is_display() && vendor == 0x8086 && device.address.bus == 0;
+    format!(
+        "{} is in no IOMMU group: the IOMMU does not translate its memory accesses ({})",
+        device.name(),
+        iommu_advice::no_group(inventory, graphics)
+    )
+}
+
 /// Why a function without an IOMMU group is refused while an IOMMU is required.
-fn no_group(config: &Config, device: &Device, enabled: bool) -> Option<Refusal> {
+fn no_group(config: &Config, inventory: &Inventory, device: &Device, enabled: bool) -> Option<Refusal> {
     let grouped = device.detail.as_ref().is_some_and(|detail| detail.group.is_some());
     let required = config.settings.iommu == IommuPolicy::Required;
-    (enabled && required && !grouped).then(|| {
-        Refusal::new(
-            Code::NoIommuGroup,
-            format!("{} is in no IOMMU group: the IOMMU does not translate its memory accesses", device.name()),
-        )
-    })
+    (enabled && required && !grouped).then(|| Refusal::new(Code::NoIommuGroup, no_group_reason(inventory, device)))
 }
 
 /// What people should know: every refusal, and every claim that is carried out but has a catch.

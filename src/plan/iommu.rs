@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether the IOMMU protects the host, and what to do where it does not.
 
-use crate::config::words;
-use crate::inventory::{FirmwareTable, Inventory, Processor};
+use crate::inventory::{FirmwareTable, Inventory};
 use crate::json::{self, FromJson, Json, Value, readable_words};
+
+use super::iommu_advice;
 
 /// Whether an IOMMU translates what devices access.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +66,8 @@ pub struct Iommu {
     pub advice: Vec<String>,
     /// VFIO starts a guest although interrupts are not remapped. No part of the document.
     pub unsafe_interrupts: bool,
+    /// Why it cannot be seen. No part of the document.
+    pub hidden: Option<&'static str>,
 }
 
 /// The names of its fields in documents.
@@ -72,7 +75,8 @@ const FIELDS: &str = "state kind units firmware_table interrupt_remapping advice
 
 impl Json for Iommu {
     fn json(&self, out: &mut String) {
-        let Self { state, kind, units, firmware_table, interrupt_remapping, advice, unsafe_interrupts: _ } = self;
+        let Self { state, kind, units, firmware_table, interrupt_remapping, advice, unsafe_interrupts: _, hidden: _ } =
+            self;
         json::object(out, FIELDS, &[state, kind, units, firmware_table, interrupt_remapping, advice]);
     }
 }
@@ -90,6 +94,7 @@ impl FromJson for Iommu {
             interrupt_remapping: field(value, "interrupt_remapping"),
             advice: field(value, "advice"),
             unsafe_interrupts: false,
+            hidden: None,
         })
     }
 }
@@ -113,13 +118,14 @@ impl Iommu {
             FirmwareTable::Dmar => IommuKind::Intel,
             FirmwareTable::Ivrs => IommuKind::Amd,
             FirmwareTable::Iort => IommuKind::Smmu,
+            FirmwareTable::Rimt | FirmwareTable::Viot => IommuKind::Other,
         });
         let mut advice = Vec::new();
         match state {
-            IommuState::Enabled if facts.remapping == Some(false) => advice.push(remapping_advice(inventory)),
+            IommuState::Enabled if facts.remapping == Some(false) => advice.push(iommu_advice::remapping(inventory)),
             IommuState::Enabled => {}
-            IommuState::Disabled => advice.push(disabled_advice(inventory)),
-            IommuState::Absent => advice.push(absent_advice(facts.processor).to_owned()),
+            IommuState::Disabled => advice.push(iommu_advice::disabled(inventory)),
+            IommuState::Absent => advice.push(iommu_advice::absent(inventory)),
         }
         Self {
             state,
@@ -132,13 +138,19 @@ impl Iommu {
                 None => InterruptRemapping::Unknown,
             },
             advice,
-            unsafe_interrupts: facts.unsafe_interrupts,
+            unsafe_interrupts: facts.unsafe_type1 || facts.unsafe_iommufd,
+            hidden: iommu_advice::hidden(inventory),
         }
     }
 
     /// Whether it is enabled.
     pub fn is_enabled(&self) -> bool {
         self.state == IommuState::Enabled
+    }
+
+    /// Whether VFIO refuses every guest, because interrupts are not remapped.
+    pub fn refuses_guests(&self) -> bool {
+        self.is_enabled() && self.interrupt_remapping == InterruptRemapping::Disabled && !self.unsafe_interrupts
     }
 
     /// Why nothing may be claimed.
@@ -156,8 +168,14 @@ impl Iommu {
             Some(IommuKind::Intel) => "Intel VT-d",
             Some(IommuKind::Amd) => "AMD-Vi",
             Some(IommuKind::Smmu) => "Arm SMMU",
-            _ => "IOMMU",
+            _ => match self.firmware_table {
+                Some(FirmwareTable::Viot) => "virtio-iommu",
+                Some(FirmwareTable::Rimt) => "RISC-V IOMMU",
+                _ => "IOMMU",
+            },
         };
+        // Why it cannot be seen says more than what is seen.
+        let because = |seen: String| self.hidden.map_or(seen, ToOwned::to_owned);
         match self.state {
             IommuState::Enabled => {
                 let interrupts = match self.interrupt_remapping {
@@ -170,58 +188,15 @@ impl Iommu {
             }
             IommuState::Disabled => {
                 let table = self.firmware_table.map_or("", FirmwareTable::name);
-                format!("disabled (the firmware offers {kind} in its {table} table, the kernel has it off)")
+                let seen = format!("the firmware offers {kind} in its {table} table, the kernel has it off");
+                format!("disabled ({})", because(seen))
             }
-            IommuState::Absent => "absent (the firmware has no DMAR, IVRS or IORT table)".to_owned(),
+            IommuState::Absent => {
+                format!(
+                    "absent ({})",
+                    because("the firmware has no table of an IOMMU, such as DMAR or IVRS".to_owned())
+                )
+            }
         }
     }
-}
-
-/// The parameter on the kernel command line that turned the IOMMU off, as it is written there.
-fn turned_off(inventory: &Inventory, own: &str) -> Option<String> {
-    let off = |value: &str| value.split(',').any(|part| part == "off");
-    let found = words(&inventory.command_line).filter_map(|(name, value)| Some((name, value?)));
-    let (name, value) = found.filter(|(name, value)| (name == own || name == "iommu") && off(value)).last()?;
-    Some(format!("{name}={value}"))
-}
-
-fn disabled_advice(inventory: &Inventory) -> String {
-    let amd = inventory.iommu.firmware == Some(FirmwareTable::Ivrs);
-    let own = if amd { "amd_iommu" } else { "intel_iommu" };
-    if let Some(parameter) = turned_off(inventory, own) {
-        let instead = if amd { "AMD needs no parameter" } else { "intel_iommu=on turns it on" };
-        return format!("take {parameter} off the kernel command line ({instead})");
-    }
-    match inventory.iommu.firmware {
-        Some(FirmwareTable::Dmar) => "add intel_iommu=on to the kernel command line".to_owned(),
-        Some(FirmwareTable::Ivrs) => "an AMD IOMMU is on by default: look for AMD-Vi in the kernel log, and add \
-            amd_iommu=force_enable to the kernel command line if the kernel distrusts the platform"
-            .to_owned(),
-        _ => "the kernel has no driver for this SMMU: look for arm-smmu in the kernel log".to_owned(),
-    }
-}
-
-fn absent_advice(processor: Processor) -> &'static str {
-    match processor {
-        Processor::Intel => "turn on VT-d in the firmware setup (in a virtual machine: give it a virtual IOMMU)",
-        Processor::Amd => {
-            "turn on the IOMMU (AMD-Vi) in the firmware setup (in a virtual machine: give it a virtual IOMMU)"
-        }
-        Processor::Other => "turn on the IOMMU in the firmware setup, if this machine has one",
-    }
-}
-
-fn remapping_advice(inventory: &Inventory) -> String {
-    let off = words(&inventory.command_line).any(|(name, value)| name == "intremap" && value.as_deref() == Some("off"));
-    let cause = if off {
-        "take intremap=off off the kernel command line"
-    } else {
-        "look for x2APIC or interrupt remapping in the firmware setup"
-    };
-    let vfio = if inventory.iommu.unsafe_interrupts {
-        "allow_unsafe_interrupts lets one start nevertheless"
-    } else {
-        "VFIO refuses to start one"
-    };
-    format!("interrupts are not remapped, so a guest could fake them and {vfio}: {cause}")
 }

@@ -2,7 +2,7 @@
 //! Conflicts of the configuration with what else on the machine says who gets a device: modprobe.d and the kernel command
 //! line.
 
-use crate::config::{Config, Origin, words};
+use crate::config::{Config, Origin, Selector, words};
 use crate::inventory::{Device, Inventory};
 use crate::pci::{Address, ModaliasPattern};
 use crate::plan::{self, Plan, is_vfio_driver};
@@ -10,6 +10,13 @@ use crate::problem::{Code, Problem};
 
 /// What a command in the place of a module does.
 const REPLACED: &str = "another command runs in its place, and no claim holds unless that loads it";
+
+/// What pci-stub does with its own IDs.
+const PCI_STUB: &str = "pci-stub takes these too; no claim needs that";
+
+/// What xen-pciback does.
+const XEN_PCIBACK: &str =
+    "it keeps these for Xen's guests, and does nothing where Xen does not run; no claim needs that";
 
 /// The modules without which no guest gets a device.
 fn is_ours(module: &str) -> bool {
@@ -65,6 +72,12 @@ pub fn conflicts(other: &OtherConfiguration, config: &Config, inventory: &Invent
         let [what, module, rest @ ..] = words.as_slice() else { continue };
         let others = || rest.iter().filter(|word| !word.ends_with(':'));
         match (what.as_str(), is_ours(module)) {
+            ("options", _) if module == "pci_stub" && rest.iter().any(|word| word == "ids") => {
+                found.add(origin, "options ", "pci-stub ids=", PCI_STUB);
+            }
+            ("options", _) if module == "xen_pciback" && rest.iter().any(|word| word == "hide") => {
+                found.add(origin, "options ", "xen-pciback hide=", XEN_PCIBACK);
+            }
             ("install", true) => found.add(origin, "install ", module, REPLACED),
             ("blacklist", true) => found.add(origin, "blacklist ", module, "a claim loads it nevertheless"),
             ("install" | "blacklist", false) => kept.push((origin.clone(), module.clone())),
@@ -96,13 +109,13 @@ pub fn conflicts(other: &OtherConfiguration, config: &Config, inventory: &Invent
                     kept.push((line.clone(), module));
                 }
             }
-            "pci_stub.ids" => {
-                found.add(&line, "pci-stub.ids=", &value, "pci-stub takes these too; no claim needs that");
-            }
+            "pci_stub.ids" => found.add(&line, "pci-stub.ids=", &value, PCI_STUB),
+            "xen_pciback.hide" => found.add(&line, "xen-pciback.hide=", &value, XEN_PCIBACK),
             _ => {}
         }
     }
     taken_by_id(config, inventory, plan, &mut found);
+    without_effect(config, inventory, plan, &mut found);
     without_driver(other, inventory, plan, &kept, &mut found);
     found.0
 }
@@ -126,6 +139,31 @@ fn taken_by_id(config: &Config, inventory: &Inventory, plan: &Plan, found: &mut 
                 device.address
             );
             found.add(&given.origin, "ids=", &given.selector.to_string(), &why);
+        }
+    }
+}
+
+/// The entries of an `ids=` that take nothing: no device has the ID, or a claim loads vfio-pci before.
+fn without_effect(config: &Config, inventory: &Inventory, plan: &Plan, found: &mut Conflicts) {
+    let adopted = if config.settings.adopt_ids { config.vfio_pci_ids.as_slice() } else { &[] };
+    for given in adopted.iter().chain(&config.modules_file_ids) {
+        let (named, selector) = (plan::selected(given, inventory), given.selector.to_string());
+        if let (true, Selector::Id(pattern)) = (named.is_empty(), &given.selector) {
+            let similar = inventory
+                .devices
+                .iter()
+                .find(|device| device.identity.vendor == pattern.vendor && device.identity.class.is_display());
+            let similar = similar.map(|device| format!("; {} is there", device.name())).unwrap_or_default();
+            found.add(&given.origin, "ids=", &selector, &format!("no device has this ID{similar}"));
+        }
+        let claimed = |device: &Device| plan.devices.iter().any(|planned| planned.device == Some(device.address));
+        let in_file = config.modules_file_ids.contains(given) && !plan.devices.is_empty();
+        for device in named.into_iter().filter(|device| in_file && !claimed(device)) {
+            let why = format!(
+                "it names {}, which no claim does: a claim loads vfio-pci before this line is read, so that it takes nothing",
+                device.address
+            );
+            found.add(&given.origin, "ids=", &selector, &why);
         }
     }
 }

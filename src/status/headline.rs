@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 
-use crate::plan::{InterruptRemapping, IommuState};
 use crate::problem::{Code, Problem};
 use crate::report::{ClaimState, ClaimedDevice};
 
@@ -20,12 +19,10 @@ pub fn headline(status: &Status, off: bool) -> String {
     }
     // On its driver is not yet in a guest's reach.
     let iommu = &status.iommu;
-    let obstacle = match (iommu.state, iommu.interrupt_remapping) {
-        (IommuState::Enabled, InterruptRemapping::Disabled) if !iommu.unsafe_interrupts => {
-            "interrupts are not remapped".to_owned()
-        }
-        (IommuState::Enabled, _) => String::new(),
-        _ => iommu.reason(),
+    let obstacle = match iommu.is_enabled() {
+        true if iommu.refuses_guests() => "interrupts are not remapped".to_owned(),
+        true => String::new(),
+        false => iommu.reason(),
     };
     let claimed = || status.claims.iter().filter(|claim| claim.state == ClaimState::Claimed);
     let blocked = claimed().filter(|claim| is_blocked(status, claim)).count();

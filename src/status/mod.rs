@@ -91,7 +91,8 @@ impl From<&Report> for LastClaim {
 pub fn exit(status: &Status, unprotected: bool, errors: bool) -> Exit {
     // On its driver and kept from every guest is not what anybody asks for.
     let met = |claim: &ClaimedDevice| claim.state == ClaimState::Claimed && !is_blocked(status, claim);
-    match (unprotected, status.claims.iter().all(met) && !errors) {
+    let refused = status.iommu.refuses_guests() && !status.claims.is_empty();
+    match (unprotected, status.claims.iter().all(met) && !errors && !refused) {
         (true, _) => Exit::Unprotected,
         (false, true) => Exit::Ok,
         (false, false) => Exit::NotMet,

@@ -105,6 +105,7 @@ fn a_whole_configuration_is_understood() {
              set iommu optional\n\
              set on-failure restore\n\
              set framebuffer release\n\
+             set isolation required\n\
              set step-timeout 300\n\
              set iommu required\n\
              set iommu optional",
@@ -127,6 +128,7 @@ fn a_whole_configuration_is_understood() {
     assert_eq!(config.claims[1].options.driver, Driver::Named("xe_vfio_pci".into()));
     let settings = Settings {
         iommu: IommuPolicy::Optional,
+        isolation_required: true,
         on_failure: OnFailure::Keep,
         framebuffer: Framebuffer::Release,
         adopt_ids: true,

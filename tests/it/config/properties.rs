@@ -158,9 +158,10 @@ fn options() -> impl Strategy<Value = Options> {
 
 /// Any configuration that is right.
 fn config() -> impl Strategy<Value = Config> {
-    let settings = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), 1_u64..=300).prop_map(
-        |(a, b, c, adopt_ids, time)| Settings {
+    let settings = (any::<bool>(), any::<bool>(), any::<bool>(), any::<(bool, bool)>(), 1_u64..=300).prop_map(
+        |(a, b, c, (isolation_required, adopt_ids), time)| Settings {
             iommu: if a { IommuPolicy::Required } else { IommuPolicy::Optional },
+            isolation_required,
             on_failure: if b { OnFailure::Restore } else { OnFailure::Keep },
             framebuffer: if c { Framebuffer::Keep } else { Framebuffer::Release },
             adopt_ids,
@@ -182,7 +183,14 @@ fn config() -> impl Strategy<Value = Config> {
                 claims.push(claim);
             }
         }
-        Config { off: false, claims, settings, vfio_pci_ids: Vec::new(), denylist_disabled: false }
+        Config {
+            off: false,
+            claims,
+            settings,
+            vfio_pci_ids: Vec::new(),
+            modules_file_ids: Vec::new(),
+            denylist_disabled: false,
+        }
     })
 }
 

@@ -40,7 +40,17 @@ fn function(path: &str, id: (u16, u16), port: u16, group: u32) -> Function {
         config[0x43] |= 1;
     }
     let class = Class(if bridge { 0x06_04_00 } else { 0x03_00_00 });
-    Function { address, parents, class, vendor: id.0, device: id.1, config, driver: None, sys_group: Some(group) }
+    Function {
+        address,
+        parents,
+        class,
+        vendor: id.0,
+        device: id.1,
+        config,
+        driver: None,
+        sys_group: Some(group),
+        ivrs_alias: None,
+    }
 }
 
 fn with_acs(mut function: Function, implemented: u16, enabled: u16) -> Function {
@@ -233,12 +243,127 @@ fn wide_acs_registers_are_read() {
     let mut wide = with_acs(function("00:1b.0", (0x8086, 0xa167), ROOT_PORT, 1), ALL, 0);
     wide.config[0x108] = 0x1d;
     let all = [wide.clone(), card("00:1b.0/01:00.0", 2)];
-    assert!(examine(&all, &Host::default()).matches_kernel());
+    let examination = examine(&all, &Host::default());
+    assert!(examination.matches_kernel());
+    assert_eq!(examination.groups[0].acs[0].enabled.0, ALL);
+    assert!(examination.text(&[]).contains("ACS on: SV RR CR UF"), "{}", examination.text(&[]));
     wide.config[0x108] = 0;
     let all = [wide, card("00:1b.0/01:00.0", 1)];
     let group = &groups(&all)[0];
     assert!(group.recomputed.is_empty());
     assert_eq!(group.parameter, None, "config_acs writes the register of the specification");
+}
+
+/// The groups as a kernel of this version has them.
+fn groups_of(functions: &[Function], kernel: (u32, u32)) -> Vec<Group> {
+    examine(functions, &Host { kernel: Some(kernel), ..Host::default() }).groups
+}
+
+#[test]
+fn switched_off_chipset_controls_have_the_right_reason() {
+    let mut pch = function("00:1c.0", (0x8086, 0x8c10), ROOT_PORT, 1);
+    let mut lpc = conventional(function("00:1f.0", (0x8086, 0x8c56), ENDPOINT, 2));
+    lpc.config[0xf0] = 1;
+    let reason = |pch: &Function, lpc: &Function| {
+        let all = [pch.clone(), function("00:1c.0/01:00.0", (0x1b21, 0x0612), ENDPOINT, 1), lpc.clone()];
+        groups(&all)[0].explanation[0].text.clone()
+    };
+    let off = reason(&pch, &lpc);
+    assert!(off.contains("the kernel has not enabled, though the firmware allows it"), "{off}");
+    pch.config[0xdb] = 0x04;
+    lpc.config[0xf0] = 0;
+    let locked = reason(&pch, &lpc);
+    assert!(locked.contains("the firmware prevents"), "{locked}");
+}
+
+#[test]
+fn a_kernel_that_leaves_source_validation_off_does_not_miss_it() {
+    for device in [0x80b5, 0x8090] {
+        let down = |path, group| with_acs(function(path, (0x111d, device), DOWNSTREAM, group), ALL, ALL & !1);
+        let all = [
+            with_acs(port("00:02.0", 1), ALL, ALL),
+            function("00:02.0/01:00.0", (0x111d, device), UPSTREAM, 2),
+            down("00:02.0/01:00.0/02:00.0", 3),
+            card("00:02.0/01:00.0/02:00.0/03:00.0", 4),
+        ];
+        let new = groups_of(&all, (7, 2));
+        assert!(new.iter().all(|group| group.recomputed.is_empty() && group.parameter.is_none()), "{new:#?}");
+        assert_eq!(new[3].isolated, Isolated::Acs);
+        // Controls that it does use are missed all the same.
+        let mut without = all.clone();
+        without[2] = with_acs(without[2].clone(), ALL, ALL & !5);
+        assert!(!groups_of(&without, (7, 2))[3].recomputed.is_empty());
+        let old = groups_of(&all, (6, 12));
+        assert!(!old[3].recomputed.is_empty() && old[3].parameter.is_some(), "{old:#?}");
+    }
+    let other = with_acs(function("00:02.0", (0x111d, 0x80b6), ROOT_PORT, 1), ALL, ALL & !1);
+    assert!(!groups_of(&[other, card("00:02.0/01:00.0", 2)], (7, 2))[1].recomputed.is_empty());
+}
+
+#[test]
+fn a_bridge_without_a_real_bus_forwards_requester_ids_on_new_kernels() {
+    let all = [
+        with_acs(port("00:02.0", 1), ALL, ALL),
+        function("00:02.0/01:00.0", (0x1a03, 0x1150), TO_PCI, 2),
+        conventional(function("00:02.0/01:00.0/02:00.0", (0x1a03, 0x2000), ENDPOINT, 2)),
+        conventional(function("00:02.0/01:00.0/02:01.0", (0x1102, 0x0004), ENDPOINT, 2)),
+    ];
+    for (kernel, reason) in [((6, 12), "uses one requester ID"), ((7, 2), "has no ACS capability")] {
+        let groups = groups_of(&all, kernel);
+        let group = &groups[1];
+        assert!(group.recomputed.is_empty() && group.devices.len() == 3, "{kernel:?} {group:#?}");
+        assert_eq!(group.explanation.len(), 1, "{kernel:?} {group:#?}");
+        assert!(group.explanation[0].text.contains(reason), "{kernel:?} {group:#?}");
+    }
+}
+
+#[test]
+fn a_quirk_that_the_running_kernel_lacks_is_named() {
+    // Each of two functions isolates by a quirk, and /sys has them together.
+    let nic = |path, group| multifunction(function(path, (0x8088, 0x5025), ENDPOINT, group));
+    let lead = with_acs(port("00:01.0", 1), ALL, ALL);
+    let together = groups(&[lead.clone(), nic("00:01.0/01:00.0", 2), nic("00:01.0/01:00.1", 2)]);
+    let texts: Vec<&str> = together[1].explanation.iter().map(|reason| reason.text.as_str()).collect();
+    assert_eq!(together[1].recomputed.len(), 2);
+    assert_eq!(texts.len(), 2, "{texts:?}");
+    assert!(texts[0].contains("which the running kernel does not seem to have"), "{texts:?}");
+    let apart = groups(&[lead, nic("00:01.0/01:00.0", 2), nic("00:01.0/01:00.1", 3)]);
+    assert!(apart.iter().all(|group| group.explanation.is_empty() && group.recomputed.is_empty()), "{apart:#?}");
+}
+
+#[test]
+fn aliases_that_no_table_of_the_kernel_has_are_followed() {
+    // By the IVRS table: 00:04.0 uses the requester ID of 00:03.0.
+    let user = |group| Function { ivrs_alias: Some((3, 0)), ..function("00:04.0", (0x1022, 1), INTEGRATED, group) };
+    let owner = || function("00:03.0", (0x1022, 2), INTEGRATED, 1);
+    let together = groups(&[owner(), user(1)]);
+    assert!(together[0].recomputed.is_empty(), "{together:#?}");
+    assert!(together[0].explanation[0].text.contains("uses the requester ID of another function"), "{together:#?}");
+    assert!(!groups(&[owner(), user(2)])[0].recomputed.is_empty(), "the kernel would have put them together");
+    // A Switchtec NTB says in its registers which IDs it uses: /sys is right in either case.
+    let bridge =
+        |group| Function { class: Class(0x06_80_00), ..function("00:01.0/01:04.0", (0x11f8, 0x8536), ENDPOINT, group) };
+    let lead = || with_acs(port("00:01.0", 1), ALL, ALL);
+    for group in [2, 3] {
+        let found = groups(&[lead(), card("00:01.0/01:03.0", 2), bridge(group)]);
+        assert!(found.iter().all(|group| group.recomputed.is_empty()), "{found:#?}");
+    }
+}
+
+#[test]
+fn a_parameter_for_several_ports_is_quoted() {
+    let without = |path, group| with_acs(port(path, group), ALL, 1);
+    let one = [without("00:01.0", 1), card("00:01.0/01:00.0", 1)];
+    let text = |functions: &[Function], kernel| {
+        examine(functions, &Host { kernel: Some(kernel), ..Host::default() }).text(&[])
+    };
+    assert!(!text(&one, (6, 12)).contains('`'));
+    let two = [one[0].clone(), one[1].clone(), without("00:02.0", 2), card("00:02.0/02:00.0", 2)];
+    let printed = text(&two, (6, 12));
+    let quoted = "'\"pci=config_acs=xx111x1@0000:00:01.0;xx111x1@0000:00:02.0\"'";
+    assert!(printed.contains(quoted), "{printed}");
+    assert!(printed.contains("the first port only"), "{printed}");
+    assert!(!text(&two, (7, 2)).contains("the first port only"));
 }
 
 #[test]
@@ -476,6 +601,7 @@ fn any_function() -> impl Strategy<Value = Function> {
             config,
             driver: Some("driver".to_owned()),
             sys_group,
+            ivrs_alias: Some((address.function, address.device)),
         },
     )
 }

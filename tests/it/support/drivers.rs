@@ -61,6 +61,13 @@ const DRIVERS: &[Driver] = &[
         &["pci:v00008086d00001521sv*sd*bc*sc*i*"],
     ),
     new(
+        "ixgbe",
+        "ixgbe",
+        "kernel/drivers/net/ethernet/intel/ixgbe/ixgbe",
+        &["kernel/drivers/dca/dca", "kernel/drivers/net/mdio"],
+        &["pci:v00008086d000010FBsv*sd*bc*sc*i*"],
+    ),
+    new(
         "r8169",
         "r8169",
         "kernel/drivers/net/ethernet/realtek/r8169",
