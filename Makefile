@@ -11,7 +11,8 @@ export VFIO_EARLY
 
 BOOT = $(CARGO) test -q --target $(TARGET) --test boot --
 
-.PHONY: all build tiny deb rpm arch sbom reproducible tools lint check test faults fuzz demo boot guests install uninstall clean
+.PHONY: all build tiny deb rpm arch sbom reproducible tools lint check test faults fuzz demo boot guests firmware install uninstall \
+	clean
 
 all: build
 
@@ -92,6 +93,10 @@ boot: build
 # The boots that start guests with claimed devices: an hour or more, because everything in them is emulated twice.
 guests: build
 	BOOT_JOBS=1 $(BOOT) --guests
+
+# What SeaBIOS and OVMF do with option ROMs, beside what `rom verify` says of them; `make firmware ROM=word` asks about a few.
+firmware:
+	$(CARGO) test -q --target $(TARGET) --test firmware -- $(ROM)
 
 # What is installed: mode, file, place below PREFIX.
 INSTALLED = \

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Extracting every image and the driver, also from a compressed stream that is the whole input.
 
-use vfio_early::rom::{ExtractTarget, extract, parse};
+use vfio_early::rom::{ExtractTarget, GuestMachine, extract, parse};
 
 /// The entry point.
 pub(crate) fn run(data: &[u8]) {
@@ -12,9 +12,9 @@ pub(crate) fn run(data: &[u8]) {
         }
     }
     for decompress in [false, true] {
-        let _ = extract(data, ExtractTarget::EfiDriver { decompress });
+        let _ = extract(data, ExtractTarget::EfiDriver { machine: GuestMachine::default(), decompress });
     }
-    let _ = extract(&wrapped(data), ExtractTarget::EfiDriver { decompress: true });
+    let _ = extract(&wrapped(data), ExtractTarget::EfiDriver { machine: GuestMachine::default(), decompress: true });
 }
 
 /// An EFI image around a compressed driver, so that the fuzzer need not find the headers first.

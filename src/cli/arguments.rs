@@ -178,6 +178,9 @@ pub(super) struct Show {
     /// a file, or the address of a device
     #[argh(positional)]
     pub(super) rom: String,
+    /// the machine of the guest: x64, aarch64 and others; this one without it
+    #[argh(option, arg_name = "machine")]
+    pub(super) machine: Option<crate::rom::GuestMachine>,
     /// print one JSON document
     #[argh(switch)]
     pub(super) json: bool,
@@ -196,6 +199,9 @@ pub(super) struct Verify {
     /// whether it is the ROM of a device with this ID
     #[argh(option, arg_name = "vvvv:dddd")]
     pub(super) id: Option<crate::pci::ExpectedId>,
+    /// the machine of the guest: x64, aarch64 and others; this one without it
+    #[argh(option, arg_name = "machine")]
+    pub(super) machine: Option<crate::rom::GuestMachine>,
     /// print one JSON document
     #[argh(switch)]
     pub(super) json: bool,
@@ -214,6 +220,9 @@ pub(super) struct Extract {
     /// the EFI driver
     #[argh(switch)]
     pub(super) efi: bool,
+    /// the machine of the guest: x64, aarch64 and others; this one without it
+    #[argh(option, arg_name = "machine")]
+    pub(super) machine: Option<crate::rom::GuestMachine>,
     /// decompress the driver
     #[argh(switch)]
     pub(super) raw: bool,

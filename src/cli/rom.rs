@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `vfio-early rom`: reads, shows, verifies, extracts from and repairs option ROMs.
 
-use crate::execute::option_rom::{self, MAX_ROM_SIZE, RomError};
+use crate::execute::option_rom::{self, MAX_ROM_FILE_SIZE, RomError};
 use crate::machine::Machine;
 use crate::pci::{Address, ExpectedId};
-use crate::rom::{self, ExtractTarget, JudgedRom, Verdict};
+use crate::rom::{self, ExtractTarget, GuestMachine, JudgedRom, Verdict};
 
 use super::OpenMachine;
 use super::arguments::{self, RomCommand};
@@ -20,7 +20,7 @@ pub(super) fn run(machine: &OpenMachine, options: &arguments::Rom, output: &mut 
     match &options.command {
         RomCommand::Dump(options) => dump(machine, options, output),
         RomCommand::Show(options) => {
-            let judged = Input::read(machine, &options.rom, None, output)?.judged;
+            let judged = Input::read(machine, &options.rom, None, options.machine, output)?.judged;
             if options.json {
                 print_json(&judged, output);
             } else {
@@ -36,7 +36,7 @@ pub(super) fn run(machine: &OpenMachine, options: &arguments::Rom, output: &mut 
                 }
                 (None, id) => id,
             };
-            let judged = Input::read(machine, &options.rom, device, output)?.judged;
+            let judged = Input::read(machine, &options.rom, device, options.machine, output)?.judged;
             if options.json {
                 print_json(&judged, output);
             } else {
@@ -46,11 +46,14 @@ pub(super) fn run(machine: &OpenMachine, options: &arguments::Rom, output: &mut 
         }
         RomCommand::Extract(options) => {
             let target = match (options.image, options.efi) {
-                (Some(number), false) if !options.raw => ExtractTarget::Image(number),
-                (None, true) => ExtractTarget::EfiDriver { decompress: options.raw },
-                _ => return Err(usage("give either --image N or --efi; --raw requires --efi")),
+                (Some(number), false) if !options.raw && options.machine.is_none() => ExtractTarget::Image(number),
+                (None, true) => {
+                    let machine = options.machine.unwrap_or_default();
+                    ExtractTarget::EfiDriver { machine, decompress: options.raw }
+                }
+                _ => return Err(usage("give either --image N or --efi; --raw and --machine require --efi")),
             };
-            let bytes = machine.get().read(&options.file, MAX_ROM_SIZE)?;
+            let bytes = machine.get().read(&options.file, MAX_ROM_FILE_SIZE)?;
             let extracted = rom::extract(&bytes, target).map_err(|why| not_met(&options.file, &why.to_string()))?;
             let said = format!("{}: {}", options.output, extracted.description);
             let file = OutputFile { path: &options.output, force: options.force, input: &options.file };
@@ -58,7 +61,7 @@ pub(super) fn run(machine: &OpenMachine, options: &arguments::Rom, output: &mut 
             Ok(Exit::Ok)
         }
         RomCommand::Repair(options) => {
-            let bytes = machine.get().read(&options.file, MAX_ROM_SIZE)?;
+            let bytes = machine.get().read(&options.file, MAX_ROM_FILE_SIZE)?;
             let repaired =
                 rom::repair(&bytes, options.id.as_ref()).map_err(|why| not_met(&options.file, &why.to_string()))?;
             let said = layout::flow(&rom::text::repaired(&options.file, &repaired));
@@ -75,7 +78,7 @@ fn dump(machine: &OpenMachine, options: &arguments::Dump, output: &mut Output) -
         return Err(usage("not writing a ROM to a terminal: use -o FILE or redirect standard output"));
     }
     let name = options.address.to_string();
-    let input = Input::read(machine, &name, None, output)?;
+    let input = Input::read(machine, &name, None, None, output)?;
     match options.output.as_deref() {
         Some(file) if file != STANDARD_OUTPUT => {
             create(machine.get(), file, &input.bytes, options.force, None)?;
@@ -93,12 +96,19 @@ struct Input {
 }
 
 impl Input {
-    /// Reads a file, or the ROM of the device at an address, and judges it for `expected`, or else for that device. A file
-    /// whose name is an address is `./ADDRESS`.
-    fn read(machine: &OpenMachine, name: &str, expected: Option<ExpectedId>, output: &Output) -> Result<Self, Failure> {
+    /// Reads a file, or the ROM of the device at an address, and judges it for `expected`, or else for that device, and for
+    /// a guest of that kind. A file whose name is an address is `./ADDRESS`.
+    fn read(
+        machine: &OpenMachine,
+        name: &str,
+        expected: Option<ExpectedId>,
+        guest: Option<GuestMachine>,
+        output: &Output,
+    ) -> Result<Self, Failure> {
+        let guest = guest.unwrap_or_default();
         let Ok(address) = name.parse::<Address>() else {
-            let bytes = machine.get().read(name, MAX_ROM_SIZE)?;
-            let judged = rom::judge(rom::parse(&bytes), expected.as_ref());
+            let bytes = machine.get().read(name, MAX_ROM_FILE_SIZE)?;
+            let judged = rom::judge_for(rom::parse(&bytes), expected.as_ref(), guest);
             return Ok(Self { bytes, judged });
         };
         // Of two processes that read one ROM at a time, the first to finish would disable it for the other.
@@ -106,7 +116,8 @@ impl Input {
             OpenMachine::Host(host) => Some(pipeline::lock_for_reading(host)),
             OpenMachine::Recorded(_) => None,
         };
-        let dump = option_rom::dump(machine.get(), address, expected).map_err(|error| device_error(address, &error))?;
+        let dump =
+            option_rom::dump(machine.get(), address, expected, guest).map_err(|error| device_error(address, &error))?;
         drop(lock);
         for warning in &dump.warnings {
             output.warn(&format!("{address}: {}", warning.message));

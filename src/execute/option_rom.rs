@@ -10,12 +10,14 @@ use crate::machine::{self, Error, Machine};
 use crate::pci::{Address, ExpectedId};
 use crate::plan::is_vfio_driver;
 use crate::problem::Code;
-use crate::rom::{self, JudgedRom};
+use crate::rom::{self, GuestMachine, JudgedRom, VfctRom};
 
 use super::step;
 
 /// The largest ROM BAR that PCI allows.
 pub const MAX_ROM_SIZE: usize = 16 * 1024 * 1024;
+/// The largest file: a whole flash image. Chips of mainboards have 64 MiB at most.
+pub const MAX_ROM_FILE_SIZE: usize = 4 * MAX_ROM_SIZE;
 
 /// The table with which the firmware passes the ROMs of AMD graphics.
 const VFCT: &str = "/sys/firmware/acpi/tables/VFCT";
@@ -90,7 +92,12 @@ pub fn device_id(machine: &dyn Machine, address: Address) -> Result<ExpectedId, 
 }
 
 /// Reads the option ROM of a device and judges it: for the device itself, or for another ID that is expected.
-pub fn dump(machine: &dyn Machine, address: Address, expected: Option<ExpectedId>) -> Result<Dump, RomError> {
+pub fn dump(
+    machine: &dyn Machine,
+    address: Address,
+    expected: Option<ExpectedId>,
+    guest: GuestMachine,
+) -> Result<Dump, RomError> {
     let id = device_id(machine, address)?;
     let driver = inventory::driver(machine, address).unwrap_or_default();
     let vfio = driver.as_deref().filter(|driver| is_vfio_driver(driver));
@@ -111,13 +118,15 @@ pub fn dump(machine: &dyn Machine, address: Address, expected: Option<ExpectedId
             bytes
         }
         Err(error) => {
-            let Some(bytes) = rom_from_vfct(machine, address, &id) else { return Err(error) };
-            let message = format!("using the copy in the firmware's VFCT table: {}", error.message);
+            let Some((bytes, by_id)) = rom_from_vfct(machine, address) else { return Err(error) };
+            let how =
+                if by_id { ", found by its ID, because the bus numbers there are not those of the kernel" } else { "" };
+            let message = format!("using the copy in the firmware's VFCT table{how}: {}", error.message);
             warnings.push(RomWarning::new(Code::RomFromFirmware, message));
             bytes
         }
     };
-    let judged = rom::judge(rom::parse(&bytes), Some(expected.as_ref().unwrap_or(&id)));
+    let judged = rom::judge_for(rom::parse(&bytes), Some(expected.as_ref().unwrap_or(&id)), guest);
     for problem in &judged.rom.problems {
         match problem.code {
             "empty" | "all-ff" | "all-00" => {
@@ -137,7 +146,7 @@ pub fn dump(machine: &dyn Machine, address: Address, expected: Option<ExpectedId
 
 /// Reads the option ROM of a device and saves it. It is saved even if it is not valid, with a warning.
 pub(super) fn save(machine: &dyn Machine, address: Address, path: &str) -> Result<SavedRom, RomError> {
-    let Dump { bytes, judged, mut warnings } = dump(machine, address, None)?;
+    let Dump { bytes, judged, mut warnings } = dump(machine, address, None, GuestMachine::default())?;
     machine.save(path, &bytes).map_err(|error| RomError::from_error(Code::RomNotSaved, &error))?;
     warnings.extend(judged.why_not_valid().map(|why| RomWarning::new(Code::RomDoubtful, why)));
     Ok(SavedRom { path: path.to_owned(), judged, warnings })
@@ -289,13 +298,29 @@ fn why_unreadable(driver: Option<&str>, bar: &RomBar, asleep: Option<&Error>) ->
     }
 }
 
-/// The ROM of a device in the firmware's table.
-fn rom_from_vfct(machine: &dyn Machine, address: Address, id: &ExpectedId) -> Option<Vec<u8>> {
+/// The ROM of a device in the firmware's table, and whether it was found by its ID alone.
+///
+/// An entry is for the device at its place (Linux, drivers/gpu/drm/amd/amdgpu/amdgpu_bios.c, `amdgpu_acpi_vfct_bios`). Where
+/// the kernel has renumbered the buses, no device is there any more, and the ID and the subsystem have to do.
+fn rom_from_vfct(machine: &dyn Machine, address: Address) -> Option<(Vec<u8>, bool)> {
     let table = machine.read(VFCT, MAX_ROM_SIZE).ok()?;
+    let modalias = |address: &str| machine.attribute(&format!("{PCI}/devices/{address}/modalias")).ok();
+    let identity = parse_modalias(&modalias(&address.to_string())?)?;
     let place = (usize::from(address.bus), usize::from(address.device), usize::from(address.function));
     let mut roms = rom::parse_vfct(&table)?;
-    roms.retain(|rom| rom.id == (id.vendor, id.device));
-    // If the kernel renumbered the buses, match by ID alone.
-    let exact = roms.iter().find(|rom| rom.at == place && address.domain == 0);
-    exact.or_else(|| roms.first().filter(|_| roms.len() == 1)).map(|rom| rom.rom.to_vec())
+    roms.retain(|rom| {
+        rom.id == (identity.vendor, identity.device)
+            && (rom.subsystem == (0, 0) || rom.subsystem == (identity.subvendor, identity.subdevice))
+    });
+    if let Some(exact) = roms.iter().find(|rom| rom.at == place && address.domain == 0) {
+        return Some((exact.rom.to_vec(), false));
+    }
+    let at_place = |rom: &VfctRom<'_>| {
+        let (bus, device, function) = rom.at;
+        modalias(&format!("0000:{bus:02x}:{device:02x}.{function:x}")).unwrap_or_default()
+    };
+    // One that is at the place of an equal card is that card's.
+    roms.retain(|rom| parse_modalias(&at_place(rom)).is_none_or(|other| (other.vendor, other.device) != rom.id));
+    let only = roms.first().filter(|rom| roms.len() == 1 && at_place(rom).is_empty());
+    only.map(|rom| (rom.rom.to_vec(), true))
 }

@@ -4,30 +4,54 @@
 use crate::pci::Class;
 
 use super::bytes::part;
-use super::image::{Checksum, Image};
-use super::pcir::LEGACY;
+use super::efi::Efi;
+use super::image::{Checksum, Image, is_aligned};
+use super::pcir::{EFI, LEGACY};
 use super::problem::Problems;
+use super::signature::EXPIRED;
 
 /// Reports what is wrong with single images. Cheap: their bytes have been read before.
 pub(super) fn check_images(images: &[Image], rom: &[u8], problems: &mut Problems) {
-    for image in images {
+    for (index, image) in images.iter().enumerate() {
         let at = image.offset;
         let pcir = image.pcir.offset;
-        if image.in_pci_chain && !is_aligned(image) {
+        if image.in_pci_chain && !is_aligned(at, pcir) {
             let message = format!("the PCIR of the image at {at:#x} is not aligned to 4 bytes: OVMF stops here");
-            problems.warning("pcir-alignment", pcir, message, "use another version of the ROM for a guest with OVMF");
+            let remedy = "use another version of the ROM for a guest with OVMF";
+            let hidden = |image: &Image| image.pcir.code_type == EFI && image.in_pci_chain && !image.found_by_uefi;
+            if images.iter().skip(index).any(hidden) {
+                problems.error("pcir-alignment", pcir, message, remedy);
+            } else {
+                problems.warning("pcir-alignment", pcir, message, remedy);
+            }
         }
         if image.pcir.code_type == LEGACY && image.signature == [0x55, 0xaa] {
             check_legacy_image(image, images, rom, problems);
         }
-        if let Some(efi) = image.efi.as_ref().filter(|efi| efi.pe.is_some_and(|pe| !pe.signed)) {
-            let message = "the EFI driver is not signed: a guest with Secure Boot will not run it".to_owned();
-            problems.note("unsigned", efi.stored.0, message);
+        if let Some(efi) = &image.efi {
+            check_signature(efi, problems);
         }
         if image.in_pci_chain && matches!(image.pcir.vendor, 0 | 0xffff) {
+            // As in NVIDIA's own EFI images. edk2 compares no IDs, and SeaBIOS only those of legacy images.
             let message = format!("{:04x} is not a valid vendor ID", image.pcir.vendor);
-            problems.warning("vendor", pcir.saturating_add(4), message, "the firmware may ignore the ROM");
+            problems.note("vendor", pcir.saturating_add(4), message);
         }
+    }
+}
+
+/// Notes what a firmware with Secure Boot may mind. Whether it verifies option ROMs is its own policy: OVMF does not
+/// (OvmfPkg/OvmfPkgX64.dsc, PcdOptionRomImageVerificationPolicy 0).
+fn check_signature(efi: &Efi, problems: &mut Problems) {
+    if efi.pe.is_some_and(|pe| !pe.signed) {
+        let message = "the EFI driver is not signed: firmware that verifies option ROMs under Secure Boot does not run it \
+                       (OVMF does not verify them)";
+        problems.note("unsigned", efi.stored.0, message.to_owned());
+    } else if !efi.signers.is_empty() && efi.signers.iter().all(|signer| signer.issuer == EXPIRED) {
+        let message = format!(
+            "the EFI driver is signed by {EXPIRED}, which expired in June 2026: firmware that only trusts Microsoft Option ROM \
+             UEFI CA 2023 does not run it under Secure Boot"
+        );
+        problems.note("signer-expired", efi.stored.0, message);
     }
 }
 
@@ -47,7 +71,7 @@ fn check_legacy_image(image: &Image, images: &[Image], rom: &[u8], problems: &mu
             format!("the image header says {} bytes, the PCIR says {}", image.declared, image.pcir.image_length);
         problems.warning("declared-length", at.saturating_add(2), message, "firmware uses the larger value");
     }
-    if image.checksum == Checksum::Bad && !private {
+    if image.checksum == Checksum::Bad && !private && part(rom, at, image.declared).is_some() {
         let message = format!("the legacy image at {at:#x} has a wrong checksum: a BIOS skips it");
         problems.repairable("checksum", at, message, "`rom repair` corrects it");
         let alone = images.iter().all(|other| other.pcir.code_type == LEGACY);
@@ -61,9 +85,4 @@ fn check_legacy_image(image: &Image, images: &[Image], rom: &[u8], problems: &mu
             );
         }
     }
-}
-
-/// Whether the PCI data structure is where edk2 accepts it.
-pub(super) fn is_aligned(image: &Image) -> bool {
-    image.pcir.offset.saturating_sub(image.offset).trailing_zeros() >= 2
 }

@@ -8,6 +8,7 @@ use super::bytes::{blocks, is_blank, part, u16_at, up_to};
 use super::decompress::{self, Budget};
 use super::pe::{self, Pe};
 use super::problem::Problems;
+use super::signature::{self, Signer};
 use super::versions::{self, Version};
 
 /// The header of an EFI image, and the driver it points to.
@@ -33,8 +34,28 @@ pub struct Efi {
     pub unpacked: Option<usize>,
     /// The header of the driver itself.
     pub pe: Option<Pe>,
-    /// Whether the firmware would load it: every check of edk2 passed.
+    /// Who signed it.
+    pub signers: Vec<Signer>,
+    /// Whether a firmware for the machine of the driver would load it: every check of edk2 passed.
     pub loadable: bool,
+    /// Whether it would after `rom repair`: only the compression type in the header is wrong.
+    pub(super) repairable: bool,
+}
+
+impl Efi {
+    /// The machine that the driver is for: by its own header, or else by that of the image.
+    pub(super) fn built_for(&self) -> u16 {
+        self.pe.map_or(self.machine, |pe| pe.machine)
+    }
+
+    /// Who signed the driver, in words.
+    pub(super) fn signature_text(&self, pe: &Pe) -> String {
+        if !pe.signed {
+            return "not signed".to_owned();
+        }
+        let one = |signer: &Signer| format!(" by {} (issuer {})", signer.name, signer.issuer);
+        format!("signed{}", self.signers.iter().map(one).collect::<Vec<_>>().join(" and"))
+    }
 }
 
 /// What is where the EFI header points.
@@ -50,19 +71,60 @@ pub enum Payload {
 
 words!(Payload { Pe: "pe", Compressed: "compressed", Unknown: "unknown" });
 
-/// The name of a machine type, as OVMF and its builds are named.
+/// The machine types, as OVMF and its builds are named.
+const MACHINES: &[(u16, &str)] = &[
+    (0x014c, "ia32"),
+    (0x0200, "ia64"),
+    (0x01c2, "arm"),
+    (0x0ebc, "ebc"),
+    (0x5032, "riscv32"),
+    (0x5064, "riscv64"),
+    (0x6264, "loongarch64"),
+    (0x8664, "x64"),
+    (0xaa64, "aarch64"),
+];
+
+/// The machine type of a guest that KVM runs here: that of the host.
+const GUEST_MACHINE: u16 = if cfg!(target_arch = "aarch64") {
+    0xaa64
+} else if cfg!(target_arch = "riscv64") {
+    0x5064
+} else if cfg!(target_arch = "loongarch64") {
+    0x6264
+} else {
+    0x8664
+};
+
+/// The name of a machine type.
 pub fn machine_name(machine: u16) -> &'static str {
-    match machine {
-        0x014c => "ia32",
-        0x0200 => "ia64",
-        0x01c2 => "arm",
-        0x0ebc => "ebc",
-        0x5032 => "riscv32",
-        0x5064 => "riscv64",
-        0x6264 => "loongarch64",
-        0x8664 => "x64",
-        0xaa64 => "aarch64",
-        _ => "unknown machine",
+    MACHINES.iter().find(|(number, _)| *number == machine).map_or("unknown machine", |(_, name)| name)
+}
+
+/// The machine type of a guest, by its name here or in QEMU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuestMachine(pub u16);
+
+impl Default for GuestMachine {
+    fn default() -> Self {
+        Self(GUEST_MACHINE)
+    }
+}
+
+impl std::str::FromStr for GuestMachine {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = match text {
+            "x86_64" => "x64",
+            "i386" | "i686" => "ia32",
+            "arm64" => "aarch64",
+            other => other,
+        };
+        let known = MACHINES.iter().filter(|(_, name)| !matches!(*name, "ebc" | "ia64"));
+        let found = known.clone().find(|(_, known)| *known == name).map(|(number, _)| Self(*number));
+        found.ok_or_else(|| {
+            format!("unknown machine; known are {}", known.map(|(_, name)| *name).collect::<Vec<_>>().join(", "))
+        })
     }
 }
 
@@ -88,7 +150,9 @@ pub(super) fn parse(
         stored: (at, 0),
         unpacked: None,
         pe: None,
+        signers: Vec::new(),
         loadable: false,
+        repairable: false,
     };
     let error = check_header(&efi, length);
     if let Some((place, message)) = &error {
@@ -103,6 +167,12 @@ pub(super) fn parse(
     if stored.starts_with(b"MZ") {
         efi.payload = Payload::Pe;
         parse_driver(&mut efi, stored, problems, versions);
+        if efi.compression == 1 {
+            // The first bytes of a driver are no length that fits.
+            let message = "the EFI header says that the driver is compressed, but it is not".to_owned();
+            let remedy = "`rom repair` corrects the header";
+            problems.repairable("efi-compression-type", at.saturating_add(0x0c), message, remedy);
+        }
     } else if efi.compression == 1 && !is_blank(head) {
         efi.payload = Payload::Compressed;
         match decompress::decompress(stored, budget) {
@@ -125,12 +195,17 @@ pub(super) fn parse(
         let what = if is_blank(head) { "nothing but FF or 00" } else { "no driver" };
         problems.error("efi-payload", start, format!("the EFI header points to {what}"), DUMP_OR_ASK_VENDOR);
     }
-    efi.loadable = error.is_none() && efi.pe.is_some_and(|pe| pe.machine == efi.machine);
+    let driver = error.is_none() && efi.pe.is_some_and(|pe| matches!(pe.subsystem, 11 | 12));
+    efi.repairable = driver && efi.payload == Payload::Pe && efi.compression == 1;
+    efi.loadable = driver && !efi.repairable;
     Some(efi)
 }
 
 const DUMP_OR_ASK_VENDOR: &str =
     "dump the ROM again while the card is awake and has no driver, or get it from the vendor";
+
+/// The subsystem of an application.
+pub(super) const APPLICATION: u16 = 10;
 
 /// The first check of edk2 that the header fails: offset in the image, and why.
 fn check_header(efi: &Efi, length: usize) -> Option<(usize, String)> {
@@ -153,11 +228,13 @@ fn check_header(efi: &Efi, length: usize) -> Option<(usize, String)> {
 /// Reads the driver itself: compares its header with that of the image, and collects its versions.
 fn parse_driver(efi: &mut Efi, driver: &[u8], problems: &mut Problems, versions: &mut Vec<Version>) {
     let start = efi.stored.0;
+    let at_header = start.saturating_sub(efi.image_offset);
     let Some(pe) = pe::parse(driver) else {
         problems.error("efi-pe", start, "the driver has no PE header".to_owned(), DUMP_OR_ASK_VENDOR);
         return;
     };
     efi.pe = Some(pe);
+    efi.signers = pe.signatures.map(|place| signature::signers(driver, place)).unwrap_or_default();
     if efi.payload == Payload::Pe && pe.size <= efi.stored.1 {
         efi.stored.1 = pe.size;
     }
@@ -168,16 +245,24 @@ fn parse_driver(efi: &mut Efi, driver: &[u8], problems: &mut Problems, versions:
     }
     if pe.machine != efi.machine {
         let (is, says) = (machine_name(pe.machine), machine_name(efi.machine));
-        problems.error(
-            "efi-machine",
-            start,
-            format!("the driver is for {is}, the EFI header says {says}"),
-            DUMP_OR_ASK_VENDOR,
-        );
+        let message = format!("the driver is for {is}, the EFI header says {says}: some firmware does not start it");
+        problems.warning("efi-machine", at_header.saturating_add(10), message, "");
     }
-    if pe.subsystem != efi.subsystem {
-        let message = format!("the driver has subsystem {}, the EFI header says {}", pe.subsystem, efi.subsystem);
-        problems.warning("efi-subsystem", start, message, "");
+    match pe.subsystem {
+        11 | 12 if pe.subsystem == efi.subsystem => {}
+        11 | 12 => {
+            let message = format!("the driver has subsystem {}, the EFI header says {}", pe.subsystem, efi.subsystem);
+            problems.note("efi-subsystem", start, message);
+        }
+        APPLICATION => {
+            let message = "this is an application, not a driver: OVMF would start it and the guest would hang";
+            problems.error("efi-application", start, message.to_owned(), DUMP_OR_ASK_VENDOR);
+        }
+        other => {
+            let message =
+                format!("subsystem {other} of the driver is neither a boot service (11) nor a runtime driver (12)");
+            problems.error("efi-subsystem", start, message, DUMP_OR_ASK_VENDOR);
+        }
     }
     versions::of_driver(driver, versions);
 }

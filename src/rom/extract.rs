@@ -7,7 +7,7 @@ use std::fmt;
 use super::Payload;
 use super::bytes::part;
 use super::decompress::{self as compression, Budget};
-use super::efi::machine_name;
+use super::efi::{GuestMachine, machine_name};
 use super::image::Image;
 
 /// What to extract.
@@ -15,8 +15,10 @@ use super::image::Image;
 pub enum ExtractTarget {
     /// The image with this number, counted from 0, as it is.
     Image(usize),
-    /// The EFI driver; that for x64 if there are several. As it is stored, or decompressed.
+    /// The EFI driver; that for this machine if there are several. As it is stored, or decompressed.
     EfiDriver {
+        /// The machine.
+        machine: GuestMachine,
         /// Decompress it.
         decompress: bool,
     },
@@ -69,20 +71,20 @@ pub fn extract(rom: &[u8], target: ExtractTarget) -> Result<Extracted<'_>, Extra
                 _ => Err(ExtractError(format!("image {number} is incomplete: it should end at {end:#x}"))),
             }
         }
-        ExtractTarget::EfiDriver { decompress } => match preferred_driver(images) {
+        ExtractTarget::EfiDriver { machine, decompress } => match preferred_driver(images, machine.0) {
             Some((number, image)) => driver(rom, number, image, decompress),
             None => no("there is no EFI driver"),
         },
     }
 }
 
-/// The image with the driver for x64, or else the first one with a driver.
-fn preferred_driver(images: &[Image]) -> Option<(usize, &Image)> {
+/// The image with the driver for this machine, or else the first one with a driver.
+fn preferred_driver(images: &[Image], machine: u16) -> Option<(usize, &Image)> {
     let all = || {
         let has_driver = |image: &&Image| image.efi.as_ref().is_some_and(|efi| efi.payload != Payload::Unknown);
         images.iter().enumerate().filter(move |(_, image)| has_driver(image))
     };
-    all().find(|(_, image)| image.efi.as_ref().is_some_and(|efi| efi.machine == 0x8664)).or_else(|| all().next())
+    all().find(|(_, image)| image.efi.as_ref().is_some_and(|efi| efi.built_for() == machine)).or_else(|| all().next())
 }
 
 fn driver<'a>(rom: &'a [u8], number: usize, image: &Image, decompress: bool) -> Result<Extracted<'a>, ExtractError> {
@@ -90,7 +92,7 @@ fn driver<'a>(rom: &'a [u8], number: usize, image: &Image, decompress: bool) -> 
     let efi = image.efi.as_ref().ok_or_else(incomplete)?;
     let (at, length) = efi.stored;
     let stored = part(rom, at, length).ok_or_else(incomplete)?;
-    let machine = machine_name(efi.machine);
+    let machine = machine_name(efi.built_for());
     if decompress && efi.payload == Payload::Compressed {
         let bytes = compression::decompress(stored, &mut Budget::default())
             .map_err(|error| ExtractError(format!("the driver at {at:#x} cannot be decompressed: {error}")))?;

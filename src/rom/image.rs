@@ -4,7 +4,7 @@
 use crate::json::words;
 
 use super::atom::{self, Atom};
-use super::bytes::{array, blocks, part, sum, u8_at, u16_at, up_to};
+use super::bytes::{array, blocks, sum, u8_at, u16_at, up_to};
 use super::decompress::Budget;
 use super::efi::{self, Efi};
 use super::nvidia::{self, Npde};
@@ -30,8 +30,12 @@ pub struct Image {
     pub npde: Option<Npde>,
     /// Whether this ends the chain that `length` belongs to.
     pub last: bool,
-    /// Whether a firmware, the kernel and QEMU find it. They do not follow NVIDIA's extension.
+    /// Whether a firmware or the kernel finds it. They do not follow NVIDIA's extension.
     pub in_pci_chain: bool,
+    /// Whether SeaBIOS and the kernel find it: they go from image to image.
+    pub found_by_bios: bool,
+    /// Whether edk2 finds it: it also looks behind a gap.
+    pub found_by_uefi: bool,
     /// The checksum of a legacy image, over its declared length.
     pub checksum: Checksum,
     /// The sum of all bytes of a legacy image over the length in its PCI data structure, modulo 256.
@@ -84,8 +88,12 @@ pub(super) struct ImageError {
 /// The rules by which the chain is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rules {
-    /// Those of the PCI Firmware Specification: firmware, kernel, QEMU.
-    Pci,
+    /// Those of the PCI Firmware Specification, from image to image: SeaBIOS (src/optionroms.c, `map_pcirom`) and the
+    /// kernel (drivers/pci/rom.c, `pci_get_rom_size`).
+    Bios,
+    /// Those of edk2 (MdeModulePkg/Bus/Pci/PciBusDxe/PciOptionRomSupport.c, `LoadOpRomImage`): the PCIR is aligned, no image
+    /// is longer than the ROM BAR, and behind anything that is no image the next one is searched for.
+    Uefi,
     /// Those of NVIDIA's own programs, which are the same wherever NVIDIA added nothing.
     Nvidia,
 }
@@ -131,6 +139,9 @@ pub(super) fn parse(rom: &[u8], at: usize, rules: Rules) -> Result<Image, ImageE
     let Some(pcir) = pcir::parse(table, offset, signature_name) else {
         return no("truncated", offset, "the file ends inside the PCIR".to_owned());
     };
+    if rules == Rules::Uefi && !is_aligned(at, offset) {
+        return no("pcir-alignment", offset, format!("the PCIR of the image at {at:#x} is not aligned to 4 bytes"));
+    }
     let npde = if rules == Rules::Nvidia { npde_of(rom, at, from, pcir.length) } else { None };
     let length = npde.map_or(pcir.image_length, |npde| npde.length);
     let last = match npde {
@@ -152,6 +163,8 @@ pub(super) fn parse(rom: &[u8], at: usize, rules: Rules) -> Result<Image, ImageE
         npde,
         last,
         in_pci_chain: true,
+        found_by_bios: false,
+        found_by_uefi: false,
         checksum: Checksum::None,
         pcir_sum: None,
         efi: None,
@@ -159,6 +172,11 @@ pub(super) fn parse(rom: &[u8], at: usize, rules: Rules) -> Result<Image, ImageE
         vbt: None,
         versions: Vec::new(),
     })
+}
+
+/// Whether the PCI data structure is where edk2 accepts it.
+pub(super) fn is_aligned(image: usize, pcir: usize) -> bool {
+    pcir.saturating_sub(image).trailing_zeros() >= 2
 }
 
 fn npde_of(rom: &[u8], at: usize, pcir: usize, length: u16) -> Option<Npde> {
@@ -181,8 +199,13 @@ pub(super) fn parse_contents(
     if image.pcir.code_type == LEGACY {
         let whole = sum(up_to(rom, image.offset, image.pcir.image_length));
         image.pcir_sum = Some(whole);
-        if let Some(code) = part(rom, image.offset, image.declared).filter(|code| !code.is_empty()) {
-            let declared = if image.declared == image.pcir.image_length { whole } else { sum(code) };
+        if image.declared != 0 {
+            // Behind a file that is too short a firmware reads the zeros with which QEMU fills the ROM BAR.
+            let declared = if image.declared == image.pcir.image_length {
+                whole
+            } else {
+                sum(up_to(rom, image.offset, image.declared))
+            };
             image.checksum = if declared == 0 { Checksum::Ok } else { Checksum::Bad };
         }
         image.atom = atom::parse(bytes, image.offset);

@@ -6,7 +6,7 @@ use crate::json::fields;
 use super::efi::machine_name;
 use super::image::{Checksum, Image};
 use super::pcir::code_type_name;
-use super::{Atom, Compatibility, JudgedRom, Npde, Payload, Prefix, RomProblem, Usable, Vbt, Verdict, Version};
+use super::{Atom, Compatibility, JudgedRom, Npde, Payload, Prefix, RomProblem, Signer, Usable, Vbt, Verdict, Version};
 
 /// The whole document.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ struct ImageJson {
     dmtf_clp: Option<u16>,
     last: bool,
     in_pci_chain: bool,
+    found_by_bios: bool,
+    found_by_uefi: bool,
     checksum: Checksum,
     pcir_checksum: Checksum,
     npde: Option<Npde>,
@@ -81,6 +83,8 @@ fields!(ImageJson {
     dmtf_clp,
     last,
     in_pci_chain,
+    found_by_bios,
+    found_by_uefi,
     checksum,
     pcir_checksum,
     npde,
@@ -105,6 +109,7 @@ struct EfiJson {
     pe_machine: Option<String>,
     pe_subsystem: Option<u16>,
     signed: Option<bool>,
+    signers: Vec<Signer>,
     loadable: bool,
 }
 
@@ -122,6 +127,7 @@ fields!(EfiJson {
     pe_machine,
     pe_subsystem,
     signed,
+    signers,
     loadable
 });
 
@@ -172,6 +178,8 @@ fn image(image: &Image) -> ImageJson {
         dmtf_clp: pcir.dmtf_clp,
         last: image.last,
         in_pci_chain: image.in_pci_chain,
+        found_by_bios: image.found_by_bios,
+        found_by_uefi: image.found_by_uefi,
         checksum: image.checksum,
         pcir_checksum: match image.pcir_sum {
             Some(0) => Checksum::Ok,
@@ -193,6 +201,7 @@ fn image(image: &Image) -> ImageJson {
             pe_machine: efi.pe.map(|pe| id(pe.machine)),
             pe_subsystem: efi.pe.map(|pe| pe.subsystem),
             signed: efi.pe.map(|pe| pe.signed),
+            signers: efi.signers.clone(),
             loadable: efi.loadable,
         }),
         atom: image.atom.clone(),

@@ -6,7 +6,8 @@ use crate::pci::ExpectedId;
 use crate::severity::Severity;
 
 use super::Rom;
-use super::compatibility::{Compatibility, with_device, with_ovmf, with_seabios};
+use super::compatibility::{Compatibility, Usable, with_device, with_ovmf, with_seabios};
+use super::efi::GuestMachine;
 use super::problem::{Problems, RomProblem};
 
 /// The verdict on a ROM.
@@ -51,14 +52,24 @@ impl JudgedRom {
     }
 }
 
-/// Judges a ROM, on its own or for a device.
-pub fn judge(mut rom: Rom, device: Option<&ExpectedId>) -> JudgedRom {
+/// Judges a ROM, on its own or for a device, for guests of the kind that this machine runs.
+pub fn judge(rom: Rom, device: Option<&ExpectedId>) -> JudgedRom {
+    judge_for(rom, device, GuestMachine::default())
+}
+
+/// Judges a ROM for guests whose UEFI firmware is for `machine`.
+pub fn judge_for(mut rom: Rom, device: Option<&ExpectedId>, machine: GuestMachine) -> JudgedRom {
     let mut problems = Problems(std::mem::take(&mut rom.problems));
     let card = device.map(|id| with_device(&rom, id, &mut problems));
-    rom.problems = problems.0;
-    let verdict = verdict(&rom.problems);
-    let ovmf = with_ovmf(&rom, verdict);
+    let mut verdict = verdict(&problems.0);
+    let ovmf = with_ovmf(&rom, machine.0, verdict);
     let seabios = with_seabios(&rom, device, verdict);
+    if verdict == Verdict::Valid && ovmf.answer == Usable::No && seabios.answer == Usable::No {
+        let message = format!("no firmware runs it: OVMF: {}; SeaBIOS: {}", ovmf.text, seabios.text);
+        problems.error("unusable", 0, message, "use a ROM for this card and for the firmware of the guest");
+        verdict = Verdict::Invalid;
+    }
+    rom.problems = problems.0;
     JudgedRom { rom, verdict, ovmf, seabios, card }
 }
 

@@ -19,6 +19,8 @@ pub struct Rom {
     pub images: Vec<Image>,
     /// Where the last image ends; 0 when there is none.
     pub end: usize,
+    /// edk2 would read an image of length zero again and again.
+    pub(super) uefi_hangs: bool,
     /// What is wrong with it, in the order of the offsets.
     pub problems: Vec<RomProblem>,
 }
@@ -37,11 +39,13 @@ const MAX_IMAGES_WITH_VERSIONS: usize = 16;
 /// Reads a ROM.
 pub fn parse(bytes: &[u8]) -> Rom {
     let mut problems = Problems::default();
-    let mut rom = Rom { size: bytes.len(), prefix: None, images: Vec::new(), end: 0, problems: Vec::new() };
+    let mut rom =
+        Rom { size: bytes.len(), prefix: None, images: Vec::new(), end: 0, uefi_hangs: false, problems: Vec::new() };
     if let Some(start) = find_first_image(bytes, &mut rom.prefix, &mut problems) {
         let chain = chain::parse(bytes, start, &mut problems);
         rom.images = chain.images;
         rom.end = chain.end;
+        rom.uefi_hangs = chain.uefi_hangs;
         let mut budget = Budget::default();
         for (number, image) in rom.images.iter_mut().enumerate() {
             let with_versions = number < MAX_IMAGES_WITH_VERSIONS;
@@ -67,6 +71,5 @@ fn check_trailing(bytes: &[u8], rom: &Rom, problems: &mut Problems) {
         (_, true) => ("padding", "bytes of 00 padding"),
         _ => ("trailing", "unknown bytes"),
     };
-    let message = format!("{length} {what} after the last image");
-    problems.repairable(code, rom.end, message, "`rom repair` removes them");
+    problems.repairable_note(code, rom.end, format!("{length} {what} after the last image"));
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header of an EFI driver: PE32 or PE32+ (Microsoft PE and COFF Specification; UEFI Specification 2.1.1).
 
-use super::bytes::{array, part, u8_at, u16_at, u32_at};
+use super::bytes::{part, u16_at, u32_at};
+use super::signature;
 
 /// What the PE header of a driver says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct Pe {
     pub size: usize,
     /// Whether it carries an Authenticode signature. Which key made it is not checked.
     pub signed: bool,
+    /// Where the signatures are, in bytes from the start of the driver: offset and length.
+    pub(super) signatures: Option<(usize, usize)>,
 }
 
 /// Reads the header of the driver that starts `bytes`. `None`: this is not one, or a part of it is missing.
@@ -49,7 +52,8 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Pe> {
     if let Some((at, length)) = certificates {
         size = size.max(at.checked_add(length)?);
     }
-    Some(Pe { machine, subsystem, size, signed: certificates.is_some_and(|(at, _)| is_authenticode(bytes, at)) })
+    let signed = certificates.is_some_and(|place| signature::all(bytes, place).next().is_some());
+    Some(Pe { machine, subsystem, size, signed, signatures: certificates })
 }
 
 /// Offset and length of the attribute certificate table: the fifth data directory, the only one that has a file offset.
@@ -61,16 +65,4 @@ fn certificates(bytes: &[u8], directories: usize, table: usize) -> Option<(usize
     }
     let (at, length) = (u32_at(bytes, entry)?, u32_at(bytes, entry.checked_add(4)?)?);
     (at != 0 && length != 0).then_some((at, length))
-}
-
-/// Whether a `WIN_CERTIFICATE` with a PKCS #7 signature (type 2) lies at `at`, all of it.
-fn is_authenticode(bytes: &[u8], at: usize) -> bool {
-    let certificate = || {
-        let length = u32_at(bytes, at)?;
-        let kind: [u8; 4] = array(bytes, at.checked_add(4)?)?;
-        let body = part(bytes, at, length)?;
-        // Revision 2.0, type 2, then a DER SEQUENCE.
-        Some(kind == [0, 2, 2, 0] && u8_at(body, 8)? == 0x30)
-    };
-    certificate().unwrap_or(false)
 }

@@ -17,7 +17,7 @@ pub struct RomProblem {
     pub message: String,
     /// What to do about it, one line.
     pub remedy: String,
-    /// Whether `rom repair` fixes it. An error that it cannot fix makes the ROM invalid.
+    /// Whether `rom repair` changes it. An error that it cannot correct makes the ROM invalid.
     pub repairable: bool,
 }
 
@@ -39,6 +39,16 @@ impl Problems {
     /// An error that `rom repair` fixes.
     pub(super) fn repairable(&mut self, code: &'static str, offset: usize, message: String, remedy: &str) {
         self.push(Severity::Error, code, offset, message, remedy, true);
+    }
+
+    /// Something that `rom repair` puts right, although a firmware can use the ROM as it is.
+    pub(super) fn repairable_warning(&mut self, code: &'static str, offset: usize, message: String, remedy: &str) {
+        self.push(Severity::Warning, code, offset, message, remedy, true);
+    }
+
+    /// Bytes that no firmware minds, and that `rom repair` removes.
+    pub(super) fn repairable_note(&mut self, code: &'static str, offset: usize, message: String) {
+        self.push(Severity::Note, code, offset, message, "harmless; `rom repair` removes them", true);
     }
 
     /// A warning.

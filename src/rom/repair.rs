@@ -3,10 +3,10 @@
 
 use std::fmt::{self, Write as _};
 
-use super::bytes::{sum, up_to};
+use super::bytes::{BLOCK, sum, u16_at, up_to};
 use super::image::{Checksum, Image};
 use super::judge::{Verdict, judge};
-use super::pcir::LEGACY;
+use super::pcir::{EFI, LEGACY};
 use super::{Rom, atom, parse};
 use crate::pci::ExpectedId;
 use crate::severity::Severity;
@@ -18,7 +18,7 @@ pub struct Change {
     pub offset: usize,
     /// How many bytes it covers.
     pub length: usize,
-    /// The bytes that were there, in hexadecimal; empty where bytes were removed.
+    /// The bytes that were there, in hexadecimal; empty where bytes were removed. An ID or a length as it is read.
     pub before: String,
     /// The bytes that are there now.
     pub after: String,
@@ -31,7 +31,7 @@ pub struct Change {
 pub struct Repaired {
     /// The new ROM.
     pub bytes: Vec<u8>,
-    /// What was changed; empty when the ROM was valid.
+    /// What was changed; empty when there was nothing to repair.
     pub changes: Vec<Change>,
     /// The signatures that are no longer valid, one line each.
     pub broken_signatures: Vec<String>,
@@ -49,45 +49,59 @@ impl fmt::Display for RepairError {
 
 impl std::error::Error for RepairError {}
 
-/// Repairs a ROM. With `device`, images of the same vendor get its device ID unless one of them already is for it; without,
-/// no ID is changed. The result is judged before it is returned, so it is valid and has the same images.
+/// Repairs a ROM: what is wrong is corrected, and what no firmware needs around and between the images is removed. With
+/// `device`, images of the same vendor get its device ID unless one of them already is for it; without, no ID is changed.
+/// The result is judged before it is returned, so it is valid and has the same images.
 pub fn repair(bytes: &[u8], device: Option<&ExpectedId>) -> Result<Repaired, RepairError> {
     let judged = judge(parse(bytes), device);
-    match judged.verdict {
-        Verdict::Valid => {
-            return Ok(Repaired { bytes: bytes.to_vec(), changes: Vec::new(), broken_signatures: Vec::new() });
-        }
-        Verdict::Repairable => {}
-        Verdict::Invalid => {
-            let worst = judged.worst_error();
-            let why = worst.map_or_else(String::new, |worst| format!(": {:#x}: {}", worst.offset, worst.message));
-            return Err(RepairError(format!("cannot be repaired{why}")));
-        }
-    }
     let rom = &judged.rom;
-    let problem = |code: &str| rom.problems.iter().find(|problem| problem.code == code);
-    let mut repairer = Repairer::new(bytes, rom);
-    if let (Some(device), Some(_)) = (device, problem("wrong-device")) {
-        repairer.set_device(rom, device.device);
+    if let Some(worst) = judged.worst_error().filter(|_| judged.verdict == Verdict::Invalid) {
+        return Err(RepairError(format!("cannot be repaired: {:#x}: {}", worst.offset, worst.message)));
     }
-    if let Some(problem) = problem("no-last-image") {
-        repairer.set_last(rom, problem.offset);
+    let unchanged = || Repaired { bytes: bytes.to_vec(), changes: Vec::new(), broken_signatures: Vec::new() };
+    let problems = || rom.problems.iter().filter(|problem| problem.repairable);
+    if problems().next().is_none() {
+        return Ok(unchanged());
+    }
+    let mut repairer = Repairer::new(bytes, rom);
+    for problem in problems() {
+        match (problem.code, device) {
+            ("wrong-device", Some(device)) => repairer.set_device(rom, device.device),
+            ("image-after-last", _) => repairer.set_last(rom, problem.offset, false),
+            ("hidden-image", _) => repairer.write_npde_chain(rom),
+            ("efi-compression-type", _) => {
+                repairer.set(problem.offset, &[0, 0], "compression type of the EFI header".to_owned());
+            }
+            _ => {}
+        }
+    }
+    // What follows the images is left out, so the last one has to say that it is. An NVIDIA-only image has a chain of its own.
+    if let Some(last) = rom.images.last().filter(|image| image.found_by_bios || image.found_by_uefi) {
+        repairer.set_last(rom, last.pcir.offset.saturating_add(0x15), true);
     }
     repairer.correct_checksums(rom);
     let result = repairer.finish(rom);
-    check_result(rom, &result.bytes, device)?;
-    Ok(result)
+    match check_result(rom, &result.bytes, device) {
+        Ok(()) => Ok(result),
+        // What can be used as it is stays as it is.
+        Err(_) if judged.verdict == Verdict::Valid => Ok(unchanged()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Holds the result to the promise: it is valid, and has the images of the input.
 fn check_result(before: &Rom, bytes: &[u8], device: Option<&ExpectedId>) -> Result<(), RepairError> {
     let after = judge(parse(bytes), device);
-    let mut errors = after.rom.problems.iter().filter(|problem| problem.severity == Severity::Error);
-    if let Some(left) = errors.next() {
+    let mut left =
+        after.rom.problems.iter().filter(|problem| problem.severity == Severity::Error || problem.repairable);
+    if let Some(left) = left.next() {
         return Err(RepairError(format!("cannot be repaired completely: {}", left.message)));
     }
-    let key = |image: &Image| (image.pcir.code_type, image.length, image.pcir.vendor, image.in_pci_chain);
-    if before.images.iter().map(key).ne(after.rom.images.iter().map(key)) {
+    let key = |image: &Image| (image.pcir.code_type, image.length, image.pcir.vendor);
+    let lost = |(before, after): (&Image, &Image)| before.in_pci_chain && !after.in_pci_chain;
+    if before.images.iter().map(key).ne(after.rom.images.iter().map(key))
+        || before.images.iter().zip(&after.rom.images).any(lost)
+    {
         return Err(RepairError("cannot be repaired: NVIDIA's chain and the PCI chain disagree".to_owned()));
     }
     Ok(())
@@ -164,28 +178,55 @@ impl<'a> Repairer<'a> {
         }
     }
 
+    /// Writes a number in the byte order of the file; the description tells it in reading order.
+    fn set16(&mut self, at: usize, value: u16, what: &str) {
+        let Some(old) = u16_at(self.input, at) else { return };
+        self.set(at, &value.to_le_bytes(), what.to_owned());
+        if let Some(change) = self.changes.last_mut().filter(|change| change.offset == at) {
+            change.before = format!("{old:04x}");
+            change.after = format!("{value:04x}");
+        }
+    }
+
     /// Writes a device ID into every image that a firmware finds and that is of the vendor of the first.
     fn set_device(&mut self, rom: &Rom, device: u16) {
         let vendor = rom.images.first().map(|image| image.pcir.vendor);
         for image in rom.images.iter().filter(|image| image.in_pci_chain && Some(image.pcir.vendor) == vendor) {
-            let description = format!("device ID of the image at {:#x}", image.offset);
-            self.set(image.pcir.offset.saturating_add(6), &device.to_le_bytes(), description);
+            self.set16(
+                image.pcir.offset.saturating_add(6),
+                device,
+                &format!("device ID of the image at {:#x}", image.offset),
+            );
         }
     }
 
-    /// Sets the last bit that is at `at`.
-    fn set_last(&mut self, rom: &Rom, at: usize) {
-        if let Some(&indicator) = self.input.get(at) {
-            self.set(at, &[indicator | 0x80], "last image indicator".to_owned());
+    /// Sets or clears the last bit that is at `at`.
+    fn set_last(&mut self, rom: &Rom, at: usize, last: bool) {
+        self.set_bit(at, last, "last image indicator");
+        // NVIDIA's own programs read their own bit, and what follows or does not follow is the same for them.
+        let image = rom.images.iter().find(|image| image.pcir.offset.saturating_add(0x15) == at);
+        let Some(npde) = image.and_then(|image| image.npde).filter(|npde| npde.last == Some(!last)) else { return };
+        let is_end = rom.images.last().map(|image| image.offset) == image.map(|image| image.offset);
+        if is_end || !last {
+            self.set_bit(npde.offset.saturating_add(10), last, "NVIDIA's last image indicator");
         }
-        // NVIDIA's own programs read their own bit, and no image of theirs follows either.
-        let Some(last) = rom.images.last().filter(|last| last.pcir.offset.saturating_add(0x15) == at) else {
-            return;
-        };
-        let Some(npde) = last.npde.filter(|npde| npde.last == Some(false)) else { return };
-        let place = npde.offset.saturating_add(10);
-        if let Some(&indicator) = self.input.get(place) {
-            self.set(place, &[indicator | 0x80], "NVIDIA's last image indicator".to_owned());
+    }
+
+    fn set_bit(&mut self, at: usize, on: bool, what: &str) {
+        if let Some(&old) = self.input.get(at) {
+            self.set(at, &[if on { old | 0x80 } else { old & 0x7f }], what.to_owned());
+        }
+    }
+
+    /// Writes the lengths of NVIDIA's extension into the PCI data structures, up to the last EFI image, which becomes the
+    /// last image of the chain.
+    fn write_npde_chain(&mut self, rom: &Rom) {
+        let Some(end) = rom.images.iter().rposition(|image| image.pcir.code_type == EFI) else { return };
+        for (index, image) in rom.images.iter().enumerate().take(end.saturating_add(1)) {
+            let blocks = u16::try_from(image.length.checked_div(BLOCK).unwrap_or(0)).unwrap_or(u16::MAX);
+            let what = format!("length of the image at {:#x}", image.offset);
+            self.set16(image.pcir.offset.saturating_add(0x10), blocks, &what);
+            self.set_bit(image.pcir.offset.saturating_add(0x15), index == end, "last image indicator");
         }
     }
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::efi::machine_name;
 use super::image::{Checksum, Image};
 use super::pcir::code_type_name;
-use super::{Compatibility, JudgedRom, Pe, Repaired, RomProblem, Usable};
+use super::{Compatibility, JudgedRom, Repaired, RomProblem, Usable};
 use crate::pci::Class;
 
 /// The text of `rom show`. `name`: the file or the address, as the user wrote it.
@@ -44,7 +44,7 @@ pub fn verify(name: &str, judged: &JudgedRom) -> String {
 pub fn repaired(name: &str, result: &Repaired) -> String {
     let mut out = String::new();
     if result.changes.is_empty() {
-        let _ = writeln!(out, "{name}: valid, nothing to repair");
+        let _ = writeln!(out, "{name}: nothing to repair");
     }
     for change in &result.changes {
         let end = change.offset.saturating_add(change.length);
@@ -131,8 +131,11 @@ fn image_lines(out: &mut String, number: usize, image: &Image) {
             npde.revision
         );
     }
-    if !image.in_pci_chain {
-        out.push_str("  found only by NVIDIA's own programs\n");
+    match (image.found_by_bios, image.found_by_uefi) {
+        (true, true) => {}
+        (true, false) => out.push_str("  found by a BIOS and the kernel, not by OVMF\n"),
+        (false, true) => out.push_str("  found by OVMF, not by a BIOS and the kernel\n"),
+        (false, false) => out.push_str("  found by no firmware\n"),
     }
     match image.checksum {
         Checksum::None => {}
@@ -172,16 +175,17 @@ fn efi_line(out: &mut String, image: &Image) {
         _ => "unknown subsystem",
     };
     let (at, length) = efi.stored;
-    let _ = write!(out, "  EFI: {subsystem} for {} at {at:#x}, {length} bytes", machine_name(efi.machine));
+    let _ = write!(out, "  EFI: {subsystem} for {} at {at:#x}, {length} bytes", machine_name(efi.built_for()));
     if efi.compression != 0 {
         out.push_str(", compressed");
     }
     if let Some(unpacked) = efi.unpacked {
         let _ = write!(out, " from {unpacked}");
     }
-    match efi.pe {
-        Some(Pe { signed: true, .. }) => out.push_str(", signed (Authenticode)\n"),
-        Some(_) => out.push_str(", not signed\n"),
+    match &efi.pe {
+        Some(pe) => {
+            let _ = writeln!(out, ", {}", efi.signature_text(pe));
+        }
         None => out.push_str(", cannot be read\n"),
     }
 }

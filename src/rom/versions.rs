@@ -74,24 +74,44 @@ fn nvidia(image: &[u8]) -> Option<String> {
     None
 }
 
-/// Those of a driver: the UTF-16 texts that a firmware would show, recognized by the words in them.
+/// Those of a driver: its name and its version, from the UTF-16 texts that a firmware would show.
 pub(super) fn of_driver(driver: &[u8], versions: &mut Vec<Version>) {
-    const WORDS: &[&str] = &["GOP", "Driver", "driver", "UEFI", "iPXE", "efidrv"];
+    let (mut name, mut number) = (String::new(), String::new());
     let mut run = String::new();
     let mut at = 0_usize;
     while let Some(pair) = array::<2>(driver, at) {
         let wide = matches!(pair, [b' '..=b'~', 0]);
-        if wide && run.len() < MAX_LENGTH {
+        if wide && run.len() <= MAX_LENGTH {
             let [low, _] = pair;
             run.push(char::from(low));
         } else if !wide && !run.is_empty() {
-            if run.len() >= 6 && WORDS.iter().any(|word| run.contains(word)) {
-                add(versions, "driver", run.trim().to_owned());
-            } else if run.starts_with(|c: char| c.is_ascii_digit()) && run.bytes().filter(|&b| b == b'.').count() > 1 {
-                add(versions, "driver version", run.trim().to_owned());
+            let text = run.trim();
+            if rank(text) > rank(&name) {
+                name = text.to_owned();
+            } else if number.is_empty() && text.len() < 48 && is_version(text) {
+                number = text.to_owned();
             }
             run.clear();
         }
         at = at.saturating_add(2);
     }
+    add(versions, "driver", name);
+    add(versions, "driver version", number);
+}
+
+/// How well a text names a driver; 0: it does not. Drivers also hold sentences, prompts, formats and paths.
+fn rank(text: &str) -> u8 {
+    const NAMES: &[&str] = &["GOP", "Driver", "UEFI", "iPXE", ".efidrv"];
+    let sentence =
+        text.len() > 64 || text.split(' ').count() > 9 || text.contains(['%', '\\', ':', '=', '?', ',', '!']);
+    if sentence || text.len() < 6 || !NAMES.iter().any(|name| text.contains(name)) {
+        return 0;
+    }
+    let numbered = text.contains(|c: char| c.is_ascii_digit()) && text.contains("Driver");
+    1_u8.saturating_add(u8::from(numbered)).saturating_add(2 * u8::from(text.contains("GOP") && numbered))
+}
+
+/// Whether a text is a version number, such as `1.0.0+git`.
+fn is_version(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit()) && text.bytes().filter(|&b| b == b'.').count() > 1
 }

@@ -11,6 +11,8 @@ pub struct VfctRom<'a> {
     pub at: (usize, usize, usize),
     /// Vendor and device ID.
     pub id: (u16, u16),
+    /// Subsystem vendor and device ID of the card; zeros where the firmware left them out.
+    pub subsystem: (u16, u16),
     /// Where it is, in bytes from the start of the table.
     pub offset: usize,
     /// The ROM.
@@ -46,5 +48,6 @@ fn parse_entry(table: &[u8], at: usize) -> Option<(VfctRom<'_>, usize)> {
     let rom = part(table, offset, u32_at(header, 24)?)?;
     let place = (u32_at(header, 0)?, u32_at(header, 4)?, u32_at(header, 8)?);
     let id = (u16_at(header, 12)?, u16_at(header, 14)?);
-    Some((VfctRom { at: place, id, offset, rom }, offset.checked_add(rom.len())?))
+    let subsystem = (u16_at(header, 16)?, u16_at(header, 18)?);
+    Some((VfctRom { at: place, id, subsystem, offset, rom }, offset.checked_add(rom.len())?))
 }

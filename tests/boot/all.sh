@@ -9,6 +9,8 @@ tests/packages.sh
 make -s demo
 target=$(rustc -vV | sed -n 's/^host: //p')
 boots() { cargo test -q --target "$target" --test boot -- "$@"; }
+# Option ROMs in SeaBIOS and OVMF.
+make -s firmware
 # The limits of time that a debug build does not hold.
 cargo test -q --release --target "$target" --test it -- hostile_files_cost large_machines
 # As large as the initramfs may bear, in bytes.

@@ -41,6 +41,11 @@ missing() {
 		esac
 	done <<-LIST
 		qemu-system-x86_64 qemu-system-x86
+		/usr/lib/ipxe/qemu/efi-e1000e.rom ipxe-qemu
+		/usr/share/OVMF/OVMF_CODE_4M.fd ovmf
+		$(! apt-cache show efi-shell-x64 >/dev/null 2>&1 || echo /usr/share/efi-shell-x64/shellx64.efi efi-shell-x64)
+		sbsign sbsigntool
+		openssl openssl
 		mmdebstrap mmdebstrap
 		xz xz-utils
 		zstd zstd

@@ -30,6 +30,7 @@ pub(crate) fn kind(usage: &Usage, name: &str) -> String {
         ("guest", "system") => "windows|linux",
         (_, "format") => "text|prometheus|nfd",
         ("guest", "size" | "name") | (_, "n") => "any",
+        (_, "machine") => "x64|aarch64|ia32|arm|riscv64|loongarch64",
         (path, name) => panic!("tests/it/completions/kind.rs: what completes <{name}> of `vfio-early {path}`?"),
     };
     kind.to_owned()

@@ -40,6 +40,7 @@ const STRUCTURES: &[(&str, &str)] = &[
     ("ROM problem", "RomProblem"),
     ("Image", "ImageJson"),
     ("EFI", "EfiJson"),
+    ("Signer", "Signer"),
     ("NPDE", "Npde"),
     ("ATOM", "Atom"),
     ("VBT", "Vbt"),

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use vfio_early::rom::{ExtractTarget, extract, repair};
+use vfio_early::rom::{ExtractTarget, GuestMachine, extract, repair};
 
 use super::{build, described};
 use crate::support::disk::Scratch;
@@ -90,7 +90,10 @@ fn a_file_is_replaced_only_when_that_is_asked_for() {
     assert!(scratch.expect(2, "rom extract in.rom --efi --raw -o out.efi").contains("--force"));
     assert_eq!(scratch.read("out.efi"), b"precious");
     assert!(scratch.expect(0, "rom extract in.rom --efi --raw -o=out.efi --force").contains("decompressed"));
-    assert_eq!(scratch.read("out.efi"), *extract(&rom, ExtractTarget::EfiDriver { decompress: true }).unwrap().bytes);
+    assert_eq!(
+        scratch.read("out.efi"),
+        *extract(&rom, ExtractTarget::EfiDriver { machine: GuestMachine::default(), decompress: true }).unwrap().bytes
+    );
     scratch.expect(0, "rom extract in.rom --image 1 -o image");
     assert_eq!(scratch.read("image"), *extract(&rom, ExtractTarget::Image(1)).unwrap().bytes);
     assert_eq!(scratch.files().len(), 3);
@@ -130,7 +133,8 @@ fn the_input_is_never_the_output() {
 fn what_is_said_wrong_changes_nothing() {
     let scratch = Scratch::new("usage");
     scratch.write("in.rom", &described("amd"));
-    scratch.write("large", &vec![0; 16 * 1024 * 1024 + 1]);
+    // Larger than any flash chip.
+    fs::File::create(scratch.0.join("large")).unwrap().set_len(64 * 1024 * 1024 + 1).unwrap();
     scratch.write("most", &vec![0xff; 16 * 1024 * 1024]);
     for (status, arguments) in [
         (2, "rom"),

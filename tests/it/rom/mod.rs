@@ -12,7 +12,9 @@ use std::path::PathBuf;
 use build::build;
 use miniserde::{Deserialize, json};
 use vfio_early::pci::ExpectedId;
-use vfio_early::rom::{ExtractTarget, JudgedRom, Usable, Verdict, extract, judge, parse, parse_vfct, repair, text};
+use vfio_early::rom::{
+    ExtractTarget, GuestMachine, JudgedRom, Usable, Verdict, extract, judge, judge_for, parse, parse_vfct, repair, text,
+};
 
 use crate::support::files::{files, here, stem};
 
@@ -63,11 +65,20 @@ fn says_what_is_written_down() {
 fn verdicts() {
     let expected = [
         (Verdict::Valid, "amd intel nvidia-broken-npde nvidia-runs-into-vn nvidia-subimages nvidia-sysfs plain-pcir0"),
-        (Verdict::Valid, "several-machines endless-device-list"),
-        (Verdict::Repairable, "amd-swapped-bad-checksum bad-checksum gap no-last nvidia-flash-v1 nvidia-flash-v2"),
-        (Verdict::Repairable, "nvidia-flash-v3 padded shadow unknown-prefix"),
-        (Verdict::Invalid, "asleep-halfway efi-bad-header efi-bad-stream efi-wrong-machine garbage-follows no-pcir"),
-        (Verdict::Invalid, "overlap truncated zero-length"),
+        (
+            Verdict::Valid,
+            "several-machines endless-device-list gap garbage-after-driver no-last padded signed-2011 signed-2023",
+        ),
+        (
+            Verdict::Repairable,
+            "amd-swapped-bad-checksum bad-checksum efi-not-compressed last-too-early nvidia-flash-v1",
+        ),
+        (Verdict::Repairable, "nvidia-flash-v2 nvidia-flash-v3 nvidia-hides-efi shadow unknown-prefix"),
+        (
+            Verdict::Invalid,
+            "asleep-halfway efi-application efi-bad-header efi-bad-stream efi-wrong-machine garbage-follows",
+        ),
+        (Verdict::Invalid, "misaligned no-pcir other-machine overlap truncated zero-length"),
     ];
     let mut count = 0;
     for (verdict, names) in expected {
@@ -175,9 +186,10 @@ fn a_signature_never_breaks_silently() {
 fn extracts_images_and_drivers() {
     let rom = described("several-machines");
     let driver = build::pe(0x8664, 11, 0x600, false, "");
-    let raw = extract(&rom, ExtractTarget::EfiDriver { decompress: true }).unwrap();
+    let raw = extract(&rom, ExtractTarget::EfiDriver { machine: GuestMachine::default(), decompress: true }).unwrap();
     assert_eq!(raw.bytes, driver, "the x64 driver is preferred, and decompressed");
-    let stored = extract(&rom, ExtractTarget::EfiDriver { decompress: false }).unwrap();
+    let stored =
+        extract(&rom, ExtractTarget::EfiDriver { machine: GuestMachine::default(), decompress: false }).unwrap();
     assert_eq!(stored.bytes, build::compress(&driver));
     let image = extract(&rom, ExtractTarget::Image(3)).unwrap();
     assert_eq!((image.bytes.len(), &image.bytes[..2]), (6 * 512, &[0x55, 0xaa][..]));
@@ -193,8 +205,59 @@ fn extracts_images_and_drivers() {
     );
     // An uncompressed driver ends where its header says, not where its image does; a signature belongs to it.
     let rom = described("nvidia-sysfs");
-    let driver = extract(&rom, ExtractTarget::EfiDriver { decompress: true }).unwrap();
+    let driver =
+        extract(&rom, ExtractTarget::EfiDriver { machine: GuestMachine::default(), decompress: true }).unwrap();
     assert_eq!(driver.bytes, build::pe(0x8664, 11, 0x600, true, ""));
+}
+
+/// The certificate authority is named wherever the answer for OVMF is, and the one that has expired with what follows.
+#[test]
+fn says_who_signed_a_driver() {
+    for (name, issuer, expired) in [
+        ("signed-2011", "Microsoft Corporation UEFI CA 2011", true),
+        ("signed-2023", "Microsoft Option ROM UEFI CA 2023", false),
+    ] {
+        let rom = described(name);
+        let judged = judged(&rom, None);
+        let signer = judged.rom.images.iter().find_map(|image| image.efi.as_ref()?.signers.first().cloned()).unwrap();
+        assert_eq!((signer.name.as_str(), signer.issuer.as_str()), ("Microsoft Windows UEFI Driver Publisher", issuer));
+        assert!(text::verify(name, &judged).replace("\n  ", " ").contains(issuer), "{}", text::verify(name, &judged));
+        assert_eq!(codes(&rom).contains(&"signer-expired"), expired);
+    }
+}
+
+/// Whether a driver can be used is a matter of the guest.
+#[test]
+fn a_driver_for_another_machine_is_for_another_guest() {
+    let rom = described("other-machine");
+    let on = |machine: &str| judge_for(parse(&rom), None, machine.parse().unwrap());
+    assert_eq!((on("x64").verdict, on("x86_64").ovmf.answer), (Verdict::Invalid, Usable::No));
+    assert_eq!((on("aarch64").verdict, on("arm64").ovmf.answer), (Verdict::Valid, Usable::Yes));
+    assert!("z80".parse::<GuestMachine>().unwrap_err().contains("x64"));
+}
+
+/// What a card's flash chip holds beside its ROM, which may be anywhere in it.
+#[test]
+fn finds_the_rom_in_a_whole_flash_image() {
+    let rom = described("amd");
+    let decoy = build("image 10de:0001 type=0 blocks=1 last=1");
+    for (at, size) in [(0x45_8000, 8 << 20), (0x130_0000, 32 << 20)] {
+        let mut flash = vec![0x33; size];
+        flash[0x1004..0x1004 + decoy.len()].copy_from_slice(&decoy);
+        flash[at..at + rom.len()].copy_from_slice(&rom);
+        let judged = judged(&flash, None);
+        assert_eq!((judged.rom.images[0].offset, judged.verdict), (at, Verdict::Repairable));
+        assert!(judged.rom.problems[0].message.ends_with("a whole flash image"), "{}", judged.rom.problems[0].message);
+        assert_eq!(repair(&flash, None).unwrap().bytes, rom);
+    }
+}
+
+/// IDs and lengths are numbers, not bytes.
+#[test]
+fn a_changed_id_is_told_as_it_is_read() {
+    let id: ExpectedId = "8086:1533".parse().unwrap();
+    let said = text::repaired("x", &repair(&described("bad-checksum"), Some(&id)).unwrap());
+    assert!(said.contains("10d3 -> 1533"), "{said}");
 }
 
 #[test]

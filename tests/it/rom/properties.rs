@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use vfio_early::pci::ExpectedId;
-use vfio_early::rom::{ExtractTarget, Image, Rom, Verdict, extract, judge, parse, parse_vfct, repair, text};
+use vfio_early::rom::{
+    ExtractTarget, GuestMachine, Image, Rom, Usable, Verdict, extract, judge, parse, parse_vfct, repair, text,
+};
 
 use super::build::{Bits, block_header, build, compress};
 use super::descriptions;
@@ -25,7 +27,7 @@ fn holds(rom: &[u8], id: Option<&ExpectedId>) {
         }
     }
     for decompress in [false, true] {
-        let _ = extract(rom, ExtractTarget::EfiDriver { decompress });
+        let _ = extract(rom, ExtractTarget::EfiDriver { machine: GuestMachine::default(), decompress });
     }
     let _ = parse_vfct(rom);
     match repair(rom, id) {
@@ -37,9 +39,10 @@ fn holds(rom: &[u8], id: Option<&ExpectedId>) {
             let after = judge(parse(&repaired.bytes), id);
             assert_eq!(after.verdict, Verdict::Valid, "what was repaired is valid");
             assert_eq!(images(parsed), images(&after.rom), "and has the same images");
-            assert_eq!(repaired.changes.is_empty(), judged.verdict == Verdict::Valid);
-            if judged.verdict == Verdict::Valid {
-                assert_eq!(repaired.bytes, rom, "a valid ROM is left as it is");
+            assert!(!repaired.changes.is_empty() || judged.verdict == Verdict::Valid);
+            assert_eq!(repaired.changes.is_empty(), repaired.bytes == rom, "every change is named");
+            for (before, after) in [(&judged.ovmf, &after.ovmf), (&judged.seabios, &after.seabios)] {
+                assert!(before.answer == Usable::No || after.answer == Usable::Yes, "{before:?}, then {after:?}");
             }
             let again = repair(&repaired.bytes, id).unwrap();
             assert!(again.changes.is_empty() && again.bytes == repaired.bytes, "there is nothing left to do");
@@ -114,7 +117,7 @@ fn unpack(stream: &[u8]) -> Result<Vec<u8>, String> {
     let blocks = stream.len() / 512 + 2;
     let mut rom = build(&format!("image 1002:73bf type=3 blocks={blocks} last=1\n efi compression=1\n"));
     rom[0x200..0x200 + stream.len()].copy_from_slice(stream);
-    extract(&rom, ExtractTarget::EfiDriver { decompress: true })
+    extract(&rom, ExtractTarget::EfiDriver { machine: GuestMachine::default(), decompress: true })
         .map(|driver| driver.bytes.into_owned())
         .map_err(|error| error.to_string())
 }

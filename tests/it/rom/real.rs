@@ -4,9 +4,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use vfio_early::rom::{Checksum, ExtractTarget, LEGACY, Usable, Verdict, extract, judge, parse, repair};
+use vfio_early::rom::{Checksum, ExtractTarget, GuestMachine, LEGACY, Usable, Verdict, extract, judge, parse, repair};
 
+use crate::support::disk::Scratch;
 use crate::support::program::say;
 
 /// The ROMs in a directory, or a loud nothing.
@@ -68,7 +70,8 @@ fn ipxe() {
 
 /// The driver that was put into Debian's efi-e1000e.rom, by what its own PE header says.
 fn driver(rom: &[u8]) {
-    let driver = extract(rom, ExtractTarget::EfiDriver { decompress: true }).unwrap().bytes;
+    let driver =
+        extract(rom, ExtractTarget::EfiDriver { machine: GuestMachine::default(), decompress: true }).unwrap().bytes;
     assert_eq!(&driver[..2], b"MZ");
     let pe = usize::from(driver[0x3c]);
     assert_eq!(&driver[pe..pe + 6], b"PE\0\0\x64\x86", "for x64");
@@ -120,6 +123,51 @@ fn seabios() {
     }
 }
 
+/// Who signed the driver in an EFI image.
+fn signer(driver: &[u8]) -> (String, String) {
+    let blocks = (driver.len() + 0x200).div_ceil(512);
+    let mut rom = super::build(&format!("image 8086:10d3 type=3 blocks={blocks} last=1\n efi"));
+    rom[0x200..0x200 + driver.len()].copy_from_slice(driver);
+    let parsed = parse(&rom);
+    let signer = parsed.images[0].efi.as_ref().and_then(|efi| efi.signers.first().cloned()).unwrap();
+    (signer.name, signer.issuer)
+}
+
+/// A real driver with a real signature.
+#[test]
+fn names_who_signed() {
+    let Ok(rom) = fs::read("/usr/lib/ipxe/qemu/efi-e1000e.rom") else {
+        say("NOT RUN: who signed a driver (install ipxe-qemu)");
+        return;
+    };
+    let scratch = Scratch::new("signed");
+    let target = ExtractTarget::EfiDriver { machine: GuestMachine::default(), decompress: true };
+    fs::write(scratch.0.join("driver"), extract(&rom, target).unwrap().bytes).unwrap();
+    let line = "openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj '/O=Test/CN=Test CA' -days 2 && \
+                openssl req -newkey rsa:2048 -nodes -keyout key -out request -subj '/C=US/O=Test/CN=Test Publisher' && \
+                openssl x509 -req -in request -CA ca.pem -CAkey ca.key -CAcreateserial -out cert -days 2 && \
+                sbsign --key key --cert cert --output signed driver";
+    let output = Command::new("sh").args(["-c", line]).current_dir(&scratch.0).output().unwrap();
+    if !output.status.success() {
+        say("NOT RUN: who signed a driver (install sbsigntool and openssl)");
+        return;
+    }
+    let driver = fs::read(scratch.0.join("signed")).unwrap();
+    assert_eq!(signer(&driver), ("Test Publisher".to_owned(), "Test CA".to_owned()));
+}
+
+/// What Microsoft signs looks like this.
+#[test]
+fn names_microsoft() {
+    let Ok(shim) = fs::read("/usr/lib/shim/shimx64.efi.signed") else {
+        say("NOT RUN: a signature of Microsoft's (install shim-signed)");
+        return;
+    };
+    let (name, issuer) = signer(&shim);
+    assert!(name.starts_with("Microsoft Windows UEFI Driver Publisher"), "{name}");
+    assert!(issuer.starts_with("Microsoft") && issuer.contains("UEFI CA 20"), "{issuer}");
+}
+
 /// More real ROMs, from wherever somebody has them: nothing but the promises can be checked.
 #[test]
 fn from_a_drawer() {
@@ -135,7 +183,9 @@ fn from_a_drawer() {
             assert_eq!(judge(parse(&repaired.bytes), None).verdict, Verdict::Valid, "{name}");
         }
         for image in parsed.images.iter().filter_map(|image| image.efi.as_ref()).filter(|efi| efi.loadable) {
-            let driver = extract(&rom, ExtractTarget::EfiDriver { decompress: true }).unwrap().bytes;
+            let driver = extract(&rom, ExtractTarget::EfiDriver { machine: GuestMachine::default(), decompress: true })
+                .unwrap()
+                .bytes;
             assert_eq!(image.unpacked.unwrap_or(image.stored.1), driver.len(), "{name}");
         }
     }
