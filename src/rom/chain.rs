@@ -61,9 +61,8 @@ pub(super) fn parse(rom: &[u8], start: usize, problems: &mut Problems) -> Chain 
         }
     }
     for image in &mut images {
-        image.found_by_bios = bios.has(image.offset);
-        image.found_by_uefi = uefi.has(image.offset);
-        image.in_pci_chain = image.found_by_bios || image.found_by_uefi;
+        image.found_by.bios = bios.has(image.offset);
+        image.found_by.uefi = uefi.has(image.offset);
     }
     images.sort_by_key(|image| image.offset);
     check_gaps(&images, problems);
@@ -224,7 +223,7 @@ fn check_bios_chain(rom: &[u8], bios: &Traversal, uefi: &Traversal, problems: &m
 /// Reports gaps between images. Only edk2 looks behind one, so the only image for a BIOS must not be there.
 fn check_gaps(images: &[Image], problems: &mut Problems) {
     let legacy = || images.iter().filter(|image| image.pcir.code_type == LEGACY);
-    let lost = legacy().any(|image| image.found_by_uefi) && !legacy().any(|image| image.found_by_bios);
+    let lost = legacy().any(|image| image.found_by.uefi) && !legacy().any(|image| image.found_by.bios);
     for (image, next) in images.iter().zip(images.iter().skip(1)) {
         let length = next.offset.saturating_sub(image.end());
         let message = format!("{length} bytes between two images");
@@ -240,11 +239,11 @@ fn check_gaps(images: &[Image], problems: &mut Problems) {
 /// Reports an EFI image that only NVIDIA's own programs find, because the length or the last bit in a PCI data structure
 /// hides it from the firmware.
 fn check_hidden(images: &[Image], problems: &mut Problems) {
-    if images.iter().any(|image| image.pcir.code_type == EFI && image.in_pci_chain) {
+    if images.iter().any(|image| image.pcir.code_type == EFI && image.in_pci_chain()) {
         return;
     }
     let Some(hidden) = images.iter().find(|image| image.pcir.code_type == EFI) else { return };
-    let before = images.iter().rfind(|image| image.offset < hidden.offset && image.in_pci_chain);
+    let before = images.iter().rfind(|image| image.offset < hidden.offset && image.in_pci_chain());
     if let Some(before) = before {
         let message = format!(
             "no firmware finds the EFI image at {:#x}: by its PCIR, the image at {:#x} has {} bytes{}; by NVIDIA's extension it has {}",
@@ -276,7 +275,7 @@ fn add_images_after_last(rom: &[u8], images: &mut Vec<Image>, problems: &mut Pro
     let message =
         format!("the image at {at:#x} is marked as the last, so no firmware finds the EFI image at {:#x}", efi.offset);
     problems.repairable("image-after-last", place, message, "`rom repair` clears the mark");
-    images.extend(more.into_iter().map(|image| Image { in_pci_chain: false, ..image }));
+    images.extend(more);
 }
 
 /// Reports what is wrong with NVIDIA's own chain beyond the images that every firmware finds. A guest needs none of it, so

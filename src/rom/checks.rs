@@ -15,10 +15,10 @@ pub(super) fn check_images(images: &[Image], rom: &[u8], problems: &mut Problems
     for (index, image) in images.iter().enumerate() {
         let at = image.offset;
         let pcir = image.pcir.offset;
-        if image.in_pci_chain && !is_aligned(at, pcir) {
+        if image.in_pci_chain() && !is_aligned(at, pcir) {
             let message = format!("the PCIR of the image at {at:#x} is not aligned to 4 bytes: OVMF stops here");
             let remedy = "use another version of the ROM for a guest with OVMF";
-            let hidden = |image: &Image| image.pcir.code_type == EFI && image.in_pci_chain && !image.found_by_uefi;
+            let hidden = |image: &Image| image.pcir.code_type == EFI && image.in_pci_chain() && !image.found_by.uefi;
             if images.iter().skip(index).any(hidden) {
                 problems.error("pcir-alignment", pcir, message, remedy);
             } else {
@@ -31,7 +31,7 @@ pub(super) fn check_images(images: &[Image], rom: &[u8], problems: &mut Problems
         if let Some(efi) = &image.efi {
             check_signature(efi, problems);
         }
-        if image.in_pci_chain && matches!(image.pcir.vendor, 0 | 0xffff) {
+        if image.in_pci_chain() && matches!(image.pcir.vendor, 0 | 0xffff) {
             // As in NVIDIA's own EFI images. edk2 compares no IDs, and SeaBIOS only those of legacy images.
             let message = format!("{:04x} is not a valid vendor ID", image.pcir.vendor);
             problems.note("vendor", pcir.saturating_add(4), message);

@@ -64,7 +64,7 @@ pub(super) fn with_ovmf(rom: &Rom, machine: u16, verdict: Verdict) -> Compatibil
     let starts_application = |efi: &Efi| {
         runs_on(efi) && matches!(efi.subsystem, 11 | 12) && efi.pe.is_some_and(|pe| pe.subsystem == APPLICATION)
     };
-    if let Some((index, ..)) = efi_images().find(|(_, image, efi)| image.found_by_uefi && starts_application(efi)) {
+    if let Some((index, ..)) = efi_images().find(|(_, image, efi)| image.found_by.uefi && starts_application(efi)) {
         return no(format!("OVMF would start the application in image {index}, and the guest would hang"));
     }
     let drivers = |usable: &dyn Fn(&Image, &Efi) -> bool| {
@@ -76,7 +76,7 @@ pub(super) fn with_ovmf(rom: &Rom, machine: u16, verdict: Verdict) -> Compatibil
         let native = usable(true);
         if native.is_empty() { usable(false) } else { native }
     };
-    let now = drivers(&|image, efi| image.found_by_uefi && efi.loadable);
+    let now = drivers(&|image, efi| image.found_by.uefi && efi.loadable);
     if !now.is_empty() {
         return Compatibility::new(if rom.prefix.is_none() { Usable::Yes } else { after_repair(verdict) }, now);
     }
@@ -85,7 +85,7 @@ pub(super) fn with_ovmf(rom: &Rom, machine: u16, verdict: Verdict) -> Compatibil
         return Compatibility::new(Usable::AfterRepair, later);
     }
     no(match first_efi.pe {
-        Some(_) if !first.found_by_uefi => "OVMF does not find the EFI image".to_owned(),
+        Some(_) if !first.found_by.uefi => "OVMF does not find the EFI image".to_owned(),
         Some(pe) if first_efi.loadable => {
             format!(
                 "the driver in image {index} is for {}, the guest is {}",
@@ -111,13 +111,13 @@ fn driver_text(index: usize, efi: &Efi) -> String {
 /// (src/optionroms.c, `map_pcirom` and `is_valid_rom`).
 pub(super) fn with_seabios(rom: &Rom, device: Option<&ExpectedId>, verdict: Verdict) -> Compatibility {
     let legacy =
-        || rom.images.iter().enumerate().filter(|(_, image)| image.pcir.code_type == LEGACY && image.in_pci_chain);
+        || rom.images.iter().enumerate().filter(|(_, image)| image.pcir.code_type == LEGACY && image.in_pci_chain());
     // Without a device, that of the first legacy image.
     let own = |image: &Image| {
         device.is_none_or(|device| (image.pcir.vendor, image.pcir.device) == (device.vendor, device.device))
     };
     let found = legacy()
-        .find(|(_, image)| own(image) && image.found_by_bios)
+        .find(|(_, image)| own(image) && image.found_by.bios)
         .or_else(|| legacy().find(|(_, image)| own(image)));
     let Some((index, image)) = found else {
         let listed = |image: &Image| device.is_some_and(|device| image.is_for(device.vendor, device.device));
@@ -129,7 +129,7 @@ pub(super) fn with_seabios(rom: &Rom, device: Option<&ExpectedId>, verdict: Verd
         return Compatibility::new(Usable::No, why.to_owned());
     };
     match image.checksum {
-        Checksum::Ok if image.found_by_bios && rom.prefix.is_none() => {
+        Checksum::Ok if image.found_by.bios && rom.prefix.is_none() => {
             Compatibility::new(Usable::Yes, format!("legacy image {index}"))
         }
         Checksum::Ok => Compatibility::new(after_repair(verdict), format!("legacy image {index}")),

@@ -30,12 +30,8 @@ pub struct Image {
     pub npde: Option<Npde>,
     /// Whether this ends the chain that `length` belongs to.
     pub last: bool,
-    /// Whether a firmware or the kernel finds it. They do not follow NVIDIA's extension.
-    pub in_pci_chain: bool,
-    /// Whether SeaBIOS and the kernel find it: they go from image to image.
-    pub found_by_bios: bool,
-    /// Whether edk2 finds it: it also looks behind a gap.
-    pub found_by_uefi: bool,
+    /// Who finds it without following NVIDIA's extension.
+    pub found_by: FoundBy,
     /// The checksum of a legacy image, over its declared length.
     pub checksum: Checksum,
     /// The sum of all bytes of a legacy image over the length in its PCI data structure, modulo 256.
@@ -54,14 +50,28 @@ impl Image {
     /// Where it ends, in bytes from the start of the file. Some old cards declare more in the header than in the PCI data
     /// structure, and firmwares honour that (edk2, `LoadOpRomImage`).
     pub fn end(&self) -> usize {
-        let pci = if self.in_pci_chain { self.pcir.image_length } else { 0 };
+        let pci = if self.in_pci_chain() { self.pcir.image_length } else { 0 };
         self.offset.saturating_add(self.length.max(self.declared).max(pci))
+    }
+
+    /// Whether a firmware or the kernel finds it.
+    pub fn in_pci_chain(&self) -> bool {
+        self.found_by.bios || self.found_by.uefi
     }
 
     /// Whether it is for this device: by its ID or by its device list.
     pub fn is_for(&self, vendor: u16, device: u16) -> bool {
         self.pcir.vendor == vendor && (self.pcir.device == device || self.pcir.device_list.contains(&device))
     }
+}
+
+/// Who finds an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FoundBy {
+    /// SeaBIOS and the kernel: they go from image to image.
+    pub bios: bool,
+    /// edk2: it also looks behind a gap.
+    pub uefi: bool,
 }
 
 /// The state of an image's checksum.
@@ -162,9 +172,7 @@ pub(super) fn parse(rom: &[u8], at: usize, rules: Rules) -> Result<Image, ImageE
         pcir,
         npde,
         last,
-        in_pci_chain: true,
-        found_by_bios: false,
-        found_by_uefi: false,
+        found_by: FoundBy::default(),
         checksum: Checksum::None,
         pcir_sum: None,
         efi: None,

@@ -49,8 +49,7 @@ struct ImageJson {
     dmtf_clp: Option<u16>,
     last: bool,
     in_pci_chain: bool,
-    found_by_bios: bool,
-    found_by_uefi: bool,
+    found_by: Vec<&'static str>,
     checksum: Checksum,
     pcir_checksum: Checksum,
     npde: Option<Npde>,
@@ -83,8 +82,7 @@ fields!(ImageJson {
     dmtf_clp,
     last,
     in_pci_chain,
-    found_by_bios,
-    found_by_uefi,
+    found_by,
     checksum,
     pcir_checksum,
     npde,
@@ -177,9 +175,12 @@ fn image(image: &Image) -> ImageJson {
         configuration_utility: pcir.configuration_utility,
         dmtf_clp: pcir.dmtf_clp,
         last: image.last,
-        in_pci_chain: image.in_pci_chain,
-        found_by_bios: image.found_by_bios,
-        found_by_uefi: image.found_by_uefi,
+        in_pci_chain: image.in_pci_chain(),
+        found_by: [("bios", image.found_by.bios), ("uefi", image.found_by.uefi)]
+            .iter()
+            .filter(|(_, found)| *found)
+            .map(|(who, _)| *who)
+            .collect(),
         checksum: image.checksum,
         pcir_checksum: match image.pcir_sum {
             Some(0) => Checksum::Ok,

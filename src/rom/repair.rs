@@ -76,7 +76,7 @@ pub fn repair(bytes: &[u8], device: Option<&ExpectedId>) -> Result<Repaired, Rep
         }
     }
     // What follows the images is left out, so the last one has to say that it is. An NVIDIA-only image has a chain of its own.
-    if let Some(last) = rom.images.last().filter(|image| image.found_by_bios || image.found_by_uefi) {
+    if let Some(last) = rom.images.last().filter(|image| image.found_by.bios || image.found_by.uefi) {
         repairer.set_last(rom, last.pcir.offset.saturating_add(0x15), true);
     }
     repairer.correct_checksums(rom);
@@ -98,7 +98,7 @@ fn check_result(before: &Rom, bytes: &[u8], device: Option<&ExpectedId>) -> Resu
         return Err(RepairError(format!("cannot be repaired completely: {}", left.message)));
     }
     let key = |image: &Image| (image.pcir.code_type, image.length, image.pcir.vendor);
-    let lost = |(before, after): (&Image, &Image)| before.in_pci_chain && !after.in_pci_chain;
+    let lost = |(before, after): (&Image, &Image)| before.in_pci_chain() && !after.in_pci_chain();
     if before.images.iter().map(key).ne(after.rom.images.iter().map(key))
         || before.images.iter().zip(&after.rom.images).any(lost)
     {
@@ -191,7 +191,7 @@ impl<'a> Repairer<'a> {
     /// Writes a device ID into every image that a firmware finds and that is of the vendor of the first.
     fn set_device(&mut self, rom: &Rom, device: u16) {
         let vendor = rom.images.first().map(|image| image.pcir.vendor);
-        for image in rom.images.iter().filter(|image| image.in_pci_chain && Some(image.pcir.vendor) == vendor) {
+        for image in rom.images.iter().filter(|image| image.in_pci_chain() && Some(image.pcir.vendor) == vendor) {
             self.set16(
                 image.pcir.offset.saturating_add(6),
                 device,

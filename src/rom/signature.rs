@@ -124,7 +124,7 @@ impl<'a> Elements<'a> {
 
     /// The content of the next element, which has to have this tag.
     fn expect(&mut self, wanted: Tag) -> Option<&'a [u8]> {
-        self.next().filter(|element| element.tag() == wanted).map(|element| element.value())
+        self.next().filter(|element| element.tag() == wanted).map(AnyRef::value)
     }
 
     /// The elements of the next element, a sequence.

@@ -131,7 +131,7 @@ fn image_lines(out: &mut String, number: usize, image: &Image) {
             npde.revision
         );
     }
-    match (image.found_by_bios, image.found_by_uefi) {
+    match (image.found_by.bios, image.found_by.uefi) {
         (true, true) => {}
         (true, false) => out.push_str("  found by a BIOS and the kernel, not by OVMF\n"),
         (false, true) => out.push_str("  found by OVMF, not by a BIOS and the kernel\n"),

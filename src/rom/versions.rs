@@ -107,8 +107,11 @@ fn rank(text: &str) -> u8 {
     if sentence || text.len() < 6 || !NAMES.iter().any(|name| text.contains(name)) {
         return 0;
     }
-    let numbered = text.contains(|c: char| c.is_ascii_digit()) && text.contains("Driver");
-    1_u8.saturating_add(u8::from(numbered)).saturating_add(2 * u8::from(text.contains("GOP") && numbered))
+    match text.contains(|c: char| c.is_ascii_digit()) && text.contains("Driver") {
+        false => 1,
+        true if text.contains("GOP") => 3,
+        true => 2,
+    }
 }
 
 /// Whether a text is a version number, such as `1.0.0+git`.

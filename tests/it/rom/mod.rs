@@ -13,7 +13,8 @@ use build::build;
 use miniserde::{Deserialize, json};
 use vfio_early::pci::ExpectedId;
 use vfio_early::rom::{
-    ExtractTarget, GuestMachine, JudgedRom, Usable, Verdict, extract, judge, judge_for, parse, parse_vfct, repair, text,
+    ExtractTarget, GuestMachine, Image, JudgedRom, Usable, Verdict, extract, judge, judge_for, parse, parse_vfct,
+    repair, text,
 };
 
 use crate::support::files::{files, here, stem};
@@ -120,7 +121,7 @@ fn nvidia_flash_image_becomes_what_the_kernel_would_have_read() {
     assert_eq!(repaired.bytes, flash[0x1400..0x1400 + (16 + 12 + 4 + 2) * 512]);
     assert!(repaired.broken_signatures.is_empty(), "only bytes around the images were removed");
     let parsed = parse(&repaired.bytes);
-    assert_eq!(parsed.images.iter().map(|image| image.in_pci_chain).collect::<Vec<_>>(), [true, true, false, false]);
+    assert_eq!(parsed.images.iter().map(Image::in_pci_chain).collect::<Vec<_>>(), [true, true, false, false]);
     assert!(parsed.images[3].last && !parsed.images[1].last && parsed.images[1].pcir.last);
 }
 
