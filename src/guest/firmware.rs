@@ -55,7 +55,7 @@ pub(super) fn rom_note(address: Address, rom: &Rom, saved: Option<&JudgedRom>) -
 /// The second value is a word about others.
 pub(super) fn firmware(displays: &[(&Device, Option<&JudgedRom>)]) -> (Firmware, Option<String>) {
     let has = |judged: &JudgedRom, code_type: u8| {
-        judged.rom.images.iter().any(|image| image.in_pci_chain && image.pcir.code_type == code_type)
+        judged.rom.images.iter().any(|image| image.in_pci_chain() && image.pcir.code_type == code_type)
     };
     let known = || displays.iter().filter_map(|(device, judged)| Some((device.address, (*judged)?)));
     if known().any(|(_, judged)| has(judged, EFI)) {
