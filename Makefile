@@ -11,7 +11,7 @@ export VFIO_EARLY
 
 BOOT = $(CARGO) test -q --target $(TARGET) --test boot --
 
-.PHONY: all build tiny deb rpm arch sbom reproducible tools lint check test faults fuzz demo boot guests firmware install uninstall \
+.PHONY: all build tiny deb rpm arch sbom reproducible tools lint check test faults fuzz demo boot guests firmware bench install uninstall \
 	clean
 
 all: build
@@ -60,6 +60,7 @@ SCRIPTS = .ci/run packaging/tiny packaging/musl-ld packaging/package packaging/t
 	completions/vfio-early tests/it/completions/ask.bash \
 	tests/packages.sh tests/licenses.sh tests/dependencies.sh tests/reproducible.sh tests/fuzz.sh tests/msrv.sh tests/boot/lab.sh tests/boot/all.sh tests/boot/groups.sh \
 	tests/boot/groups/init tests/boot/guests/init tests/boot/guests/inner-init tests/boot/guests/start tests/groups/from-lspci.sh \
+	bench/bench bench/guest/bench/run bench/guest/bench/script bench/boot/lab/initramfs-tools/scripts/init-top/zz-mark \
 	initramfs-tools/hooks/vfio-early initramfs-tools/scripts/init-top/00-vfio-early \
 	dracut/50vfio-early/module-setup.sh dracut/50vfio-early/vfio-early.sh \
 	mkinitcpio/install/vfio-early mkinitcpio/hooks/vfio-early
@@ -97,6 +98,11 @@ guests: build
 # What SeaBIOS and OVMF do with option ROMs, beside what `rom verify` says of them; `make firmware ROM=word` asks about a few.
 firmware:
 	$(CARGO) test -q --target $(TARGET) --test firmware -- $(ROM)
+
+# vfio-early beside what people use instead: docs/benchmarks.md (half an hour).
+bench: build
+	bench/bench >docs/benchmarks.md.new
+	mv docs/benchmarks.md.new docs/benchmarks.md
 
 # What is installed: mode, file, place below PREFIX.
 INSTALLED = \

@@ -63,7 +63,11 @@ pub fn plan(config: &Config, inventory: &Inventory, scope: &[Address]) -> Result
     let devices = select::devices(config, inventory)?;
     let asked =
         |planned: &PlannedDevice| scope.is_empty() || planned.device.is_some_and(|device| scope.contains(&device));
-    Ok(decide(config, inventory, devices, &asked))
+    let mut plan = decide(config, inventory, devices, &asked);
+    // The virtual functions that a claim waits for would be refused as they appear.
+    let waits = scope.is_empty() && config.claims.iter().any(|claim| claim.selector.physical().is_some());
+    plan.unprotected |= waits && config.settings.iommu == IommuPolicy::Required && !plan.iommu.is_enabled();
+    Ok(plan)
 }
 
 /// A plan that does nothing yet.

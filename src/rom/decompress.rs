@@ -70,72 +70,78 @@ pub(super) fn decompress(stream: &[u8], budget: &mut Budget) -> Result<Vec<u8>, 
     }
     budget.spend(size.saturating_add(packed.saturating_mul(2)))?;
     let mut bits = Bits { data, at: 0, held: 0, count: 0 };
-    let mut out = Vec::with_capacity(size);
-    while out.len() < size {
+    let mut out = vec![0; size];
+    let mut filled = 0;
+    let (mut chars, mut positions) = (Code::default(), Code::default());
+    while filled < size {
         budget.spend(BLOCK_WORK)?;
-        block(&mut bits, &mut out, size)?;
+        // The counter of the reference is 16 bits wide and counts down before it is tested: 0 is 65536.
+        let symbols = match bits.take(16)? {
+            0 => 0x1_0000,
+            count => count,
+        };
+        // The extra code is needed for the lengths of the next one only.
+        read_short_lengths(&mut positions, 19, &mut bits, 5, Some(3))?;
+        read_char_lengths(&mut chars, &mut bits, &positions)?;
+        read_short_lengths(&mut positions, 16, &mut bits, 4, None)?;
+        filled = read_symbols(symbols, &chars, &positions, &mut bits, &mut out, filled)?;
     }
     Ok(out)
 }
 
-/// One block: its three codes, then its symbols.
-fn block(bits: &mut Bits<'_>, out: &mut Vec<u8>, size: usize) -> Result<(), DecompressError> {
-    // The counter of the reference is 16 bits wide and counts down before it is tested: 0 is 65536.
-    let symbols = match bits.take(16)? {
-        0 => 0x1_0000,
-        count => count,
-    };
-    let extra: Code<19> = read_short_lengths(bits, 5, Some(3))?;
-    let chars = read_char_lengths(bits, &extra)?;
-    let positions: Code<16> = read_short_lengths(bits, 4, None)?;
-    for _ in 0..symbols {
-        let symbol = chars.read(bits)?;
-        match u8::try_from(symbol) {
-            Ok(byte) => out.push(byte),
-            Err(_) => copy(bits, out, size, usize::from(symbol).saturating_sub(253), &positions)?,
-        }
-        if out.len() >= size {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Repeats `length` bytes from a distance that the stream names; the last copy may reach over the end of the output.
-fn copy(
+/// The symbols of one block: bytes below 256, the lengths of copies above. Answers how much of the output there is then.
+fn read_symbols(
+    symbols: usize,
+    chars: &Code,
+    positions: &Code,
     bits: &mut Bits<'_>,
-    out: &mut Vec<u8>,
-    size: usize,
-    length: usize,
-    positions: &Code<16>,
-) -> Result<(), DecompressError> {
-    let width = u32::from(positions.read(bits)?);
-    let distance = match width.checked_sub(1) {
-        None => 0,
-        Some(low) => (1_usize << low) | bits.take(low)?,
-    };
-    let from = out.len().checked_sub(distance.saturating_add(1)).ok_or(DecompressError::Copy(bits.place()))?;
-    let length = length.min(size.saturating_sub(out.len()));
-    // Source and target may overlap: what was just written is read again.
-    for at in from..from.saturating_add(length) {
-        let byte = out.get(at).copied().ok_or(DecompressError::Copy(bits.place()))?;
-        out.push(byte);
+    out: &mut [u8],
+    mut filled: usize,
+) -> Result<usize, DecompressError> {
+    for _ in 0..symbols {
+        // The last copy may reach over the end of the output.
+        let Some(next) = out.get_mut(filled) else { break };
+        let symbol = chars.read(bits)?;
+        if let Ok(byte) = u8::try_from(symbol) {
+            *next = byte;
+            filled = filled.saturating_add(1);
+            continue;
+        }
+        let width = u32::from(positions.read(bits)?);
+        let distance = match width.checked_sub(1) {
+            None => 1,
+            Some(low) => (1_usize << low).saturating_add(bits.take(low)?).saturating_add(1),
+        };
+        let end = filled.saturating_add(usize::from(symbol).saturating_sub(253)).min(out.len());
+        let mut from = filled.checked_sub(distance).ok_or(DecompressError::Copy(bits.place()))?;
+        // Source and target may overlap: what was just written is read again.
+        while filled < end {
+            let byte = out.get(from).copied().unwrap_or(0);
+            if let Some(next) = out.get_mut(filled) {
+                *next = byte;
+            }
+            from = from.saturating_add(1);
+            filled = filled.saturating_add(1);
+        }
     }
-    Ok(())
+    Ok(filled)
 }
 
 /// The lengths of the "extra" and of the position code: three bits each, seven and more in unary, a run of zeros after
 /// the third of the extra code.
-fn read_short_lengths<const N: usize>(
+fn read_short_lengths(
+    code: &mut Code,
+    most: usize,
     bits: &mut Bits<'_>,
     width: u32,
     zeros_after: Option<usize>,
-) -> Result<Code<N>, DecompressError> {
+) -> Result<(), DecompressError> {
     let count = bits.take(width)?;
     if count == 0 {
-        return Code::single(bits.take(width)?, bits.place());
+        return code.set_single(bits.take(width)?, most, bits.place());
     }
-    let mut lengths = [0_u8; N];
+    let mut lengths = [0_u8; 19];
+    let lengths = lengths.get_mut(..most).unwrap_or_default();
     let mut index = 0;
     while index < count {
         let mut length = bits.take(3)?;
@@ -149,16 +155,16 @@ fn read_short_lengths<const N: usize>(
             index = index.saturating_add(bits.take(2)?);
         }
     }
-    Code::new(&lengths, bits.place())
+    code.set(lengths, bits.place())
 }
 
 /// The lengths of the code for characters and copy lengths, themselves in the extra code: 0, 1 and 2 are runs of zeros.
-fn read_char_lengths(bits: &mut Bits<'_>, extra: &Code<19>) -> Result<Code<510>, DecompressError> {
+fn read_char_lengths(code: &mut Code, bits: &mut Bits<'_>, extra: &Code) -> Result<(), DecompressError> {
     let count = bits.take(9)?;
     if count == 0 {
-        return Code::single(bits.take(9)?, bits.place());
+        return code.set_single(bits.take(9)?, SYMBOLS, bits.place());
     }
-    let mut lengths = [0_u8; 510];
+    let mut lengths = [0_u8; SYMBOLS];
     let mut index = 0_usize;
     while index < count {
         let skip = match extra.read(bits)? {
@@ -176,46 +182,53 @@ fn read_char_lengths(bits: &mut Bits<'_>, extra: &Code<19>) -> Result<Code<510>,
     if index > lengths.len() {
         return Err(DecompressError::Code(bits.place()));
     }
-    Code::new(&lengths, bits.place())
+    code.set(&lengths, bits.place())
 }
 
-/// A canonical Huffman code of at most `N` symbols with at most 16 bits each.
-struct Code<const N: usize> {
+/// The most symbols of a code: 256 bytes and 254 lengths of copies.
+const SYMBOLS: usize = 510;
+/// So many bits of a code are looked up at once; longer codes are rare.
+const LOOKUP: u32 = 10;
+/// In the table for what is longer.
+const LONGER: u16 = u16::MAX;
+
+/// A canonical Huffman code with at most 16 bits a symbol.
+struct Code {
+    /// For each value of the next [`LOOKUP`] bits: the symbol, and in the lowest five bits the length of its code.
+    table: [u16; 1 << LOOKUP],
     /// The symbols, shorter codes first.
-    symbols: [u16; N],
+    symbols: [u16; SYMBOLS],
     /// For each length: the first code that is longer, moved to 16 bits, and the place of the first symbol, less the
     /// number of its code.
     rows: [(u32, u32); 17],
-    /// The length of the shortest code.
-    shortest: usize,
 }
 
-impl<const N: usize> Code<N> {
-    /// The code with one symbol, which takes no bits.
-    fn single(symbol: usize, at: usize) -> Result<Self, DecompressError> {
-        let symbol = u16::try_from(symbol).ok().filter(|&s| usize::from(s) < N).ok_or(DecompressError::Code(at))?;
-        let mut symbols = [0; N];
-        if let Some(first) = symbols.first_mut() {
-            *first = symbol;
-        }
-        let mut rows = [(0, 0); 17];
-        if let Some(row) = rows.first_mut() {
-            *row = (0x1_0000, 0);
-        }
-        Ok(Self { symbols, rows, shortest: 0 })
+impl Default for Code {
+    fn default() -> Self {
+        Self { table: [0; 1 << LOOKUP], symbols: [0; SYMBOLS], rows: [(0, 0); 17] }
+    }
+}
+
+impl Code {
+    /// Becomes the code with one symbol of at most `most`, which takes no bits.
+    fn set_single(&mut self, symbol: usize, most: usize, at: usize) -> Result<(), DecompressError> {
+        let symbol = u16::try_from(symbol).ok().filter(|_| symbol < most).ok_or(DecompressError::Code(at))?;
+        self.table.fill(symbol << 5);
+        Ok(())
     }
 
-    /// The code in which symbol `i` has `lengths[i]` bits, 0 for none. It has to be complete.
-    fn new(lengths: &[u8; N], at: usize) -> Result<Self, DecompressError> {
+    /// Becomes the code in which symbol `i` has `lengths[i]` bits, 0 for none. It has to be complete.
+    fn set(&mut self, lengths: &[u8], at: usize) -> Result<(), DecompressError> {
+        let error = DecompressError::Code(at);
         let mut counts = [0_u32; 17];
         for &length in lengths {
-            let count = counts.get_mut(usize::from(length)).ok_or(DecompressError::Code(at))?;
+            let count = counts.get_mut(usize::from(length)).ok_or(error)?;
             *count = count.saturating_add(1);
         }
-        let mut rows = [(0, 0); 17];
         let mut places = [0_usize; 17];
         let (mut end, mut place) = (0_u32, 0_u32);
-        for (length, ((row, start), count)) in (0_u32..).zip(rows.iter_mut().zip(&mut places).zip(counts)).skip(1) {
+        for (length, ((row, start), count)) in (0_u32..).zip(self.rows.iter_mut().zip(&mut places).zip(counts)).skip(1)
+        {
             let shift = 16_u32.saturating_sub(length);
             *start = usize::try_from(place).unwrap_or(usize::MAX);
             let first = end >> shift;
@@ -224,31 +237,48 @@ impl<const N: usize> Code<N> {
             place = place.saturating_add(count);
         }
         if end != 0x1_0000 {
-            return Err(DecompressError::Code(at));
+            return Err(error);
         }
-        let mut symbols = [0; N];
         for (symbol, &length) in (0_u16..).zip(lengths).filter(|&(_, &length)| length != 0) {
-            let place = places.get_mut(usize::from(length)).ok_or(DecompressError::Code(at))?;
-            *symbols.get_mut(*place).ok_or(DecompressError::Code(at))? = symbol;
+            let place = places.get_mut(usize::from(length)).ok_or(error)?;
+            *self.symbols.get_mut(*place).ok_or(error)? = symbol;
             *place = place.saturating_add(1);
         }
-        let shortest = rows.iter().position(|&(end, _)| end != 0).unwrap_or(0);
-        Ok(Self { symbols, rows, shortest })
+        // In the order of their codes, the symbols fill the table from its start.
+        let mut filled = 0_usize;
+        for &symbol in self.symbols.iter().take(usize::try_from(place).unwrap_or(0)) {
+            let length = lengths.get(usize::from(symbol)).copied().ok_or(error)?;
+            let Some(shift) = LOOKUP.checked_sub(u32::from(length)) else { break };
+            let next = filled.saturating_add(1 << shift);
+            self.table.get_mut(filled..next).ok_or(error)?.fill(symbol << 5 | u16::from(length));
+            filled = next;
+        }
+        self.table.get_mut(filled..).ok_or(error)?.fill(LONGER);
+        Ok(())
     }
 
     /// The next symbol.
+    #[inline(always)]
     fn read(&self, bits: &mut Bits<'_>) -> Result<u16, DecompressError> {
         let ahead = bits.peek16();
-        for (length, &(end, base)) in (0_u32..).zip(&self.rows).skip(self.shortest) {
-            if ahead < end {
-                bits.skip(length)?;
-                let code = ahead >> 16_u32.saturating_sub(length);
-                let place =
-                    if length == 0 { 0 } else { usize::try_from(code.wrapping_add(base)).unwrap_or(usize::MAX) };
-                return self.symbols.get(place).copied().ok_or(DecompressError::Code(bits.place()));
-            }
+        let place = usize::from(ahead >> 16_u32.saturating_sub(LOOKUP));
+        let entry = self.table.get(place).copied().unwrap_or(LONGER);
+        if entry == LONGER {
+            return self.read_longer(bits, u32::from(ahead));
         }
-        Err(DecompressError::Code(bits.place()))
+        bits.skip(u32::from(entry & 0x1f))?;
+        Ok(entry >> 5)
+    }
+
+    /// The next symbol, whose code is not in the table.
+    #[inline(never)]
+    fn read_longer(&self, bits: &mut Bits<'_>, ahead: u32) -> Result<u16, DecompressError> {
+        let length = (0_u32..).zip(&self.rows).skip(1).find(|(_, (end, _))| ahead < *end);
+        let (length, (_, base)) = length.ok_or(DecompressError::Code(bits.place()))?;
+        bits.skip(length)?;
+        let place = (ahead >> 16_u32.saturating_sub(length)).wrapping_add(*base);
+        let symbol = usize::try_from(place).ok().and_then(|place| self.symbols.get(place));
+        symbol.copied().ok_or(DecompressError::Code(bits.place()))
     }
 }
 
@@ -265,17 +295,33 @@ struct Bits<'a> {
 
 impl Bits<'_> {
     /// The next 16 bits without taking them.
-    fn peek16(&mut self) -> u32 {
-        while self.count < 16 {
-            let Some(&byte) = self.data.get(self.at) else { break };
+    #[inline(always)]
+    fn peek16(&mut self) -> u16 {
+        if self.count < 16 {
+            self.fill();
+        }
+        u16::try_from(self.held >> 48).unwrap_or(0)
+    }
+
+    /// Reads ahead, where fewer than 16 bits are held.
+    #[inline(never)]
+    fn fill(&mut self) {
+        let rest = self.data.get(self.at..).unwrap_or_default();
+        if let Some(&bytes) = rest.first_chunk() {
+            self.held |= u64::from(u32::from_be_bytes(bytes)) << 32_u32.saturating_sub(self.count);
+            self.at = self.at.saturating_add(4);
+            self.count = self.count.saturating_add(32);
+            return;
+        }
+        for &byte in rest {
             self.held |= u64::from(byte) << 56_u32.saturating_sub(self.count);
             self.at = self.at.saturating_add(1);
             self.count = self.count.saturating_add(8);
         }
-        u32::try_from(self.held >> 48).unwrap_or(0)
     }
 
     /// Moves on by `count` of the bits that were peeked at.
+    #[inline(always)]
     fn skip(&mut self, count: u32) -> Result<(), DecompressError> {
         self.count = self.count.checked_sub(count).ok_or(DecompressError::Ends)?;
         self.held <<= count;
@@ -284,7 +330,7 @@ impl Bits<'_> {
 
     /// The next `count` bits, at most 16, as a number.
     fn take(&mut self, count: u32) -> Result<usize, DecompressError> {
-        let ahead = self.peek16();
+        let ahead = u32::from(self.peek16());
         self.skip(count)?;
         usize::try_from(ahead >> 16_u32.saturating_sub(count)).map_err(|_| DecompressError::Ends)
     }

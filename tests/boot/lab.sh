@@ -6,7 +6,7 @@
 #
 #   lab.sh tools                     installs what is missing on this machine (as root), or says what and how
 #   lab.sh root SUITE                a Debian root with kernel and initramfs generators; prints its path. SUITE-guests: with
-#                                    what starts guests, too
+#                                    what starts guests, too. PACKAGES=A,B adds packages to it.
 #   lab.sh image GENERATOR ROOT TREE...
 #                                    the initramfs that this generator makes of the root with the trees laid over it;
 #                                    prints its path. WITHOUT="MODULE..." takes modules away from it first; mkinitcpio
@@ -56,6 +56,7 @@ missing() {
 		shellcheck shellcheck
 		mandoc mandoc
 		strace strace
+		valgrind valgrind
 		zsh zsh
 		fish fish
 		lspci pciutils
@@ -86,15 +87,16 @@ tools() {
   install them as root, then run this again:
   apt-get update && $install"
 	say "lab: installing $packages"
-	$sudo apt-get update -q >&2
+	# Another package manager may be at work.
+	$sudo apt-get update -q -o DPkg::Lock::Timeout=120 >&2
 	# shellcheck disable=SC2086 # several words
-	$sudo env DEBIAN_FRONTEND=noninteractive $install >&2
+	$sudo env DEBIAN_FRONTEND=noninteractive $install -o DPkg::Lock::Timeout=120 >&2
 }
 
 # --- root ----------------------------------------------------------------------------------------------------------
 
 # What the root holds beside apt and the essential packages.
-contents=linux-image-amd64,initramfs-tools,dracut-core,busybox,kmod,udev,systemd,zstd,libarchive-tools
+contents=linux-image-amd64,initramfs-tools,dracut-core,busybox,kmod,udev,systemd,zstd,libarchive-tools${PACKAGES:+,$PACKAGES}
 
 # What starts guests and uses claimed devices.
 guests=qemu-system-x86,qemu-utils,qemu-block-extra,dpdk-dev,libvirt-daemon-system,libvirt-clients,libvirt-daemon-driver-qemu,dbus

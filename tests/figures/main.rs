@@ -22,9 +22,13 @@ use vfio_early::machine::{Node, Tree};
 
 use program::{MachineRoot, by_shell, fifo, have, may_unshare, run, say, tree};
 
+#[path = "../it/rom/build.rs"]
+#[allow(dead_code, reason = "the tests of ROMs use the rest")]
+mod build;
 #[path = "../it/support/disk.rs"]
 mod disk;
 mod elf;
+mod instructions;
 #[path = "../it/support/logger.rs"]
 mod logger;
 #[path = "../it/support/program.rs"]

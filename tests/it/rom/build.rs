@@ -390,6 +390,12 @@ fn sign(mut driver: Vec<u8>, signer: &str, issuer: &str) -> Vec<u8> {
 /// Compresses as the UEFI Specification has it, with fixed codes: eight or nine bits for each character or length, three
 /// or four for each position.
 pub(crate) fn compress(data: &[u8]) -> Vec<u8> {
+    // Small blocks, so that there are several.
+    compress_in_blocks(data, 1000)
+}
+
+/// The same, with so many symbols in a block.
+pub(crate) fn compress_in_blocks(data: &[u8], most: usize) -> Vec<u8> {
     let mut symbols = Vec::new();
     let mut at = 0;
     while at < data.len() {
@@ -413,8 +419,7 @@ pub(crate) fn compress(data: &[u8]) -> Vec<u8> {
         }
     }
     let mut bits = Bits::default();
-    // Small blocks, so that there are several.
-    for block in symbols.chunks(1000) {
+    for block in symbols.chunks(most) {
         block_header(&mut bits, block.len());
         for &(symbol, position) in block {
             if symbol < 2 {

@@ -376,8 +376,8 @@ fn drivers_are_kept_from_no_virtual_function_that_will_not_be_claimed() {
     let other = with_virtual(Version::V6_12, "claim vf:05:00.0 id=10de:1e04\n").start();
     let mut builder = with_virtual(Version::V6_12, "claim vf:05:00.0\n");
     builder.with(|state| state.tree.remove("/sys/class/iommu"));
-    for machine in [other, builder.start()] {
-        run(&machine, &[]);
+    for (machine, exit) in [(other, Exit::NotMet), (builder.start(), Exit::Unprotected)] {
+        assert_eq!(run(&machine, &[]).exit, exit);
         assert!(!wrote(&machine, "/sriov_drivers_autoprobe", ""));
     }
 }
