@@ -304,8 +304,7 @@ fn why_unreadable(driver: Option<&str>, bar: &RomBar, asleep: Option<&Error>) ->
 /// the kernel has renumbered the buses, no device is there any more, and the ID and the subsystem have to do.
 fn rom_from_vfct(machine: &dyn Machine, address: Address) -> Option<(Vec<u8>, bool)> {
     let table = machine.read(VFCT, MAX_ROM_SIZE).ok()?;
-    let modalias = |address: &str| machine.attribute(&format!("{PCI}/devices/{address}/modalias")).ok();
-    let identity = parse_modalias(&modalias(&address.to_string())?)?;
+    let identity = inventory::identity(machine, address)?;
     let place = (usize::from(address.bus), usize::from(address.device), usize::from(address.function));
     let mut roms = rom::parse_vfct(&table)?;
     roms.retain(|rom| {
@@ -317,10 +316,11 @@ fn rom_from_vfct(machine: &dyn Machine, address: Address) -> Option<(Vec<u8>, bo
     }
     let at_place = |rom: &VfctRom<'_>| {
         let (bus, device, function) = rom.at;
-        modalias(&format!("0000:{bus:02x}:{device:02x}.{function:x}")).unwrap_or_default()
+        let address = format!("0000:{bus:02x}:{device:02x}.{function:x}").parse().ok()?;
+        inventory::identity(machine, address)
     };
     // One that is at the place of an equal card is that card's.
-    roms.retain(|rom| parse_modalias(&at_place(rom)).is_none_or(|other| (other.vendor, other.device) != rom.id));
-    let only = roms.first().filter(|rom| roms.len() == 1 && at_place(rom).is_empty());
+    roms.retain(|rom| at_place(rom).is_none_or(|other| (other.vendor, other.device) != rom.id));
+    let only = roms.first().filter(|rom| roms.len() == 1 && at_place(rom).is_none());
     only.map(|rom| (rom.rom.to_vec(), true))
 }

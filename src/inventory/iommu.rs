@@ -231,7 +231,9 @@ mod tests {
             table.resize(48, 0);
             table[36] = u8::try_from(kinds.len()).unwrap();
             table[40] = 48;
-            kinds.iter().for_each(|kind| table.extend([*kind, 8, 0, 0, 0, 0, 0, 0]));
+            for kind in kinds {
+                table.extend([*kind, 8, 0, 0, 0, 0, 0, 0]);
+            }
             table
         };
         assert_eq!(has_smmu(&table(&[0, 2, 5])), Some(false));

@@ -41,7 +41,7 @@ pub(super) fn alias_of(aliases: &[Alias], address: Address) -> Option<(u8, u8)> 
     let place = address.device.wrapping_shl(3) | address.function & 7;
     let own = u16::from_be_bytes([address.bus, place]);
     let of_function =
-        |alias: &&Alias| u32::from(alias.segment) == address.domain.into() && (alias.first..=alias.last).contains(&own);
+        |alias: &&Alias| u32::from(alias.segment) == address.domain && (alias.first..=alias.last).contains(&own);
     let [bus, to] = aliases.iter().rev().find(of_function)?.to.to_be_bytes();
     (bus == address.bus && to != place).then_some((to >> 3, to & 7))
 }

@@ -54,12 +54,12 @@ fn values(inventory: &Inventory, parameter: &str) -> Vec<String> {
 /// The last part of these values that begins with `on` or `off`, as the kernel reads them.
 fn switch(values: &[String]) -> Option<bool> {
     let parts = values.iter().flat_map(|value| value.split(','));
-    let switches = parts.filter_map(|part| match part {
+    let mut switches = parts.filter_map(|part| match part {
         part if part.starts_with("on") => Some(true),
         part if part.starts_with("off") => Some(false),
         _ => None,
     });
-    switches.last()
+    switches.next_back()
 }
 
 /// The parameters with a part that the kernel does not know, as they are written.

@@ -11,7 +11,7 @@ use super::Refusal;
 pub(super) fn refusal(examination: &Examination<'_>, device: &Device) -> Option<Refusal> {
     let name = device.name();
     let Some(group) = examination.group_of(device.address) else {
-        return Some(refuse(format!("{name} is in no IOMMU group, so nothing isolates it")));
+        return Some(refuse(&format!("{name} is in no IOMMU group, so nothing isolates it")));
     };
     let what = match group.isolated {
         Isolated::NotNeeded | Isolated::Acs | Isolated::Quirk => return None,
@@ -25,9 +25,9 @@ pub(super) fn refusal(examination: &Examination<'_>, device: &Device) -> Option<
         reason.push_str(separator);
         reason.push_str(&hop.text);
     }
-    Some(refuse(reason))
+    Some(refuse(&reason))
 }
 
-fn refuse(reason: String) -> Refusal {
+fn refuse(reason: &str) -> Refusal {
     Refusal::new(Code::Isolation, format!("{reason} (`set isolation required`)"))
 }

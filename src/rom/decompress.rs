@@ -258,6 +258,7 @@ impl Code {
     }
 
     /// The next symbol.
+    #[allow(clippy::inline_always, reason = "the build is for size, and this is done for each symbol")]
     #[inline(always)]
     fn read(&self, bits: &mut Bits<'_>) -> Result<u16, DecompressError> {
         let ahead = bits.peek16();
@@ -295,6 +296,7 @@ struct Bits<'a> {
 
 impl Bits<'_> {
     /// The next 16 bits without taking them.
+    #[allow(clippy::inline_always, reason = "the build is for size, and this is done for each symbol")]
     #[inline(always)]
     fn peek16(&mut self) -> u16 {
         if self.count < 16 {
@@ -321,6 +323,7 @@ impl Bits<'_> {
     }
 
     /// Moves on by `count` of the bits that were peeked at.
+    #[allow(clippy::inline_always, reason = "the build is for size, and this is done for each symbol")]
     #[inline(always)]
     fn skip(&mut self, count: u32) -> Result<(), DecompressError> {
         self.count = self.count.checked_sub(count).ok_or(DecompressError::Ends)?;
