@@ -167,6 +167,7 @@ complete -c vfio-early -n "__vfio_early_at 'claim' --json" -l json -d 'print one
 complete -c vfio-early -n "__vfio_early_at 'claim'" -l device -x -a '(__vfio_early_devices)' -d 'consider only the device at this address; may repeat'
 complete -c vfio-early -n "__vfio_early_at 'bind' --dry-run" -l dry-run -d 'print the plan and change nothing'
 complete -c vfio-early -n "__vfio_early_at 'bind' --json" -l json -d 'print one JSON document'
+complete -c vfio-early -n "__vfio_early_at 'bind' --save" -l save -d 'also write the claims to /etc/vfio-early.d/ADDRESS.conf, for the next boots'
 complete -c vfio-early -n "__vfio_early_at 'bind'" -a '(__vfio_early_devices; __vfio_early_claim_options id with driver rom reset rebar power allow)'
 complete -c vfio-early -n "__vfio_early_at 'release' --dry-run" -l dry-run -d 'print the plan and change nothing'
 complete -c vfio-early -n "__vfio_early_at 'release' --json" -l json -d 'print one JSON document'

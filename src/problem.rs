@@ -48,6 +48,8 @@ pub enum Code {
     LastDisplay,
     /// The host keeps functions of a claimed display's slot that are not part of its card.
     LeftOut,
+    /// Something else than VFIO uses the memory of a claimed device.
+    MemoryInUse,
     /// The claimed device is not there.
     Missing,
     /// modprobe.d or the kernel command line disagrees with the configuration.
@@ -100,6 +102,8 @@ pub enum Code {
     Taken,
     /// The device is bound to a TEE security manager.
     Tdisp,
+    /// A device that the running system uses has the ID of a claimed one.
+    Twin,
     /// A physical function has virtual functions.
     VirtualFunctions,
     /// System error; also any code that this version does not know.
@@ -127,6 +131,7 @@ readable_words!(Code {
     Isolation: "isolation",
     LastDisplay: "last-display",
     LeftOut: "left-out",
+    MemoryInUse: "memory-in-use",
     Missing: "missing",
     Modprobe: "modprobe",
     NoAnswer: "no-answer",
@@ -154,6 +159,7 @@ readable_words!(Code {
     System: "system",
     Taken: "taken",
     Tdisp: "tdisp",
+    Twin: "twin",
     VirtualFunctions: "virtual-functions",
 });
 

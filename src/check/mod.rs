@@ -5,7 +5,7 @@ mod text;
 
 use crate::config::{Config, ConfigError, Selector};
 use crate::exit::Exit;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Use};
 use crate::json::fields;
 use crate::plan::{self, Plan};
 use crate::problem::{Code, Problem, Severity};
@@ -94,6 +94,36 @@ pub fn advice(config: &Config, inventory: &Inventory, plan: &Plan) -> Vec<Proble
             problems.push(Problem::warning(Code::NoId, Some(device.address), message).of(config, index));
         }
     }
+    problems.extend(twins(config, inventory, plan));
     problems.extend(plan::cards(config, inventory, plan));
+    problems
+}
+
+/// Disks that are claimed by address, and whose twins the running system stands on: buses are renumbered when a card is added,
+/// and the claim may then find the twin, with the very ID that it expects.
+fn twins(config: &Config, inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for planned in plan.devices.iter().filter(|planned| planned.decision.holds() && planned.along.is_none()) {
+        let Some(claim) = config.claims.get(planned.claim) else { continue };
+        let Some(device) = planned.device.and_then(|address| inventory.device(address)) else { continue };
+        // A device on a root bus stays where it is.
+        let moves = matches!(claim.selector, Selector::Address(_) | Selector::Slot(_)) && device.chain.len() > 1;
+        let (Some(expected), true, true) = (claim.options.id, moves, device.identity.class.is_storage()) else {
+            continue;
+        };
+        let is_twin = |used: &&Use| {
+            let other = inventory.device(used.device).filter(|other| other.address != device.address);
+            other.is_some_and(|other| other.identity.class.is_storage() && expected.matches(&other.identity))
+        };
+        let Some(used) = inventory.in_use.iter().find(is_twin) else { continue };
+        let address = device.address;
+        let path = device.path().map(|path| format!(": claim {path} id={expected}")).unwrap_or_default();
+        let message = format!(
+            "{address} and {} have the same ID, and that one is in use: {}. Once a card is added or removed, it may have \
+             the address {address}, and the claim takes it; claim by path instead{path}",
+            used.device, used.description
+        );
+        problems.push(Problem::warning(Code::Twin, Some(address), message).of(config, planned.claim));
+    }
     problems
 }

@@ -72,6 +72,9 @@ pub(super) struct Bind {
     /// print one JSON document
     #[argh(switch)]
     pub(super) json: bool,
+    /// also write the claims to /etc/vfio-early.d/ADDRESS.conf, for the next boots
+    #[argh(switch)]
+    pub(super) save: bool,
     /// the devices, and options as a claim has them (allow=in-use)
     #[argh(positional, arg_name = "address")]
     pub(super) words: Vec<String>,
@@ -255,7 +258,14 @@ pub(super) struct Repair {
 /// Propose a configuration for this machine.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "detect")]
-pub(super) struct Detect {}
+pub(super) struct Detect {
+    /// the new file, such as /etc/vfio-early.d/gpu.conf; standard output without it
+    #[argh(option, short = 'o', arg_name = "file")]
+    pub(super) output: Option<String>,
+    /// replace the file
+    #[argh(switch)]
+    pub(super) force: bool,
+}
 
 /// Print what a guest needs for these devices: whole cards, their option ROMs, cores and memory near them.
 #[derive(FromArgs, Debug)]

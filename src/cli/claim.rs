@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use crate::config::{self, Config, ConfigError, Sources};
 use crate::exit::{Exit, Failure};
-use crate::machine::Lock;
-use crate::pipeline::{self, Run};
+use crate::machine::{Lock, Machine};
+use crate::pipeline::{self, NewFile, Run};
 use crate::{json, report};
 
 use super::output::Output;
@@ -33,10 +33,13 @@ pub(super) fn bind(machine: &mut OpenMachine, options: &arguments::Bind, output:
     let began = Instant::now();
     let loaded = config::load(machine.get(), Sources::AtBoot)?;
     warn(&loaded.warnings, output);
+    // First what can be wrong with them.
+    let files = if options.save { pipeline::files_of_claims(machine.get(), &options.words)? } else { Vec::new() };
     let lock = lock(machine, &loaded.config, options.dry_run);
     let run = pipeline::bind(machine.get(), loaded.config, &options.words, options.dry_run, began)?;
     drop(lock);
-    Ok(print(&run, options.json, output))
+    let exit = print(&run, options.json, output);
+    if options.save { Ok(save(machine.get(), &files, options.dry_run, exit, output)) } else { Ok(exit) }
 }
 
 /// Runs the command `release`.
@@ -50,6 +53,28 @@ pub(super) fn release(
     let run = pipeline::release(machine.get(), &options.words, options.dry_run, began)?;
     drop(lock);
     Ok(print(&run, options.json, output))
+}
+
+/// Writes the claims of `bind --save`, once the devices are on their drivers.
+fn save(machine: &dyn Machine, files: &[NewFile], dry_run: bool, exit: Exit, output: &Output) -> Exit {
+    for file in files {
+        let (path, claim) = (&file.path, file.content.lines().last().unwrap_or_default());
+        if dry_run {
+            output.warn(&format!("{path} would hold: {claim}"));
+        } else if exit != Exit::Ok {
+            output.warn(&format!("{path} is not written, because the claim does not hold"));
+        } else if let Err(error) = file.write(machine) {
+            output.warn(&error.to_string());
+            return Exit::System;
+        } else {
+            output.warn(&format!("{path} holds: {claim}"));
+        }
+    }
+    if exit == Exit::Ok && !dry_run && !files.is_empty() {
+        let command = pipeline::image_command(machine);
+        output.warn(&format!("run {command}: the next boot claims only what its initramfs image holds"));
+    }
+    exit
 }
 
 /// Keeps other runs away from the running machine.

@@ -68,7 +68,7 @@ fn run_command(machine: &mut OpenMachine, command: &Command, output: &mut Output
         Command::Check(options) => check::run(machine.get(), options, output),
         Command::Groups(options) => groups::run(machine.get(), options, output),
         Command::Rom(options) => rom::run(machine, options, output),
-        Command::Detect(_) => detect::run(machine.get(), output),
+        Command::Detect(options) => detect::run(machine.get(), options, output),
         Command::Guest(options) => guest::run(machine.get(), options, output),
         Command::Libvirt(options) => guest::libvirt(machine.get(), &options.address, output),
         Command::Snapshot(options) => snapshot::run(machine.get(), options, output),

@@ -38,7 +38,7 @@ fn read_everything(machine: &dyn Machine) {
     let all = arguments::Groups { json: true, tree: false, address: Vec::new() };
     let _ = groups::run(machine, &all, &mut Output::silent());
     let _ = pipeline::modules(machine, None);
-    let _ = pipeline::detect(machine);
+    let _ = pipeline::detect(machine, None);
     if let Ok(mut inventory) = Inventory::survey(machine, false) {
         // A bridge ends the command: no guest can have one.
         inventory.devices.retain(|device| !device.identity.class.is_bridge());

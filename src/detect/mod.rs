@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A configuration for a machine: which displays a guest could have, and why the others stay.
+//! A configuration for a machine: which displays and accelerators a guest could have, and why the others stay.
 
+mod advice;
+mod candidates;
 mod text;
 
-use crate::config::{Claim, Config, ConfigError, Guard, Options, Origin, Selector};
-use crate::inventory::{Device, Inventory};
+use crate::config::{Config, ConfigError, Origin};
+use crate::inventory::{Device, HostDisplay, Inventory};
 use crate::pci::names::Names;
-use crate::pci::{Address, ExpectedId, Identity};
-use crate::plan::{self, Decision, Iommu, Plan, Refusal};
-use crate::problem::Code;
+use crate::pci::{Address, Identity};
+use crate::plan::Iommu;
 
+pub use candidates::candidates;
 pub use text::text;
 
 /// A proposed configuration.
@@ -17,17 +19,23 @@ pub use text::text;
 pub struct Proposal {
     /// Whether the IOMMU protects the host; nothing is claimed unless it does.
     pub iommu: Iommu,
-    /// Every display, by address.
-    pub displays: Vec<Display>,
+    /// Whether nothing tells which of several displays is the host's, so that nothing is proposed.
+    pub undecided: bool,
+    /// Every display and accelerator, and every other device that is claimed by other means, by address.
+    pub entries: Vec<Entry>,
+    /// The NVSwitches beside the GPUs, which need them to work together.
+    pub switches: Vec<Function>,
 }
 
-/// A display controller.
+/// What is proposed for a device.
 #[derive(Clone, Debug)]
-pub struct Display {
+pub struct Entry {
     /// The function.
     pub function: Function,
     /// What it is called.
     pub names: Names,
+    /// What claims it today, apart from the configuration.
+    pub today: Option<String>,
     /// What is proposed for it.
     pub advice: Advice,
 }
@@ -41,122 +49,89 @@ pub struct Function {
     pub identity: Identity,
 }
 
-/// What is proposed for a display.
+impl From<&Device> for Function {
+    fn from(device: &Device) -> Self {
+        Self { address: device.address, identity: device.identity }
+    }
+}
+
+/// What is proposed for a device.
 #[derive(Clone, Debug)]
 pub enum Advice {
     /// It stays: it belongs to the server's management controller.
     Management,
-    /// It stays: it is the host's boot display.
-    Host,
+    /// It stays: it is the host's display, or on the same card.
+    Host {
+        /// Why it is known to be.
+        reason: String,
+        /// Its claim, where nothing else is proposed: shown, but commented out.
+        wanted: Option<Claim>,
+    },
     /// It is claimed already, there.
     Claimed(Origin),
+    /// It is a disk that something else claims, and nothing tells yet whether the host needs it: commented out.
+    Disk(Claim),
     /// It is the last display of the host: claiming it is shown, but commented out.
-    LastDisplay,
+    LastDisplay(Claim),
     /// It cannot be claimed, for this reason.
     Refused(String),
     /// It can be claimed.
-    Claim {
-        /// The functions that go along, each with the reason where it is refused.
-        along: Vec<(Function, Option<String>)>,
-        /// What stays true of a claim that is carried out.
-        drawbacks: Vec<String>,
-    },
+    Claim(Claim),
 }
 
-/// The display controllers of a machine.
-pub fn displays(inventory: &Inventory) -> impl Iterator<Item = &Device> {
-    inventory.devices.iter().filter(|device| device.identity.class.is_display())
+/// A proposed claim.
+#[derive(Clone, Debug, Default)]
+pub struct Claim {
+    /// The line.
+    pub line: String,
+    /// The functions that go along, each with the reason where it is refused.
+    pub along: Vec<(Function, Option<String>)>,
+    /// The functions of its slot that the host keeps.
+    pub left: Vec<Function>,
+    /// What keeps the group from a guest.
+    pub unviable: Vec<String>,
+    /// What else stays true of a claim that is carried out.
+    pub drawbacks: Vec<String>,
 }
 
-/// Proposes claims beside those of a configuration. `names`: those of [`displays`], in their order.
-pub fn propose(mut config: Config, inventory: &Inventory, names: Vec<Names>) -> Result<Proposal, Vec<ConfigError>> {
-    let written = config.claims.len();
-    let known = plan::plan(&config, inventory, &[])?;
-    let host = host_display(inventory).filter(|_| displays(inventory).count() > 1);
-    for device in displays(inventory) {
-        let claimed = known.devices.iter().any(|planned| planned.device == Some(device.address));
-        if !claimed && host != Some(device.address) && !is_management(&device.identity) {
-            config.claims.push(claim_for(device));
+/// What the host keeps to show something on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Host {
+    /// This display.
+    Known(HostDisplay),
+    /// Nothing says which, but for one display nobody asks for: the management controller's, or the only one left.
+    Kept(Address, &'static str),
+    /// One of several.
+    Undecided,
+    /// Nothing shows anything.
+    None,
+}
+
+impl Host {
+    fn address(&self) -> Option<Address> {
+        match self {
+            Self::Known(host) => Some(host.address),
+            Self::Kept(address, _) => Some(*address),
+            Self::Undecided | Self::None => None,
         }
     }
-    let plan = plan::plan(&config, inventory, &[])?;
-    let display = |(device, names): (&Device, Names)| Display {
-        function: Function { address: device.address, identity: device.identity },
-        names,
-        advice: advice(&config, written, inventory, &plan, device),
-    };
-    let displays = displays(inventory).zip(names).map(display).collect();
-    Ok(Proposal { iommu: plan.iommu.clone(), displays })
-}
 
-/// What is proposed for a display. `written`: how many claims the configuration has.
-fn advice(config: &Config, written: usize, inventory: &Inventory, plan: &Plan, device: &Device) -> Advice {
-    let address = Some(device.address);
-    let Some(planned) = plan.devices.iter().rfind(|planned| planned.device == address) else {
-        return if is_management(&device.identity) { Advice::Management } else { Advice::Host };
-    };
-    if planned.claim < written {
-        let origin = config.claims.get(planned.claim).map(|claim| claim.origin.clone());
-        return Advice::Claimed(origin.unwrap_or_default());
-    }
-    match refusal(&planned.decision) {
-        Some(Refusal { guard: Some(Guard::LastDisplay), .. }) => return Advice::LastDisplay,
-        Some(refusal) => return Advice::Refused(refusal.reason.clone()),
-        None => {}
-    }
-    let along = plan.devices.iter().filter(|planned| planned.along == address).filter_map(|planned| {
-        let device = inventory.device(planned.device?)?;
-        let reason = refusal(&planned.decision).map(|refusal| refusal.reason.clone());
-        Some((Function { address: device.address, identity: device.identity }, reason))
-    });
-    let drawbacks = plan
-        .problems
-        .iter()
-        .filter(|problem| problem.device == address && matches!(problem.code, Code::NotViable | Code::AcsOverride));
-    Advice::Claim { along: along.collect(), drawbacks: drawbacks.map(|problem| problem.message.clone()).collect() }
-}
-
-/// Why a function is refused, for another reason than that there is no IOMMU yet.
-fn refusal(decision: &Decision) -> Option<&Refusal> {
-    match decision {
-        Decision::Refuse(refusal) if refusal.code != Code::Iommu => Some(refusal),
-        _ => None,
-    }
-}
-
-/// The display that the host keeps: the one that the firmware used, else one of the management controller, else the first
-/// VGA controller.
-fn host_display(inventory: &Inventory) -> Option<Address> {
-    let rank = |device: &Device| {
-        if device.detail.as_ref().is_some_and(|detail| detail.boot_vga == Some(true)) {
-            3
-        } else if is_management(&device.identity) {
-            2
-        } else {
-            u8::from(device.identity.class.with_subclass() == 0x0300)
-        }
-    };
-    let mut best = (0, None);
-    for device in displays(inventory) {
-        if rank(device) > best.0 {
-            best = (rank(device), Some(device.address));
+    fn reason(&self) -> String {
+        match self {
+            Self::Known(host) => host.reason(),
+            Self::Kept(_, reason) => (*reason).to_owned(),
+            Self::Undecided | Self::None => String::new(),
         }
     }
-    best.1
 }
 
-/// The display of a server's management controller: ASPEED, and Matrox' G200 in its many forms.
-fn is_management(identity: &Identity) -> bool {
-    matches!(identity.vendor, 0x1a03 | 0x102b)
-}
-
-/// The claim for a display, with what must be found there.
-fn claim_for(device: &Device) -> Claim {
-    let id = ExpectedId { vendor: device.identity.vendor, device: device.identity.device, subsystem: None };
-    Claim {
-        selector: Selector::Address(device.address),
-        origin: Origin::file("vfio-early detect"),
-        options: Options { id: Some(id), ..Options::default() },
-        adopted: false,
-    }
+/// Proposes claims beside those of a configuration. `today`: the devices that are claimed by other means, each with what
+/// claims it. `names`: those of [`candidates`], in their order.
+pub fn propose(
+    config: Config,
+    inventory: &Inventory,
+    today: &[(Address, String)],
+    names: Vec<Names>,
+) -> Result<Proposal, Vec<ConfigError>> {
+    advice::propose(config, inventory, today, names)
 }

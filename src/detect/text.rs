@@ -3,7 +3,7 @@
 
 use crate::layout::wrap;
 
-use super::{Advice, Function, Proposal};
+use super::{Advice, Claim, Entry, Function, Proposal};
 
 const HEAD: &str = "\
 # Proposed by `vfio-early detect` for this machine.
@@ -24,6 +24,23 @@ const SINGLE: &[&str] = &[
     "To claim it all the same:",
 ];
 
+/// The two ways to the display that the host has now, where it keeps another one.
+const WANTED: &[&str] = &[
+    "If a guest is to have this one, there are two ways:",
+    "- Have the firmware show its picture on another display (the primary display in the firmware setup), restart, and \
+     run vfio-early detect again.",
+    "- Claim it as it is. From the claim on, it shows nothing of the host, and what can be read of its option ROM may be \
+     a used copy:",
+];
+
+/// What it means that several displays may be the host's.
+const UNDECIDED: &str = "\n# Nothing tells which display is the host's, so nothing is proposed. Take the # off the claims for \
+    those that are not.";
+
+/// What NVSwitches are for.
+const SWITCHES: &str = "# The GPUs work together only through it. It goes to the same guest, unless the host runs NVIDIA's \
+    fabric manager:";
+
 /// The whole file.
 pub fn text(proposal: &Proposal) -> String {
     let mut text = HEAD.to_owned();
@@ -32,44 +49,100 @@ pub fn text(proposal: &Proposal) -> String {
         let advice = iommu.advice.join("; ");
         add_line(&mut text, &["\n# Nothing is claimed while ", &iommu.reason(), ": ", &advice, "."]);
     }
-    if proposal.displays.is_empty() {
-        add_line(&mut text, &["\n# No display controller found; nothing to propose."]);
+    if proposal.entries.is_empty() {
+        add_line(&mut text, &["\n# No display controller and no accelerator found; nothing to propose."]);
     }
-    for display in &proposal.displays {
-        add_line(&mut text, &["\n# ", &described(&display.function)]);
-        if !display.names.device.is_empty() {
-            add_line(&mut text, &["# ", &display.names.vendor, " ", &display.names.device]);
+    if proposal.undecided {
+        add_line(&mut text, &[UNDECIDED]);
+    }
+    for entry in &proposal.entries {
+        add_line(&mut text, &["\n# ", &described(&entry.function)]);
+        if !entry.names.device.is_empty() {
+            add_line(&mut text, &["# ", &entry.names.vendor, " ", &entry.names.device]);
         }
-        let claim = format!("claim {} id={}", display.function.address, display.function.identity.id());
-        match &display.advice {
-            Advice::Management => {
-                add_line(&mut text, &["# Skipped: it belongs to the server's management controller."]);
-            }
-            Advice::Host => add_line(&mut text, &["# Skipped: it is the host's boot display."]),
-            Advice::Claimed(origin) => {
-                add_line(&mut text, &["# Already claimed (", &origin.to_string(), ")."]);
-            }
-            Advice::Refused(reason) => add_line(&mut text, &["# Skipped: ", reason, "."]),
-            Advice::LastDisplay => {
-                for line in SINGLE {
-                    add_line(&mut text, &["# ", line]);
-                }
-                add_line(&mut text, &["#", &claim, " allow=last-display"]);
-                add_line(&mut text, &["#set framebuffer release"]);
-            }
-            Advice::Claim { along, drawbacks } => {
-                for (function, refused) in along {
-                    let refused = refused.as_ref().map(|reason| [", but not: ", reason].concat()).unwrap_or_default();
-                    add_line(&mut text, &["# with ", &described(function), &refused]);
-                }
-                for drawback in drawbacks {
-                    add_line(&mut text, &["# Note: ", drawback, "."]);
-                }
-                add_line(&mut text, &[&claim]);
-            }
+        if let Some(today) = &entry.today {
+            let instead = if matches!(entry.advice, Advice::Claim(_)) && !proposal.undecided {
+                ". This claim takes its place; remove the old one."
+            } else {
+                "."
+            };
+            add_line(&mut text, &["# Claimed today by other means: ", today, instead]);
+        }
+        add_advice(&mut text, proposal, entry);
+    }
+    if let Some(first) = proposal.switches.first() {
+        for switch in &proposal.switches {
+            let line = if switch.address == first.address { "\n# " } else { "# " };
+            add_line(&mut text, &[line, &described(switch), ": an NVSwitch"]);
+        }
+        add_line(&mut text, &[SWITCHES]);
+        for switch in &proposal.switches {
+            add_line(&mut text, &["#claim ", &switch.address.to_string(), " id=", &switch.identity.id()]);
         }
     }
     text
+}
+
+/// What is proposed for one device.
+fn add_advice(text: &mut String, proposal: &Proposal, entry: &Entry) {
+    match &entry.advice {
+        Advice::Management => {
+            add_line(text, &["# Skipped: it belongs to the server's management controller."]);
+        }
+        Advice::Host { reason, wanted } => {
+            add_line(text, &["# Skipped: it is the host's boot display (", reason, ")."]);
+            if let Some(claim) = wanted {
+                for line in WANTED {
+                    add_line(text, &["# ", line]);
+                }
+                add_notes(text, claim);
+                add_line(text, &["#", &claim.line]);
+                add_line(text, &["#set framebuffer release"]);
+            }
+        }
+        Advice::Claimed(origin) => {
+            add_line(text, &["# Already claimed (", &origin.to_string(), ")."]);
+        }
+        Advice::Disk(claim) => {
+            add_line(text, &["# Nothing tells here whether the host needs this disk. If it does not:"]);
+            add_line(text, &["#", &claim.line]);
+        }
+        Advice::Refused(reason) => add_line(text, &["# Skipped: ", reason, "."]),
+        Advice::LastDisplay(claim) => {
+            for line in SINGLE {
+                add_line(text, &["# ", line]);
+            }
+            add_notes(text, claim);
+            let allow = if claim.line.contains("allow=") { "" } else { " allow=last-display" };
+            add_line(text, &["#", &claim.line, allow]);
+            add_line(text, &["#set framebuffer release"]);
+        }
+        Advice::Claim(claim) => {
+            add_notes(text, claim);
+            if !claim.unviable.is_empty() && entry.today.is_none() {
+                add_line(text, &["# No guest can have it alone, so it is not proposed. To claim it all the same:"]);
+                add_line(text, &["#", &claim.line]);
+            } else {
+                add_line(text, &[if proposal.undecided { "# " } else { "" }, &claim.line]);
+            }
+        }
+    }
+}
+
+/// What goes along with a claim, what stays, and what is true of it nevertheless.
+fn add_notes(text: &mut String, claim: &Claim) {
+    for (function, refused) in &claim.along {
+        let refused = refused.as_ref().map(|reason| [", but not: ", reason].concat()).unwrap_or_default();
+        add_line(text, &["# with ", &described(function), &refused]);
+    }
+    if !claim.left.is_empty() {
+        let left: Vec<String> =
+            claim.left.iter().map(|one| format!("{} ({})", one.address, one.identity.id())).collect();
+        add_line(text, &["# The host keeps ", &left.join(", "), " of the same slot: not part of this card."]);
+    }
+    for note in claim.unviable.iter().chain(&claim.drawbacks) {
+        add_line(text, &["# Note: ", note, "."]);
+    }
 }
 
 /// `0000:01:00.0 (10de:1e04), a VGA controller`.

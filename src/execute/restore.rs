@@ -78,8 +78,8 @@ fn restore_framebuffer(run: &mut Run<'_>, address: Address, framebuffer: &Firmwa
         Err(error) if error.is_missing() => {}
         _ => return,
     }
-    if run.machine.link(&place).is_ok() {
-        let (device, driver) = (framebuffer.device.clone(), framebuffer.driver.clone());
+    if let (Some(driver), true) = (framebuffer.driver.clone(), run.machine.link(&place).is_ok()) {
+        let device = framebuffer.device.clone();
         with_retry(run, address, Op::RestoreFramebuffer { device, driver });
     }
     if bound(run.machine).is_err_and(|error| error.is_missing()) {

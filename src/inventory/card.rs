@@ -117,6 +117,11 @@ impl Inventory {
         });
     }
 
+    /// Reads the bridges above these devices.
+    pub fn read_chains(&mut self, machine: &dyn Machine, addresses: &[Address]) {
+        self.fill_chains(machine, &|_, device| addresses.contains(&device.address));
+    }
+
     /// Reads the bridges above the devices that are `wanted` and have not been looked at yet.
     fn fill_chains(&mut self, machine: &dyn Machine, wanted: &dyn Fn(&Self, &Device) -> bool) {
         let unknown = self.devices.iter().filter(|device| device.chain.is_empty() && wanted(self, device));

@@ -2,9 +2,9 @@
 //! PCI functions in /sys/bus/pci/devices (Documentation/ABI/testing/sysfs-bus-pci).
 
 use crate::machine::{self, Error, Machine};
-use crate::pci::{Address, Class, Identity, parse_modalias};
+use crate::pci::{Address, Class, DevicePath, Identity, parse_modalias};
 
-use super::{PCI, ResizableBar};
+use super::{Evidence, PCI, ResizableBar};
 
 /// A PCI function.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct Detail {
     pub is_virtual: bool,
     /// Whether it is the firmware's boot display; `None` if the kernel does not tell.
     pub boot_vga: Option<bool>,
+    /// What its own attributes tell of its being the host's display: `boot_display`, or else a connected built-in panel.
+    pub shown_by: Option<Evidence>,
     /// The power state: `D0` to `D3cold` or `unknown`.
     pub power_state: Option<String>,
     /// Runtime power management: `on` (never suspended) or `auto`.
@@ -70,6 +72,13 @@ impl Device {
         self.physical.is_some() || self.detail.as_ref().is_some_and(|detail| detail.is_virtual)
     }
 
+    /// Its path from the root bus, if the bridges above it were read.
+    pub fn path(&self) -> Option<DevicePath> {
+        let (root, below) = self.chain.split_first()?;
+        let below: Vec<(u8, u8)> = below.iter().map(|address| (address.device, address.function)).collect();
+        (!below.is_empty()).then_some(DevicePath { root: *root, below })
+    }
+
     /// `0000:01:00.0 (10de:1e04)`.
     pub fn name(&self) -> String {
         format!("{} ({})", self.address, self.identity.id())
@@ -89,6 +98,17 @@ impl Detail {
         let names = machine.list(&path("")).unwrap_or_default();
         let has = |name: &str| names.iter().any(|known| known == name);
         let is_virtual = has("physfn");
+        let mut cards = if has("drm") { machine.list(&path("drm")).unwrap_or_default() } else { Vec::new() };
+        cards.retain(|name| name.starts_with("card"));
+        let is_boot = |name: &str| word(name).is_some_and(|text| text == "1");
+        let shown_by = if has("boot_display") && is_boot("boot_display")
+            || cards.iter().any(|card| is_boot(&format!("drm/{card}/boot_display")))
+        {
+            Some(Evidence::BootDisplay)
+        } else {
+            let panel = cards.iter().any(|card| has_panel(machine, &path(&format!("drm/{card}"))));
+            panel.then_some(Evidence::Panel)
+        };
         let reset_methods = if has("reset_method") { machine::text(machine, &path("reset_method")).ok() } else { None };
         // The first four bytes only: on hardware it is read in many small accesses.
         let no_answer = |bytes: Vec<u8>| bytes.len() == 4 && bytes.iter().all(|byte| *byte == 0xff);
@@ -99,6 +119,7 @@ impl Detail {
             group: machine::link_name(machine, &path("iommu_group")).ok().and_then(|name| name.parse().ok()),
             is_virtual,
             boot_vga: word("boot_vga").map(|text| text == "1"),
+            shown_by,
             power_state: word("power_state"),
             power_control: word("power/control"),
             // -1: the machine has no nodes, or the firmware does not tell the node.
@@ -114,6 +135,17 @@ impl Detail {
             bars: Vec::new(),
         }
     }
+}
+
+/// Whether a DRM device has a connector for a built-in panel, and a panel on it (drivers/gpu/drm/drm_connector.c,
+/// `drm_connector_enum_list`).
+fn has_panel(machine: &dyn Machine, card: &str) -> bool {
+    let connectors = machine.list(card).unwrap_or_default();
+    let mut panels = connectors.iter().filter(|name| {
+        let kind = name.strip_prefix("card").and_then(|rest| rest.split_once('-')).map_or("", |(_, kind)| kind);
+        ["eDP-", "LVDS-", "DSI-"].iter().any(|panel| kind.starts_with(panel))
+    });
+    panels.any(|name| machine::text(machine, &format!("{card}/{name}/status")).is_ok_and(|text| text == "connected"))
 }
 
 /// Whether a name in a device's directory is a link to one of its virtual functions: `virtfn0`.

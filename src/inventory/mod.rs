@@ -10,6 +10,7 @@ mod cores;
 mod device;
 mod features;
 mod holders;
+mod host_display;
 mod in_use;
 mod iommu;
 mod ivrs;
@@ -28,6 +29,7 @@ pub(crate) use device::{driver, identity};
 pub use features::{Features, ResizableBar};
 pub(crate) use features::{bar_size, hexadecimal};
 pub use holders::{Holder, Holders};
+pub use host_display::{Evidence, HostDisplay};
 pub(crate) use in_use::{DEVICE_MINOR, default_routes, is_device_file, mounts, swaps};
 pub use in_use::{Mount, Use};
 pub use iommu::{FirmwareTable, Group, IommuFacts, Processor, Xen};
@@ -80,8 +82,10 @@ pub struct Inventory {
     pub iommu: IommuFacts,
     /// The IOMMU groups of the devices with details, sorted by number.
     pub groups: Vec<Group>,
-    /// The firmware framebuffers that are bound to a driver.
+    /// The firmware framebuffers.
     pub framebuffers: Vec<FirmwareFramebuffer>,
+    /// The names under which the memory of PCI functions is in use, if they were read.
+    pub memory_users: Vec<(Address, String)>,
     /// The names of saved option ROMs. Filled by [`Inventory::list_saved_roms`].
     pub saved_roms: Vec<String>,
     /// modules.alias of the running kernel. Filled by [`Inventory::read_aliases`].
@@ -134,6 +138,7 @@ impl Inventory {
             command_line,
             groups: Vec::new(),
             framebuffers: Vec::new(),
+            memory_users: Vec::new(),
             saved_roms: Vec::new(),
             aliases: Vec::new(),
             functions: Vec::new(),
@@ -154,7 +159,7 @@ impl Inventory {
         self.fill_details(machine, &members);
         self.groups.extend(new);
         self.groups.sort_unstable_by_key(|group| group.id);
-        self.framebuffers = FirmwareFramebuffer::read(machine);
+        self.read_framebuffers(machine);
         // An initramfs may also be the root for good: then something is in use there as well.
         if !self.initramfs || in_use::is_likely(machine, &self.mounts) {
             self.in_use = in_use::read(machine, &self.mounts);
@@ -229,23 +234,56 @@ impl Inventory {
         self.devices.get(index)
     }
 
-    /// The firmware's framebuffers that lie in the memory of a device.
+    /// The firmware's framebuffers that lie in the memory of a device and are bound to a driver.
     pub fn framebuffers_of(&self, device: &Device) -> Vec<FirmwareFramebuffer> {
-        self.framebuffers.iter().filter(|framebuffer| self.draws_on(framebuffer, device)).cloned().collect()
+        let bound = self.framebuffers.iter().filter(|framebuffer| framebuffer.driver.is_some());
+        bound.filter(|framebuffer| self.draws_on(framebuffer, device)).cloned().collect()
     }
 
     /// Whether a firmware framebuffer is in the memory of this display: its parent is this device, or, if the kernel does not
-    /// tell its parent, this is the boot display or the only display.
+    /// tell its parent, this is the host's display or the only display.
     fn draws_on(&self, framebuffer: &FirmwareFramebuffer, device: &Device) -> bool {
         if !device.identity.class.is_display() {
             return false;
         }
-        let boot = |device: &Device| device.detail.as_ref().is_some_and(|detail| detail.boot_vga == Some(true));
-        let mut displays = self.devices.iter().filter(|device| device.identity.class.is_display());
-        match framebuffer.parent {
-            Some(parent) => parent == device.address,
-            None => boot(device) || displays.all(|other| other.address == device.address),
+        let mut displays = self.devices.iter().filter(|device| device.identity.class.shows_picture());
+        match (framebuffer.parent, self.host_display()) {
+            (Some(parent), _) => parent == device.address,
+            (None, Some(host)) => host.address == device.address,
+            (None, None) => displays.all(|other| other.address == device.address),
         }
+    }
+
+    /// Reads the firmware framebuffers, and who uses the memory of PCI functions where that matters.
+    fn read_framebuffers(&mut self, machine: &dyn Machine) {
+        let displays =
+            self.devices.iter().filter(|device| device.identity.class.shows_picture() && !device.is_virtual());
+        let displays: Vec<Address> = displays.map(|device| device.address).collect();
+        self.framebuffers = FirmwareFramebuffer::read(machine, &displays);
+        let homeless = |framebuffer: &FirmwareFramebuffer| framebuffer.driver.is_some() && framebuffer.parent.is_none();
+        if self.framebuffers.iter().any(homeless)
+            || self.devices.iter().any(|device| device.driver().is_some_and(is_vfio_driver))
+        {
+            self.memory_users =
+                system::memory_users(&machine.read_prefix("/proc/iomem", in_use::MAX_TABLE).unwrap_or_default());
+        }
+        // In the memory of a display that no host driver has, what is no VFIO driver is the framebuffer's.
+        let free = |address: &Address| {
+            displays.contains(address) && self.device(*address).and_then(Device::driver).is_none_or(is_vfio_driver)
+        };
+        let mut parents: Vec<Address> = self.other_memory_users().map(|(address, _)| address).filter(free).collect();
+        parents.dedup();
+        if let [parent] = parents.as_slice() {
+            let homeless = self.framebuffers.iter_mut().filter(|framebuffer| homeless(framebuffer));
+            homeless.for_each(|framebuffer| framebuffer.parent = Some(*parent));
+        }
+    }
+
+    /// Who uses the memory of PCI functions, apart from VFIO drivers.
+    pub fn other_memory_users(&self) -> impl Iterator<Item = (Address, &str)> {
+        // VFIO itself uses it as `vfio-pci` or `vfio`.
+        let others = self.memory_users.iter().filter(|(_, name)| !name.starts_with("vfio") && !is_vfio_driver(name));
+        others.map(|(address, name)| (*address, name.as_str()))
     }
 
     /// The IOMMU group of a device, if its details were read.

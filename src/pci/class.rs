@@ -23,6 +23,16 @@ impl Class {
         self.base() == 0x03
     }
 
+    /// A display controller that can have a monitor: any but a 3D controller (0302).
+    pub fn shows_picture(self) -> bool {
+        self.is_display() && self.with_subclass() != 0x0302
+    }
+
+    /// A device that computes and shows nothing: a 3D controller (0302), a processing accelerator (12xx), a co-processor (0b40).
+    pub fn is_accelerator(self) -> bool {
+        matches!(self.with_subclass(), 0x0302 | 0x0b40) || self.base() == 0x12
+    }
+
     /// A mass storage controller of any kind (01xx).
     pub fn is_storage(self) -> bool {
         self.base() == 0x01

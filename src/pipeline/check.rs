@@ -6,6 +6,7 @@ use crate::config::{self, Sources};
 use crate::exit::{Exit, Failure};
 use crate::inventory::Inventory;
 use crate::machine::Machine;
+use crate::pci::Address;
 use crate::plan::{self, Plan};
 use crate::problem::{Code, Problem};
 use crate::{report, status};
@@ -31,6 +32,8 @@ pub fn check(machine: &dyn Machine, image: bool) -> Result<(Check, Exit), Failur
         Ok(plan) => plan,
         Err(errors) => return Ok((Check::broken(&errors), Exit::Usage)),
     };
+    let claimed: Vec<Address> = plan.devices.iter().filter_map(|planned| planned.device).collect();
+    inventory.read_chains(machine, &claimed);
     let mut problems = Vec::new();
     if off {
         let message = "vfio_early=off is on the kernel command line: nothing is claimed at boot";

@@ -15,6 +15,7 @@ mod modules;
 mod names;
 mod record;
 mod release;
+mod save;
 mod saved_roms;
 mod status;
 
@@ -33,6 +34,7 @@ pub use detect::detect;
 pub use guest::guest;
 pub use modules::modules;
 pub use release::release;
+pub use save::{NewFile, files_of_claims, image_command};
 pub use status::status;
 
 /// What a run came to.

@@ -36,10 +36,12 @@ pub fn status(machine: &dyn Machine, all: bool) -> Result<(Status, Exit, Vec<Con
 
     let mut devices = device_statuses(machine, &inventory, &shown);
     status::add_hot_resets(&inventory, &plan, &mut devices);
+    status::add_boot_display(&inventory, &mut devices);
     let mut groups = inventory.examine().groups;
     groups.retain(|group| group.devices.iter().any(|device| shown.binary_search(device).is_ok()));
     let mut problems = plan.problems.clone();
     problems.extend(plan::cards(&config, &inventory, &plan));
+    problems.extend(status::held_memory(&config, &inventory, &plan));
     problems.extend(status::without_reset(&config, &plan, &devices));
     problems.extend(status::conflicts(&other_configuration(machine, &inventory), &config, &inventory, &plan));
     let mut status = Status {

@@ -3,7 +3,7 @@
 
 use crate::config::{Claim, Config, Framebuffer, Guard, IommuPolicy, Selector};
 use crate::groups::{self, Isolated};
-use crate::inventory::{Detail, Device, Inventory};
+use crate::inventory::{Detail, Device, FirmwareFramebuffer, Inventory};
 use crate::pci::{Address, Identity, Slot};
 
 use super::{
@@ -24,8 +24,8 @@ pub(super) fn apply(config: &Config, inventory: &Inventory, devices: &mut [Plann
     let taken: Vec<Address> = whole.filter_map(|planned| planned.device).collect();
     let examination = config.settings.isolation_required.then(|| inventory.examine());
     // The boot display is judged last: where all displays are claimed, it is the one that the host keeps.
-    let boot: Vec<Slot> = displays_of_boot(inventory).map(|device| device.address.slot()).collect();
-    let in_slot = |device: Option<Address>| device.is_some_and(|device| boot.contains(&device.slot()));
+    let boot: Option<Slot> = inventory.host_display().map(|host| host.address.slot());
+    let in_slot = |device: Option<Address>| device.is_some_and(|device| boot == Some(device.slot()));
     let of_boot = |planned: &PlannedDevice| in_slot(planned.device) || in_slot(planned.along);
     let (last, first): (Vec<_>, Vec<_>) = devices.iter_mut().partition(|planned| of_boot(planned));
     for planned in first.into_iter().chain(last) {
@@ -58,21 +58,16 @@ pub(super) fn apply(config: &Config, inventory: &Inventory, devices: &mut [Plann
     }
 }
 
-/// The displays that the host has: those that no driver for guests holds, nor pci-stub. Virtual functions show nothing.
+/// The displays that the host has: those that no driver for guests holds, nor pci-stub. Virtual functions and 3D controllers
+/// show nothing.
 fn host_displays(inventory: &Inventory, devices: &[PlannedDevice]) -> Vec<Address> {
-    let displays = inventory.devices.iter().filter(|device| device.identity.class.is_display());
+    let displays = inventory.devices.iter().filter(|device| device.identity.class.shows_picture());
     let of_host = displays.filter(|device| {
         let done =
             devices.iter().any(|planned| planned.device == Some(device.address) && planned.decision == Decision::Done);
         !done && !device.is_virtual() && device.driver().is_none_or(|driver| groups::blocks(driver, false, None))
     });
     of_host.map(|device| device.address).collect()
-}
-
-/// The displays that the firmware used.
-fn displays_of_boot(inventory: &Inventory) -> impl Iterator<Item = &Device> {
-    let is_boot = |device: &&Device| device.detail.as_ref().is_some_and(|detail| detail.boot_vga == Some(true));
-    inventory.devices.iter().filter(is_boot)
 }
 
 /// The first guard that refuses a function and is not overridden, and why.
@@ -229,25 +224,53 @@ pub(super) fn problems(config: &Config, inventory: &Inventory, plan: &Plan) -> V
     problems
 }
 
-/// The catch of claiming the display that the firmware used.
+/// The catch of claiming the display that the boot showed its picture on, or that the firmware's framebuffer is in.
 fn boot_display(config: &Config, inventory: &Inventory, address: Address) -> Option<Problem> {
-    let detail: &Detail = inventory.device(address)?.detail.as_ref()?;
-    if detail.boot_vga != Some(true) {
-        return None;
+    let device = inventory.device(address)?;
+    let host = inventory.host_display()?;
+    let framebuffers = inventory.framebuffers_of(device);
+    let warning = |message: String| Some(Problem::warning(Code::BootDisplay, Some(address), message));
+    if host.address != address {
+        let (evidence, _) = host.against.iter().find(|(_, other)| *other == address)?;
+        let but = format!("the boot display is {}, by {}", host.address, host.by.text());
+        return warning(if framebuffers.is_empty() {
+            format!("{address} has {}, but {but}", evidence.text())
+        } else {
+            format!("{address}: {}; {but}", framebuffer_fate(config, device, &framebuffers))
+        });
     }
-    let framebuffer = match (inventory.framebuffers.first(), config.settings.framebuffer) {
-        (Some(framebuffer), Framebuffer::Keep) => {
-            format!("{} still draws on it (`set framebuffer release` detaches it), and ", framebuffer.driver)
-        }
-        _ => String::new(),
-    };
-    Some(Problem::warning(
-        Code::BootDisplay,
-        Some(address),
+    let mut parts = Vec::new();
+    if !framebuffers.is_empty() {
+        parts.push(framebuffer_fate(config, device, &framebuffers));
+    }
+    // arch/x86/pci/fixup.c, `pci_fixup_video`: of VGA controllers alone.
+    if device.detail.as_ref().is_some_and(|detail| detail.boot_vga == Some(true)) {
+        parts.push("its option ROM is the copy that the firmware ran, not the card's own".to_owned());
+    }
+    if parts.is_empty() {
+        parts.push("the screen shows nothing of the host any more".to_owned());
+    }
+    if !host.against.is_empty() {
+        parts.push(format!("this is known {}", host.reason()));
+    }
+    warning(format!("{address} is the boot display: {}", parts.join("; ")))
+}
+
+/// What becomes of the firmware's framebuffer when its display is claimed. VFIO detaches that of a VGA controller when it
+/// binds, and no other (drivers/vfio/pci/vfio_pci_core.c, `vfio_pci_vga_init`, Linux 6.1, 6.12 and 7.2 alike).
+fn framebuffer_fate(config: &Config, device: &Device, framebuffers: &[FirmwareFramebuffer]) -> String {
+    let names: Vec<&str> = framebuffers.iter().map(|framebuffer| framebuffer.device.as_str()).collect();
+    let names = names.join(" and ");
+    if device.identity.class.with_subclass() == 0x0300 {
+        format!("VFIO detaches the firmware framebuffer {names} when it binds, and the screen stays dark or as it is")
+    } else if config.settings.framebuffer == Framebuffer::Release {
+        format!("the firmware framebuffer {names} is detached, and the screen stays dark or as it is")
+    } else {
         format!(
-            "{address} is the boot display: {framebuffer}its option ROM is the copy that the firmware ran, not the card's own"
-        ),
-    ))
+            "the firmware framebuffer {names} keeps its memory, so that no guest can use it (`set framebuffer release` \
+             detaches it)"
+        )
+    }
 }
 
 /// The groups of claimed functions that only `pcie_acs_override=` has split from others.

@@ -348,9 +348,9 @@ impl Steps {
         if config.settings.framebuffer != Framebuffer::Release {
             return;
         }
-        self.last.extend(planned.framebuffers.iter().map(|framebuffer| Step {
-            device: planned.device,
-            op: Op::ReleaseFramebuffer { device: framebuffer.device.clone(), driver: framebuffer.driver.clone() },
+        self.last.extend(planned.framebuffers.iter().filter_map(|framebuffer| {
+            let op = Op::ReleaseFramebuffer { device: framebuffer.device.clone(), driver: framebuffer.driver.clone()? };
+            Some(Step { device: planned.device, op })
         }));
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::inventory;
 use crate::machine::Observation;
-use crate::pci::{Identity, parse_modalias};
+use crate::pci::{Address, Identity, parse_modalias};
 
 /// Removes observations that no command needs.
 pub(super) fn filter(observations: &mut Vec<(String, Observation)>) {
@@ -65,6 +65,8 @@ fn filter_lines(path: &str, content: &mut Vec<u8>, identities: &[Identity]) {
     let mut kept = String::new();
     // In pci.ids: whether the current vendor has devices in this machine; then all of its lines are kept.
     let mut is_known_vendor = false;
+    // In /proc/iomem: how far the device is indented that the line is inside of.
+    let mut inside: Option<usize> = None;
     for line in text.split_inclusive('\n') {
         let keep = if path.ends_with("/pci.ids") {
             match line.get(..1) {
@@ -81,6 +83,13 @@ fn filter_lines(path: &str, content: &mut Vec<u8>, identities: &[Identity]) {
             }
         } else if path.ends_with("/modules.dep") || path.ends_with("/modules.builtin") {
             has(line, &["vfio", "iommufd"])
+        } else if path == "/proc/iomem" {
+            let depth = line.chars().take_while(|letter| *letter == ' ').count();
+            let device = line.split_once(" : ").is_some_and(|(_, name)| name.trim_end().parse::<Address>().is_ok());
+            if device || inside.is_some_and(|inside| depth <= inside) {
+                inside = device.then_some(depth);
+            }
+            inside.is_some()
         } else if path.starts_with("/run/udev/data/") {
             has(line, &["E:ID_FS_TYPE=", "E:ID_FS_LABEL="])
         } else if path.starts_with("/proc/driver/nvidia/") {

@@ -5,7 +5,7 @@
 use crate::config::{Config, Origin, Selector, words};
 use crate::inventory::{Device, Inventory};
 use crate::pci::{Address, ModaliasPattern};
-use crate::plan::{self, Plan, is_vfio_driver};
+use crate::plan::{self, Plan, is_vfio_driver, same_name};
 use crate::problem::{Code, Problem};
 
 /// What a command in the place of a module does.
@@ -81,8 +81,9 @@ pub fn conflicts(other: &OtherConfiguration, config: &Config, inventory: &Invent
             ("install", true) => found.add(origin, "install ", module, REPLACED),
             ("blacklist", true) => found.add(origin, "blacklist ", module, "a claim loads it nevertheless"),
             ("install" | "blacklist", false) => kept.push((origin.clone(), module.clone())),
+            // vendor-reset adds ways to reset some cards, and drives none.
             ("softdep", true) => {
-                if let Some(other) = others().find(|other| !is_ours(other)) {
+                if let Some(other) = others().find(|other| !is_ours(other) && !same_name(other, "vendor_reset")) {
                     found.add(
                         origin,
                         "softdep ",

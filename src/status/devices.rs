@@ -2,11 +2,11 @@
 //! The devices that are shown, with what no claim asks for: names, abilities, and who has them open.
 
 use crate::config::Config;
-use crate::inventory::{Detail, Device, Features, Holder, Inventory, ResizableBar};
+use crate::inventory::{Detail, Device, Evidence, Features, Holder, Inventory, ResizableBar};
 use crate::json::{self, Json, fields};
 use crate::pci::names::Names;
 use crate::pci::{Address, Identity};
-use crate::plan::{Plan, has_hot_reset};
+use crate::plan::{Plan, has_hot_reset, is_vfio_driver};
 use crate::problem::{Code, Problem};
 
 /// A device.
@@ -26,18 +26,34 @@ pub struct DeviceStatus {
     pub features: Features,
     /// VFIO resets it together with the rest of its slot.
     pub hot_reset: bool,
+    /// Whether it is the host's display; `None` where nothing tells, or for what is no display.
+    pub boot_display: Option<bool>,
+    /// What decided that it is.
+    pub boot_display_by: Option<Evidence>,
     /// The processes that have it open; none where that takes root to know.
     pub open_by: Option<Vec<Process>>,
 }
 
 /// The names of its fields in documents.
 const FIELDS: &str = "address vendor device subsystem_vendor subsystem_device class class_name name subsystem_name driver \
-    driver_override iommu_group numa_node boot_vga reset_methods resets power_state d3cold_allowed resizable_bars \
+    driver_override iommu_group numa_node boot_vga boot_display \
+    boot_display_by reset_methods resets power_state d3cold_allowed resizable_bars \
     sriov_numvfs sriov_totalvfs physfn open_by hot_reset vfio_device ";
 
 impl Json for DeviceStatus {
     fn json(&self, out: &mut String) {
-        let Self { address, identity, name, subsystem_name, detail, features, hot_reset, open_by } = self;
+        let Self {
+            address,
+            identity,
+            name,
+            subsystem_name,
+            detail,
+            features,
+            hot_reset,
+            boot_display,
+            boot_display_by,
+            open_by,
+        } = self;
         let hex = |number: u16| format!("{number:04x}");
         let bars: Vec<Bar> = features.bars.iter().map(Bar::of).collect();
         json::object(
@@ -58,6 +74,8 @@ impl Json for DeviceStatus {
                 &detail.group,
                 &detail.numa_node,
                 &detail.boot_vga,
+                boot_display,
+                boot_display_by,
                 &detail.reset_methods,
                 &features.resets,
                 &detail.power_state,
@@ -125,9 +143,36 @@ impl DeviceStatus {
             detail: device.detail.clone().unwrap_or_default(),
             features,
             hot_reset: false,
+            boot_display: None,
+            boot_display_by: None,
             open_by: open_by.map(|holders| holders.into_iter().map(process).collect()),
         }
     }
+}
+
+/// Says which of these is the host's display.
+pub fn add_boot_display(inventory: &Inventory, devices: &mut [DeviceStatus]) {
+    let Some(host) = inventory.host_display() else { return };
+    for status in devices.iter_mut().filter(|status| status.identity.class.is_display()) {
+        status.boot_display = Some(status.address == host.address);
+        status.boot_display_by = (status.address == host.address).then_some(host.by);
+    }
+}
+
+/// The claimed devices whose memory something else than VFIO uses: no guest can map it (drivers/vfio/pci/vfio_pci_core.c,
+/// `vfio_pci_core_mmap`, requests it).
+pub fn held_memory(config: &Config, inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for planned in plan.devices.iter().filter(|planned| planned.driver.as_deref().is_some_and(is_vfio_driver)) {
+        let held = inventory.other_memory_users().find(|(address, _)| Some(*address) == planned.device);
+        let Some((address, name)) = held else { continue };
+        let message = format!(
+            "{address}: {name} uses its memory, and no guest can have it meanwhile (`set framebuffer release` detaches a \
+             framebuffer of the firmware when the device is claimed)"
+        );
+        problems.push(Problem::warning(Code::MemoryInUse, Some(address), message).of(config, planned.claim));
+    }
+    problems
 }
 
 /// Finds out which claimed devices VFIO resets together with everything else on their bus.

@@ -70,12 +70,13 @@ pub fn headline(status: &Status, off: bool) -> String {
 }
 
 /// Whether something keeps a claimed device from every guest: a host driver in its group, memory that the firmware reserves,
-/// that it is in no group, or that it does not answer.
+/// that it is in no group, that it does not answer, or that something else uses its memory.
 pub fn is_blocked(status: &Status, claim: &ClaimedDevice) -> bool {
     let device = status.devices.iter().find(|device| Some(device.address) == claim.device);
     let group = device.and_then(|device| device.detail.group);
-    let reserved =
-        |problem: &Problem| matches!(problem.code, Code::Rmrr | Code::NoAnswer) && problem.device == claim.device;
+    let reserved = |problem: &Problem| {
+        matches!(problem.code, Code::Rmrr | Code::NoAnswer | Code::MemoryInUse) && problem.device == claim.device
+    };
     status.groups.iter().any(|known| Some(known.id) == group && !known.viable)
         || (group.is_none() && status.iommu.is_enabled())
         || status.problems.iter().any(reserved)

@@ -19,7 +19,7 @@ use crate::report::{ClaimState, ClaimedDevice, Ended, Report, ReportedStep, Stag
 
 pub use claims::{bound_manually, current};
 pub use conflicts::{OtherConfiguration, conflicts, needs_aliases};
-pub use devices::{Bar, DeviceStatus, Process, add_hot_resets, without_reset};
+pub use devices::{Bar, DeviceStatus, Process, add_boot_display, add_hot_resets, held_memory, without_reset};
 pub use headline::{headline, is_blocked};
 pub use nfd::nfd;
 pub use prometheus::{STATES, prometheus};

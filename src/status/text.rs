@@ -115,7 +115,7 @@ fn last_claim(text: &mut String, boot: &LastClaim) {
 fn devices(text: &mut String, status: &Status) {
     let mut rows = vec![["ADDRESS", "ID", "KIND", "GROUP", "DRIVER"].map(ToOwned::to_owned).to_vec()];
     for device in &status.devices {
-        let boot = if device.detail.boot_vga == Some(true) { " (boot display)" } else { "" };
+        let boot = if device.boot_display == Some(true) { " (boot display)" } else { "" };
         rows.push(vec![
             device.address.to_string(),
             device.identity.id(),
