@@ -11,7 +11,7 @@ export VFIO_EARLY
 
 BOOT = $(CARGO) test -q --target $(TARGET) --test boot --
 
-.PHONY: all build tiny deb rpm arch sbom reproducible tools lint check test faults fuzz demo boot guests firmware bench install uninstall \
+.PHONY: all build tiny deb rpm arch sbom reproducible tools lint check test faults fuzz demo boot boot-slow guests firmware bench install uninstall \
 	clean
 
 all: build
@@ -104,6 +104,10 @@ bench: build
 	bench/bench >docs/benchmarks.md.new
 	mv docs/benchmarks.md.new docs/benchmarks.md
 
+# The boots that take too long for `make test`, which says that they are not run.
+boot-slow: build
+	$(BOOT) --slow
+
 # What is installed: mode, file, place below PREFIX.
 INSTALLED = \
 	755:$(VFIO_EARLY):bin/vfio-early \
@@ -117,6 +121,7 @@ INSTALLED = \
 	644:systemd/vfio-early-status.service:lib/systemd/system/vfio-early-status.service \
 	644:systemd/vfio-early-features.service:lib/systemd/system/vfio-early-features.service \
 	644:systemd/vfio-early-status.timer:lib/systemd/system/vfio-early-status.timer \
+	644:systemd/vfio-early-confirm.service:lib/systemd/system/vfio-early-confirm.service \
 	644:udev/60-vfio-early.rules:lib/udev/rules.d/60-vfio-early.rules \
 	644:man/vfio-early.8:share/man/man8/vfio-early.8 \
 	644:man/vfio-early.conf.5:share/man/man5/vfio-early.conf.5 \

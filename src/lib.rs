@@ -22,3 +22,4 @@ pub mod rom;
 pub mod severity;
 pub mod snapshot;
 pub mod status;
+pub mod trial;

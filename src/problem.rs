@@ -102,6 +102,8 @@ pub enum Code {
     Taken,
     /// The device is bound to a TEE security manager.
     Tdisp,
+    /// A configuration is on trial, or its trial was not confirmed.
+    Trial,
     /// A device that the running system uses has the ID of a claimed one.
     Twin,
     /// A physical function has virtual functions.
@@ -159,6 +161,7 @@ readable_words!(Code {
     System: "system",
     Taken: "taken",
     Tdisp: "tdisp",
+    Trial: "trial",
     Twin: "twin",
     VirtualFunctions: "virtual-functions",
 });
@@ -210,9 +213,10 @@ impl Problem {
         Self { source: config.claims.get(claim).map(|claim| claim.origin.clone()), ..self }
     }
 
-    /// Whether it is the reason why a claim is not met; text shows that beside the claim.
+    /// Whether it is the reason why one claim is not met; text shows that beside the claim.
     pub fn is_reason(&self) -> bool {
-        self.severity == Severity::Error && !matches!(self.code, Code::Reset | Code::Rebar | Code::Framebuffer)
+        self.severity == Severity::Error
+            && !matches!(self.code, Code::Reset | Code::Rebar | Code::Framebuffer | Code::Trial)
     }
 }
 

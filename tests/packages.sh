@@ -134,7 +134,7 @@ grep -q 'mistake.conf:1' /lab.log || fail "nobody said where the mistake is"
 [ "$sum" = "$(sha256sum <"$image")" ] || fail "a broken configuration harmed the image that was there"
 rm /etc/vfio-early.d/mistake.conf
 
-quietly systemctl enable vfio-early-status.timer
+quietly systemctl enable vfio-early-status.timer vfio-early-confirm.service
 quietly dpkg -r vfio-early
 ! holds usr/bin/vfio-early || fail "the image after the removal still holds the program"
 [ -e /etc/vfio-early.d/gpu.conf ] && grep -q '^# mine' /etc/vfio-early.conf || fail "the removal took the configuration"

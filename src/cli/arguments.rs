@@ -44,6 +44,7 @@ pub(super) enum Command {
     Guest(Guest),
     Libvirt(Libvirt),
     Snapshot(Snapshot),
+    Confirm(Confirm),
     Modules(Modules),
 }
 
@@ -328,6 +329,15 @@ pub(super) struct Modules {
     /// the release of the kernel that the image is for, if it is not the running one
     #[argh(option, arg_name = "release")]
     pub(super) kernel: Option<String>,
+}
+
+/// End the trial of the configuration: it is claimed at every boot (set trial yes).
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "confirm")]
+pub(super) struct Confirm {
+    /// do not confirm it: try it again at the next boot
+    #[argh(switch)]
+    pub(super) retry: bool,
 }
 
 /// What the arguments ask for.

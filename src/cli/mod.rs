@@ -4,6 +4,7 @@
 mod arguments;
 mod check;
 mod claim;
+mod confirm;
 mod detect;
 mod groups;
 mod guest;
@@ -73,6 +74,7 @@ fn run_command(machine: &mut OpenMachine, command: &Command, output: &mut Output
         Command::Libvirt(options) => guest::libvirt(machine.get(), &options.address, output),
         Command::Snapshot(options) => snapshot::run(machine.get(), options, output),
         Command::Modules(options) => modules::run(machine.get(), options, output),
+        Command::Confirm(options) => confirm::run(machine, options, output),
     }
 }
 

@@ -40,6 +40,7 @@ pub const RESET_METHODS: &[&str] = &["device_specific", "acpi", "flr", "af_flr",
 
 /// The settings.
 pub const SETTINGS: &[Keyword] = &[
+    Keyword { name: "trial", values: "yes|no", help: "whether a boot that is not confirmed is the last to claim" },
     Keyword { name: "iommu", values: "required|optional", help: "whether claims require an IOMMU" },
     Keyword { name: "isolation", values: "required|optional", help: "whether claims require isolated IOMMU groups" },
     Keyword { name: "on-failure", values: "restore|keep", help: "what to do with a slot that could not be claimed" },

@@ -3,6 +3,7 @@
 
 mod adopt;
 mod cmdline;
+mod digest;
 mod files;
 mod keywords;
 mod model;
@@ -83,17 +84,18 @@ pub enum Sources {
     Files,
 }
 
-/// A hash of the configuration files and their names (FNV-1a, 64 bits). It is the same in an initramfs image and on the
+/// A hash of the configuration files and their names. It is the same in an initramfs image and on the
 /// system where the image was built, as long as the files are.
 pub fn digest(machine: &dyn Machine) -> String {
-    let mut digest: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut digest = digest::Digest::default();
     for path in files::read(machine, &mut Reader::default()) {
         let content = machine.read(&path, files::MAX_FILE).unwrap_or_default();
-        for byte in path.bytes().chain([0]).chain(content).chain([0]) {
-            digest = (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        for part in [path.as_bytes(), &content] {
+            digest.add(part);
+            digest.add(&[0]);
         }
     }
-    format!("{digest:016x}")
+    digest.text()
 }
 
 /// Reads the configuration of a machine, or returns all errors in it, in the order of reading.

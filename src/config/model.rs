@@ -209,6 +209,8 @@ readable_words!(Guard {
 /// The settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// `trial`: whether a configuration is on trial until it is confirmed.
+    pub trial: bool,
     /// `iommu`: whether claims require an IOMMU.
     pub iommu: IommuPolicy,
     /// `isolation required`: a device is claimed only if the hardware isolates its group.
@@ -226,6 +228,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            trial: false,
             iommu: IommuPolicy::Required,
             isolation_required: false,
             on_failure: OnFailure::Restore,

@@ -71,6 +71,7 @@ impl Display for Settings {
             Framebuffer::Release => "release",
         };
         let isolation = if self.isolation_required { "required" } else { "optional" };
+        writeln!(f, "set trial {}", if self.trial { "yes" } else { "no" })?;
         writeln!(f, "set iommu {iommu}\nset isolation {isolation}\nset on-failure {on_failure}")?;
         writeln!(f, "set framebuffer {framebuffer}")?;
         writeln!(f, "set adopt-ids {}", if self.adopt_ids { "yes" } else { "no" })?;

@@ -214,6 +214,8 @@ fn rebar(value: &str) -> Option<Rebar> {
 /// Parses the value of a setting. The error is what was expected.
 fn setting(settings: &mut Settings, keyword: &Keyword, value: &str) -> Result<(), String> {
     match (keyword.name, value) {
+        ("trial", "yes") => settings.trial = true,
+        ("trial", "no") => settings.trial = false,
         ("iommu", "required") => settings.iommu = IommuPolicy::Required,
         ("iommu", "optional") => settings.iommu = IommuPolicy::Optional,
         ("isolation", "required") => settings.isolation_required = true,

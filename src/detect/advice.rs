@@ -7,6 +7,7 @@ use crate::pci::names::Names;
 use crate::pci::{Address, ExpectedId, is_vfio_driver};
 use crate::plan::{self, Decision, Plan, Refusal};
 use crate::problem::Code;
+use crate::trial;
 
 use super::candidates::{candidates, host, is_management, is_nvswitch};
 use super::{Advice, Claim, Entry, Function, Host, Proposal};
@@ -97,7 +98,8 @@ pub(super) fn propose(
     };
     let switches = inventory.devices.iter().filter(|device| is_nvswitch(&device.identity));
     let switches = if entries.iter().any(is_gpu) { switches.map(Function::from).collect() } else { Vec::new() };
-    Ok(Proposal { iommu: plan.iommu.clone(), undecided: host == Host::Undecided, entries, switches })
+    let can_try = trial::mounted(&inventory.mounts) == Some(false);
+    Ok(Proposal { iommu: plan.iommu.clone(), undecided: host == Host::Undecided, can_try, entries, switches })
 }
 
 /// Where nothing else is proposed, the host's display may be the one that is wanted: what its claim would be.

@@ -25,6 +25,8 @@ pub struct Proposal {
     pub entries: Vec<Entry>,
     /// The NVSwitches beside the GPUs, which need them to work together.
     pub switches: Vec<Function>,
+    /// A configuration can be tried: there is a place for the mark.
+    pub can_try: bool,
 }
 
 /// What is proposed for a device.

@@ -41,6 +41,9 @@ const UNDECIDED: &str = "\n# Nothing tells which display is the host's, so nothi
 const SWITCHES: &str = "# The GPUs work together only through it. It goes to the same guest, unless the host runs NVIDIA's \
     fabric manager:";
 
+/// The way back from that.
+const TRIAL: &str = "#set trial yes # without vfio-early confirm, the next boot claims nothing";
+
 /// The whole file.
 pub fn text(proposal: &Proposal) -> String {
     let mut text = HEAD.to_owned();
@@ -116,6 +119,9 @@ fn add_advice(text: &mut String, proposal: &Proposal, entry: &Entry) {
             let allow = if claim.line.contains("allow=") { "" } else { " allow=last-display" };
             add_line(text, &["#", &claim.line, allow]);
             add_line(text, &["#set framebuffer release"]);
+            if proposal.can_try {
+                add_line(text, &[TRIAL]);
+            }
         }
         Advice::Claim(claim) => {
             add_notes(text, claim);

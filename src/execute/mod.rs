@@ -5,6 +5,7 @@
 //! at the end, so that no device is left without a driver by accident.
 
 mod error;
+pub mod mark;
 pub mod option_rom;
 mod restore;
 mod step;

@@ -21,6 +21,7 @@ mod system;
 use crate::groups::Function;
 use crate::machine::{self, Error, Machine};
 use crate::pci::{Address, is_vfio_driver};
+use crate::trial;
 
 pub use card::Card;
 pub use cores::{Core, cores_of_nodes, cpus};
@@ -94,6 +95,13 @@ pub struct Inventory {
     pub functions: Vec<Function>,
     /// The number and the type of the groups of those functions.
     pub group_types: Vec<(u32, String)>,
+    /// What is known of the trial of the configuration, if it was read.
+    pub trial: Option<trial::Facts>,
+}
+
+/// The mounted file systems.
+pub fn mounts_of(machine: &dyn Machine) -> Vec<Mount> {
+    mounts(&machine.read_prefix("/proc/self/mountinfo", in_use::MAX_TABLE).unwrap_or_default())
 }
 
 impl Inventory {
@@ -119,7 +127,7 @@ impl Inventory {
             devices.push(Device { address, identity, chain, physical: None, detail: None });
         }
         devices.sort_unstable_by_key(|device| device.address);
-        let mounts = mounts(&machine.read_prefix("/proc/self/mountinfo", in_use::MAX_TABLE).unwrap_or_default());
+        let mounts = mounts_of(machine);
         let command_line = machine.read_prefix("/proc/cmdline", MAX_COMMAND_LINE).unwrap_or_default();
         let mut inventory = Self {
             kernel: machine::text(machine, "/proc/sys/kernel/osrelease").unwrap_or_default(),
@@ -143,6 +151,7 @@ impl Inventory {
             aliases: Vec::new(),
             functions: Vec::new(),
             group_types: Vec::new(),
+            trial: None,
         };
         inventory.read_switches(machine);
         Ok(inventory)

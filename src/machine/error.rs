@@ -19,6 +19,8 @@ pub enum Operation {
     Load,
     /// Saving a file.
     Save,
+    /// Mounting a file system.
+    Mount,
 }
 
 impl fmt::Display for Operation {
@@ -30,6 +32,7 @@ impl fmt::Display for Operation {
             Self::Write => "write",
             Self::Load => "load",
             Self::Save => "save",
+            Self::Mount => "mount",
         })
     }
 }

@@ -49,17 +49,27 @@ pub(super) enum Order<'a> {
     Attribute(&'a str),
     /// Read at most so many bytes of a file that a device's driver serves.
     Device(&'a str, usize),
+    /// Write this content to the file of an EFI variable.
+    Variable(&'a str, &'a [u8]),
+    /// Make a file immutable, or mutable.
+    Immutable(&'a str, bool),
+    /// Mount at this directory a file system of the kernel.
+    Mount(&'a str, &'a str),
 }
 
 impl Order<'_> {
     const WRITE: u8 = b'w';
     const ATTRIBUTE: u8 = b'a';
     const DEVICE: u8 = b'd';
+    const VARIABLE: u8 = b'v';
+    const IMMUTABLE: u8 = b'i';
+    const MUTABLE: u8 = b'c';
+    const MOUNT: u8 = b'm';
 
     /// The largest content of an answer.
     fn max_content(&self) -> usize {
         match self {
-            Self::Write(..) => 0,
+            Self::Write(..) | Self::Variable(..) | Self::Immutable(..) | Self::Mount(..) => 0,
             Self::Attribute(_) => 4096,
             Self::Device(_, max) => *max,
         }
@@ -72,6 +82,10 @@ impl Order<'_> {
             Self::Write(path, value) => (Self::WRITE, path, value.as_bytes()),
             Self::Attribute(path) => (Self::ATTRIBUTE, path, [].as_slice()),
             Self::Device(path, _) => (Self::DEVICE, path, max.as_slice()),
+            Self::Variable(path, content) => (Self::VARIABLE, path, *content),
+            Self::Immutable(path, true) => (Self::IMMUTABLE, path, [].as_slice()),
+            Self::Immutable(path, false) => (Self::MUTABLE, path, [].as_slice()),
+            Self::Mount(path, file_system) => (Self::MOUNT, path, file_system.as_bytes()),
         };
         [&[kind], number(path.len()).as_slice(), &number(argument.len()), path.as_bytes(), argument].concat()
     }
@@ -313,6 +327,11 @@ fn perform(host: &Host, kind: u8, path: Vec<u8>, argument: Vec<u8>) -> io::Resul
             let max = argument.try_into().map(u32::from_be_bytes).map_err(|_| Errno::EINVAL)?;
             host.read_device_now(&path, u64::from(max))
         }
+        Order::VARIABLE => Ok(host.write_variable_now(&path, &argument).map(|()| Vec::new())?),
+        Order::IMMUTABLE | Order::MUTABLE => {
+            Ok(host.set_immutable_now(&path, kind == Order::IMMUTABLE).map(|()| Vec::new())?)
+        }
+        Order::MOUNT => Ok(host.mount_now(&path, &text(argument)?).map(|()| Vec::new())?),
         _ => Err(Errno::EINVAL.into()),
     }
 }

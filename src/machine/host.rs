@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag};
+use nix::mount::MsFlags;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, SFlag};
@@ -198,6 +199,52 @@ impl Host {
     fn save_in(directory: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
         let readable = |file: &File| Ok(nix::sys::stat::fchmod(file, Mode::from_bits_truncate(0o644))?);
         write_atomically(directory, name, content, readable, true)
+    }
+
+    /// Has an order without an answer carried out, or does it in this process where no helper can be started.
+    fn order(
+        &self,
+        order: Order<'_>,
+        operation: Operation,
+        path: &str,
+        now: &dyn Fn() -> nix::Result<()>,
+    ) -> Result<()> {
+        let result = match self.helper.carry_out_one(order, self.limit) {
+            Some(result) => result.map(drop),
+            None => now().map_err(io::Error::from),
+        };
+        result.map_err(|error| Error::new(operation, path, error))
+    }
+
+    /// Writes the file of an EFI variable in this process.
+    pub(super) fn write_variable_now(&self, path: &str, content: &[u8]) -> nix::Result<()> {
+        let (directory, name) = path.rsplit_once('/').ok_or(Errno::EINVAL)?;
+        let directory = self.open_at(directory, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = nix::fcntl::openat(&directory, name, flags, Mode::from_bits_truncate(0o644))?;
+        let count = nix::unistd::write(&file, content)?;
+        if count == content.len() { Ok(()) } else { Err(Errno::EIO) }
+    }
+
+    /// Sets or clears a flag of a file in this process (fs/ioctl.c, `ioctl_setflags`; fs/efivarfs/inode.c,
+    /// `efivarfs_fileattr_set`).
+    pub(super) fn set_immutable_now(&self, path: &str, immutable: bool) -> nix::Result<()> {
+        use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+        let file = self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
+        let changed = ioctl_getflags(&file).and_then(|mut flags| {
+            flags.set(IFlags::IMMUTABLE, immutable);
+            ioctl_setflags(&file, flags)
+        });
+        changed.map_err(|error| Errno::from_raw(error.raw_os_error()))
+    }
+
+    /// Mounts a file system in this process, with the options that systemd would use (src/shared/mount-setup.c).
+    pub(super) fn mount_now(&self, path: &str, file_system: &str) -> nix::Result<()> {
+        if self.root_directory.is_some() {
+            return Err(Errno::EROFS);
+        }
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        nix::mount::mount(Some(file_system), path, Some(file_system), flags, None::<&str>)
     }
 
     fn save_at(&self, path: &str, content: &[u8]) -> io::Result<()> {
@@ -468,6 +515,23 @@ impl Machine for Host {
             }
             Err(error) => Err(Error::new(Operation::Load, module, error)),
         }
+    }
+
+    fn write_variable(&self, path: &str, content: &[u8]) -> Result<()> {
+        log::debug!("write {path}");
+        self.order(Order::Variable(path, content), Operation::Write, path, &|| self.write_variable_now(path, content))
+    }
+
+    fn set_immutable(&self, path: &str, immutable: bool) -> Result<()> {
+        log::debug!("write {path}: immutable {immutable}");
+        self.order(Order::Immutable(path, immutable), Operation::Write, path, &|| {
+            self.set_immutable_now(path, immutable)
+        })
+    }
+
+    fn mount(&self, file_system: &str, path: &str) -> Result<()> {
+        log::debug!("mount {path}");
+        self.order(Order::Mount(path, file_system), Operation::Mount, path, &|| self.mount_now(path, file_system))
     }
 
     fn save(&self, path: &str, content: &[u8]) -> Result<()> {

@@ -6,7 +6,7 @@
 //! read through another one), and a simulated machine in the tests.
 //!
 //! On the host, what may hang is left to a helper process: writes to /sys, attributes that are read under the device lock,
-//! and files that a device's driver serves.
+//! files that a device's driver serves, and what calls the firmware.
 
 mod child;
 mod error;
@@ -91,6 +91,21 @@ pub trait Machine {
     /// trusted files, for missing ones, and without privileges.
     fn untrusted(&self, _path: &str) -> Option<String> {
         None
+    }
+
+    /// Creates or replaces an EFI variable with one write(2) of its attributes and its data.
+    fn write_variable(&self, path: &str, _content: &[u8]) -> Result<()> {
+        Err(Error::os(Operation::Write, path, nix::errno::Errno::EROFS))
+    }
+
+    /// Sets or clears the flag that protects the file of an EFI variable from writes.
+    fn set_immutable(&self, path: &str, _immutable: bool) -> Result<()> {
+        Err(Error::os(Operation::Write, path, nix::errno::Errno::EROFS))
+    }
+
+    /// Mounts a file system of the kernel.
+    fn mount(&self, _file_system: &str, path: &str) -> Result<()> {
+        Err(Error::os(Operation::Mount, path, nix::errno::Errno::EROFS))
     }
 
     /// Creates a file for the user atomically. Creates no directories. An existing file is replaced only if `force` is set,

@@ -14,6 +14,7 @@ use crate::{report, status};
 use super::inventory::{plan_around_processes, take_inventory};
 use super::modules::is_available;
 use super::status::other_configuration;
+use super::trial;
 
 /// Everything that is wrong with a configuration on this machine, and how the command ends. `image`: what an image holds is
 /// checked, and the running kernel's command line is left out.
@@ -42,6 +43,7 @@ pub fn check(machine: &dyn Machine, image: bool) -> Result<(Check, Exit), Failur
     problems.extend(check::advice(&config, &inventory, &plan));
     problems.extend(missing_drivers(machine, &inventory, &plan));
     problems.extend(if image { None } else { other_image(machine) });
+    problems.extend(trial::outlook(machine, &config, &inventory, image));
     problems.extend(status::conflicts(&other_configuration(machine, &inventory), &config, &inventory, &plan));
     let unprotected = plan.unprotected;
     let check = Check::new(&config, plan, problems, &loaded.warnings);

@@ -15,6 +15,7 @@ use crate::report::{self, ClaimState, Level, Stage};
 use super::Run;
 use super::inventory::{plan_around_guests, take_inventory};
 use super::record::{Purpose, execute_and_record};
+use super::trial;
 
 /// Claims what the configuration says. `devices`: only these are considered; all of them when it is empty. A dry run ends
 /// with the plan. `began`: when the run began.
@@ -25,23 +26,26 @@ pub fn claim(
     dry_run: bool,
     began: Instant,
 ) -> Result<Run, Failure> {
-    let inventory = || {
-        take_inventory(machine, config).map_err(|error| {
-            // Standard error is lost at boot.
-            if !dry_run {
-                report::write(machine, Level::Error, &format!("{error}; nothing was claimed"));
-            }
-            Failure::from(error)
-        })
-    };
-    let mut inventory = inventory()?;
+    let unmounted = trial::prepare(machine, config, dry_run);
+    let mut inventory = take_inventory(machine, config).map_err(|error| {
+        // Standard error is lost at boot.
+        if !dry_run {
+            report::write(machine, Level::Error, &format!("{error}; nothing was claimed"));
+        }
+        Failure::from(error)
+    })?;
     if !dry_run && !config.off && !config.claims.is_empty() && load_iommu_driver(machine, &inventory.iommu) {
         inventory = take_inventory(machine, config)?;
     }
-    let plan = match plan_around_guests(machine, &mut inventory, &|inventory| plan::plan(config, inventory, devices)) {
-        Ok(plan) => plan,
-        Err(errors) => return Err(reject_configuration(machine, errors, dry_run)),
-    };
+    trial::read(machine, config, &mut inventory, unmounted.as_ref());
+    let mut plan =
+        match plan_around_guests(machine, &mut inventory, &|inventory| plan::plan(config, inventory, devices)) {
+            Ok(plan) => plan,
+            Err(errors) => return Err(reject_configuration(machine, errors, dry_run)),
+        };
+    if !dry_run {
+        trial::begin(machine, &mut plan);
+    }
     let purpose = Purpose {
         config,
         inventory: &inventory,

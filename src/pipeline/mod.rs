@@ -18,6 +18,7 @@ mod release;
 mod save;
 mod saved_roms;
 mod status;
+mod trial;
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub use modules::modules;
 pub use release::release;
 pub use save::{NewFile, files_of_claims, image_command};
 pub use status::status;
+pub use trial::confirm;
 
 /// What a run came to.
 #[derive(Debug)]

@@ -36,6 +36,9 @@ pub fn modules(machine: &dyn Machine, kernel: Option<&str>) -> Result<Vec<String
     if virtio && is_listed(machine, &kernel, "modules.dep", VIRTIO_IOMMU) {
         modules.push(VIRTIO_IOMMU.to_owned());
     }
+    if config.settings.trial {
+        modules.push("efivarfs".to_owned());
+    }
     modules.sort_unstable();
     modules.dedup_by(|one, other| same_name(one, other));
     Ok(modules)

@@ -61,6 +61,12 @@ fn record(machine: &dyn Machine, run: &mut Run, asked: ClaimState, partial: bool
     if asked == ClaimState::Released || partial && run.report.claims.is_empty() {
         return;
     }
+    if !partial && asked == ClaimState::Claimed {
+        // The kernel log and the status have it anyway.
+        if let Err(error) = report::announce(machine, &run.report) {
+            log::debug!("{error}");
+        }
+    }
     let merged = report::merge(report::load(machine), run.report.clone(), partial);
     if let Err(error) = report::save(machine, &merged) {
         report::write(machine, Level::Error, &error.to_string());

@@ -13,6 +13,7 @@ use crate::status::{self, DeviceStatus, LastClaim, OtherConfiguration, Status};
 
 use super::inventory::{find_virtual_functions, read_details, survey};
 use super::names::names;
+use super::trial;
 
 /// The status, how the command ends, and what the configuration's reader warns of. `all`: every device is shown.
 pub fn status(machine: &dyn Machine, all: bool) -> Result<(Status, Exit, Vec<ConfigError>), Failure> {
@@ -20,6 +21,7 @@ pub fn status(machine: &dyn Machine, all: bool) -> Result<(Status, Exit, Vec<Con
     let mut config = loaded.config;
     let mut inventory = survey(machine, &config)?;
     let before = report::load(machine);
+    trial::read(machine, &config, &mut inventory, None);
     plan::join(&mut config, &inventory, status::bound_manually(before.as_ref()), true);
     find_virtual_functions(machine, &config, &mut inventory);
     let devices = if all {
@@ -54,6 +56,7 @@ pub fn status(machine: &dyn Machine, all: bool) -> Result<(Status, Exit, Vec<Con
         groups,
         problems,
         boot: before.as_ref().map(LastClaim::from),
+        trial: plan.trial.clone(),
     };
     status.headline = status::headline(&status, plan.off);
     let errors = plan.problems.iter().any(|problem| problem.severity == Severity::Error);

@@ -3,7 +3,7 @@
 
 use crate::config::{Claim, Config, Framebuffer, Guard, IommuPolicy, Selector};
 use crate::groups::{self, Isolated};
-use crate::inventory::{Detail, Device, FirmwareFramebuffer, Inventory};
+use crate::inventory::{Device, FirmwareFramebuffer, Inventory};
 use crate::pci::{Address, Identity, Slot};
 
 use super::{

@@ -14,12 +14,14 @@ mod release;
 mod reset_and_rebar;
 mod select;
 mod steps;
+mod trial;
 mod vfio;
 
 use crate::config::{Config, ConfigError, IommuPolicy, OnFailure};
 use crate::inventory::Inventory;
 use crate::pci::Address;
 use crate::problem::{Code, Problem};
+use crate::trial::Trial;
 
 pub use crate::pci::{is_vfio_driver, same_name};
 pub use bind::{bind, join};
@@ -52,6 +54,10 @@ pub struct Plan {
     pub problems: Vec<Problem>,
     /// What becomes of a slot that cannot be claimed.
     pub on_failure: OnFailure,
+    /// How this boot stands with the configuration, if that is known.
+    pub trial: Option<Trial>,
+    /// The mark of the trial is written before the first step.
+    pub begins_trial: bool,
 }
 
 /// Decides. `scope`: only these devices are considered; all of them when it is empty. The error is a configuration that
@@ -67,6 +73,7 @@ pub fn plan(config: &Config, inventory: &Inventory, scope: &[Address]) -> Result
     // The virtual functions that a claim waits for would be refused as they appear.
     let waits = scope.is_empty() && config.claims.iter().any(|claim| claim.selector.physical().is_some());
     plan.unprotected |= waits && config.settings.iommu == IommuPolicy::Required && !plan.iommu.is_enabled();
+    plan.try_out(config, inventory, scope.is_empty());
     Ok(plan)
 }
 
@@ -80,6 +87,8 @@ fn empty(config: &Config, inventory: &Inventory) -> Plan {
         steps: Vec::new(),
         problems: Vec::new(),
         on_failure: config.settings.on_failure,
+        trial: None,
+        begins_trial: false,
     }
 }
 

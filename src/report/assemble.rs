@@ -57,6 +57,7 @@ pub fn assemble(
         steps: steps(plan, execution),
         claims,
         problems,
+        trial: plan.trial.clone(),
         ..Report::default()
     }
 }

@@ -65,6 +65,7 @@ pub fn merge(earlier: Option<Report>, mut new: Report, partial: bool) -> Report 
         }
     }
     new.image = new.image.or(earlier.image.take());
+    new.trial = new.trial.or(earlier.trial.take());
     let replaced = |old: &ClaimedDevice| new.claims.iter().any(|claim| is_same(claim, old));
     if partial {
         // What was wrong with a claim goes with it.
@@ -74,6 +75,7 @@ pub fn merge(earlier: Option<Report>, mut new: Report, partial: bool) -> Report 
         });
         earlier.problems.append(&mut new.problems);
         earlier.image = new.image.take();
+        earlier.trial = new.trial.take();
         earlier.claims.retain(|old| !replaced(old));
         earlier.claims.append(&mut new.claims);
         earlier.steps.append(&mut new.steps);

@@ -8,6 +8,7 @@
 mod assemble;
 mod file;
 mod kernel_log;
+mod login;
 mod text;
 
 use crate::config::{Guard, Origin};
@@ -17,10 +18,12 @@ use crate::pci::Address;
 use crate::plan::{Iommu, StepKind};
 use crate::problem::{Code, Problem};
 use crate::rom::Verdict;
+use crate::trial::Trial;
 
 pub use assemble::{assemble, claims};
 pub use file::{PATH, load, merge, save};
 pub use kernel_log::{Level, lines, write};
+pub use login::{announce, clear};
 pub use text::text;
 
 /// The document of `claim`, `bind` and `release`, and of /run/vfio-early/report.json.
@@ -50,6 +53,8 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// The digest of the configuration files in the initramfs, where the claim ran there.
     pub image: Option<String>,
+    /// How this boot stands with the configuration; none where that is unknown.
+    pub trial: Option<Trial>,
 }
 
 fields!(Report {
@@ -64,7 +69,8 @@ fields!(Report {
     steps,
     claims,
     problems,
-    image
+    image,
+    trial
 });
 readable!(Report {
     version,
@@ -78,7 +84,8 @@ readable!(Report {
     steps,
     claims,
     problems,
-    image
+    image,
+    trial
 });
 
 /// Where the program ran.

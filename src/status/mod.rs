@@ -16,6 +16,7 @@ use crate::json::fields;
 use crate::plan::Iommu;
 use crate::problem::Problem;
 use crate::report::{ClaimState, ClaimedDevice, Ended, Report, ReportedStep, Stage};
+use crate::trial::Trial;
 
 pub use claims::{bound_manually, current};
 pub use conflicts::{OtherConfiguration, conflicts, needs_aliases};
@@ -46,9 +47,11 @@ pub struct Status {
     pub problems: Vec<Problem>,
     /// The last claim.
     pub boot: Option<LastClaim>,
+    /// How this boot stands with the configuration; none where that is unknown.
+    pub trial: Option<Trial>,
 }
 
-fields!(Status { version, kernel, headline, iommu, claims, devices, groups, problems, boot });
+fields!(Status { version, kernel, headline, iommu, claims, devices, groups, problems, boot, trial });
 
 impl Status {
     /// How many claims are in this state.

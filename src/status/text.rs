@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use crate::layout;
 use crate::report::{ClaimState, ClaimedDevice, SavedRom, Stage};
+use crate::trial::State;
 
 use super::{Bar, DeviceStatus, LastClaim, Status};
 
@@ -28,6 +29,10 @@ pub fn text(status: &Status, met: bool, colour: bool) -> String {
     text.push_str(&layout::wrap(&format!("IOMMU: {}", status.iommu.headline()), "  "));
     for advice in &status.iommu.advice {
         text.push_str(&layout::wrap(&format!("  {advice}"), "  "));
+    }
+    // What else there is to say of a trial is a problem.
+    if status.trial.as_ref().is_some_and(|trial| trial.state == State::Good) {
+        text.push_str("Trial: confirmed\n");
     }
     if !status.claims.is_empty() {
         text.push_str("\nClaims:\n");

@@ -32,6 +32,48 @@ pub struct Boot<'a> {
     pub configuration: &'a str,
     /// Added to the kernel command line.
     pub cmdline: &'a str,
+    /// UEFI, in place of SeaBIOS.
+    pub firmware: Option<&'a Firmware>,
+    /// Kernel, image and command line in one file, which the firmware starts.
+    pub unified: Option<&'a Unified>,
+}
+
+/// A unified kernel image, and how it is started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unified {
+    /// The command line of an addon; none when empty.
+    pub addon: &'static str,
+    /// Which of `uki` and `addon` are not signed.
+    pub unsigned: &'static str,
+    /// What a person has typed in place of the command line; then there is no addon.
+    pub typed: &'static str,
+    /// What the firmware says where it must refuse the image.
+    pub refused: &'static str,
+}
+
+/// UEFI firmware under QEMU: Debian's OVMF, and its variables, which outlive a boot.
+pub struct Firmware {
+    pub code: &'static str,
+    pub variables: PathBuf,
+    /// More of QEMU's arguments.
+    pub arguments: &'static str,
+}
+
+impl Firmware {
+    /// OVMF without Secure Boot, with variables in a new file.
+    pub fn copy_to(variables: PathBuf) -> Result<Self, String> {
+        let fresh = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+        fs::copy(fresh, &variables).map_err(|error| format!("{fresh}: {error}"))?;
+        Ok(Self { code: "/usr/share/OVMF/OVMF_CODE_4M.fd", variables, arguments: "" })
+    }
+
+    /// OVMF with Secure Boot, which knows the key that Debian gives away with it, and nobody else's.
+    pub fn secure(variables: PathBuf) -> Result<Self, String> {
+        let fresh = "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd";
+        fs::copy(fresh, &variables).map_err(|error| format!("{fresh}: {error}"))?;
+        let arguments = "-machine smm=on -global driver=cfi.pflash01,property=secure,value=on -m 1024";
+        Ok(Self { code: "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", variables, arguments })
+    }
 }
 
 /// What came of it.
@@ -95,6 +137,11 @@ impl Boot<'_> {
         fs::write(&initrd, bytes).map_err(trouble)?;
 
         let mut qemu = Command::new(Lab::qemu(self.machine)?);
+        if let Some(firmware) = self.firmware {
+            qemu.args(["-drive", &format!("if=pflash,unit=0,format=raw,readonly=on,file={}", firmware.code)]);
+            qemu.args(["-drive", &format!("if=pflash,unit=1,format=raw,file={}", firmware.variables.display())]);
+            qemu.args(firmware.arguments.split_whitespace());
+        }
         let accelerator = std::env::var("BOOT_ACCEL").unwrap_or_else(|_| "tcg".to_owned());
         qemu.args(["-nodefaults", "-no-reboot", "-display", "none", "-accel", &accelerator]);
         qemu.args(self.machine.arguments().split_whitespace());
@@ -116,7 +163,6 @@ impl Boot<'_> {
         let serial =
             if stay { "mon:stdio".to_owned() } else { format!("file:{}", folder.join("serial.log").display()) };
         qemu.args(["-serial", &serial, "-serial", &format!("file:{}", folder.join("evidence.txt").display())]);
-        qemu.arg("-kernel").arg(self.kernel()?).arg("-initrd").arg(&initrd);
         // The kernel checks at its start that the timer ticks in time, which fails on a busy machine.
         let cmdline = format!(
             "console=ttyS0 loglevel=4 panic=-1 no_timer_check rd.shell=0 rd.emergency=reboot log_buf_len=4M dyndbg=\"file drivers/base/dd.c +p\" {} {}{}",
@@ -124,7 +170,24 @@ impl Boot<'_> {
             self.cmdline,
             if stay { " lab.stay" } else { "" }
         );
-        qemu.arg("-append").arg(cmdline.trim_end());
+        match self.unified {
+            None => drop(
+                qemu.arg("-kernel")
+                    .arg(self.kernel()?)
+                    .arg("-initrd")
+                    .arg(&initrd)
+                    .args(["-append", cmdline.trim_end()]),
+            ),
+            Some(unified) => {
+                let esp = lab::unified(folder, &self.kernel()?, &initrd, cmdline.trim_end(), unified)?;
+                if unified.typed.is_empty() {
+                    qemu.args(["-drive", &format!("if=none,id=esp,format=raw,readonly=on,file=fat:{}", esp.display())]);
+                    qemu.args(["-device", "virtio-blk-pci,drive=esp,addr=06.0,bootindex=0,romfile="]);
+                } else {
+                    qemu.arg("-kernel").arg(esp.join("EFI/BOOT/BOOTX64.EFI")).args(["-append", unified.typed]);
+                }
+            }
+        }
         fs::write(folder.join("command"), format!("{qemu:?}\n")).map_err(trouble)?;
         if stay {
             return qemu.status().map_err(trouble);
@@ -140,6 +203,14 @@ impl Boot<'_> {
             if later && fs::read(folder.join("evidence.txt")).is_ok_and(|text| text.starts_with(b"@@ ready")) {
                 tell(&socket(folder)).map_err(trouble)?;
                 later = false;
+            }
+            if let Some(unified) = self.unified.filter(|unified| !unified.refused.is_empty()) {
+                let said = fs::read(folder.join("serial.log")).unwrap_or_default();
+                if String::from_utf8_lossy(&said).contains(unified.refused) {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Err(unified.refused.to_owned());
+                }
             }
             if let Some(status) = child.try_wait().map_err(trouble)? {
                 break status;
@@ -158,10 +229,10 @@ impl Boot<'_> {
         Ok(status)
     }
 
-    /// The kernel proper; whole with the code that runs before it where that has to set a graphics mode.
+    /// The kernel proper; whole with the code that runs before it where that has to set a graphics mode, or UEFI starts it.
     fn kernel(&self) -> Result<PathBuf, String> {
         let folder = Lab::root(self.suite)?.join("boot");
-        if !self.cmdline.contains("vga=") {
+        if !self.cmdline.contains("vga=") && self.firmware.is_none() {
             return Ok(folder.join("vmlinux"));
         }
         let files = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;

@@ -7,6 +7,7 @@ use crate::ids;
 use crate::lab::{Contents, Suite};
 use crate::machine::Machine;
 use crate::surroundings;
+use crate::trial;
 
 /// One case. Its machine is also booted without any configuration; that control boot shows that the host's drivers do
 /// take the devices there, or "the driver never came" would prove nothing.
@@ -24,6 +25,8 @@ pub struct Case {
     /// Added to the kernel command line.
     pub cmdline: &'static str,
     pub expect: Expect,
+    /// Run only by name, or with `--slow`.
+    pub slow: bool,
 }
 
 /// What must come of a case.
@@ -38,6 +41,8 @@ pub enum Expect {
     Taken(&'static [&'static str]),
     /// A boot that never reaches its end; its console says this.
     Stuck(&'static str),
+    /// Boots of one machine with UEFI, one after the other, which keep its variables. Each is the control of the others.
+    Trial(&'static [trial::Step]),
 }
 
 /// What a boot must look like. A device that is not named must look as in the control boot.
@@ -78,6 +83,7 @@ pub fn usual() -> Case {
         configuration: "",
         cmdline: "",
         expect: Expect::Boot(Expected::default()),
+        slow: false,
     }
 }
 
@@ -91,6 +97,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(generators::generators());
     cases.extend(generators::faults());
     cases.extend(guests::cases());
+    cases.extend(trial::cases());
     cases
 }
 

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::boot::Unified;
 use crate::machine::Machine;
 
 /// A Debian release.
@@ -165,13 +166,27 @@ impl Lab {
     }
 }
 
+/// An EFI system partition with a unified kernel image, and an addon where that has a command line.
+pub fn unified(
+    folder: &Path,
+    kernel: &Path,
+    initrd: &Path,
+    cmdline: &str,
+    unified: &Unified,
+) -> Result<PathBuf, String> {
+    let [folder, kernel, initrd] = [folder, kernel, initrd].map(|path| path.to_string_lossy().into_owned());
+    let mut words = vec!["uki", &folder, &kernel, &initrd, cmdline];
+    words.extend(Some(unified.addon).filter(|addon| !addon.is_empty()));
+    script(&words, &[("UNSIGNED", unified.unsigned)]).map(PathBuf::from)
+}
+
 /// Runs `lab.sh` and returns what it answers. What it says on the way is shown when it works for long (`lab: ...`),
 /// and is the error when it fails.
 fn script(words: &[&str], environment: &[(&str, &str)]) -> Result<String, String> {
     let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/boot/lab.sh"));
     command.args(words).envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped());
     // The long steps speak while they run; an image takes two seconds, and its warnings matter only when it fails.
-    command.stderr(if words[0] == "image" || words[0] == "disk" { Stdio::piped() } else { Stdio::inherit() });
+    command.stderr(if matches!(words[0], "image" | "disk" | "uki") { Stdio::piped() } else { Stdio::inherit() });
     let output = command.output().map_err(|error| format!("cannot run tests/boot/lab.sh: {error}"))?;
     if !output.status.success() {
         return Err(format!("lab.sh {} failed\n{}", words[0], String::from_utf8_lossy(&output.stderr).trim_end()));

@@ -13,6 +13,10 @@
 #                                    comes from the checkout that MKINITCPIO= names.
 #   lab.sh qemu                      a QEMU of 8.0 or later; prints its path
 #   lab.sh disk ROOT TREE...         a disk to boot into, with the root and the trees; prints its path
+#   lab.sh uki FOLDER KERNEL INITRD CMDLINE [ADDON-CMDLINE]
+#                                    an EFI system partition in FOLDER/esp: a unified kernel image, and an addon to its
+#                                    command line, both signed with the key of Debian's ovmf but for those that UNSIGNED=
+#                                    names (uki, addon)
 set -eu
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/vfio-early
@@ -60,10 +64,12 @@ missing() {
 		zsh zsh
 		fish fish
 		lspci pciutils
+		/usr/share/OVMF/OVMF_CODE_4M.fd ovmf
 		virt-xml-validate libvirt-clients
 		$(! apt-cache show makepkg pacman-package-manager >/dev/null 2>&1 || printf '%s\n' 'makepkg makepkg' 'pacman pacman-package-manager' 'bsdtar libarchive-tools')
 		xmllint libxml2-utils
 		lintian lintian
+		openssl openssl
 		rpmbuild rpm
 		cc gcc
 		/usr/bin/musl-gcc musl-tools
@@ -210,6 +216,69 @@ qemu() {
 	echo "$done/qemu"
 }
 
+# --- unified kernel images -------------------------------------------------------------------------------------------
+
+# A root with ukify, which came with systemd 253.
+ukify_root() {
+	set -- --variant=apt --include=systemd-ukify,systemd-boot-efi,sbsigntool --dpkgopt=path-exclude=/usr/share/doc/\* \
+		--dpkgopt=path-exclude=/usr/share/man/\* --dpkgopt=path-exclude=/usr/share/locale/\*
+	done=$cache/ukify-$({ echo "$*"; recipe ukify_root; } | hash)
+	mkdir -p "$cache"
+	exec 9>"$cache/ukify.lock"
+	flock 9
+	if [ ! -d "$done" ]; then
+		tools
+		uri=$(mirror)
+		say "lab: making a root with ukify in $done"
+		scratch=$done.new.$$
+		mkdir "$scratch"
+		mode=unshare
+		[ "$(id -u)" != 0 ] || mode=root
+		mmdebstrap --quiet --mode=$mode "$@" trixie "$scratch.tar" "deb $uri trixie main" >&2 || {
+			rm -f "$scratch.tar"
+			die "mmdebstrap failed"
+		}
+		tar -x --no-same-owner --exclude='./dev/*' -C "$scratch" -f "$scratch.tar"
+		rm -f "$scratch.tar"
+		mv "$scratch" "$done"
+		scratch=
+	fi
+	exec 9>&-
+}
+
+uki() {
+	folder=$1 kernel=$2 initrd=$3 cmdline=$4
+	shift 4
+	ukify_root
+	scratch=$(mktemp -d "$done/tmp/uki.XXXXXX")
+	inside=${scratch#"$done"}
+	cp "$kernel" "$scratch/kernel"
+	cp "$initrd" "$scratch/initrd"
+	printf '%s' "$cmdline" >"$scratch/cmdline"
+	# The key lies beside the firmware that knows it, with this passphrase (README.Debian of ovmf).
+	openssl rsa -in /usr/share/ovmf/PkKek-1-snakeoil.key -passin pass:snakeoil -out "$scratch/key" 2>/dev/null || die "openssl cannot read the key of ovmf"
+	cp /usr/share/ovmf/PkKek-1-snakeoil.pem "$scratch/certificate"
+	# unified NAME ARGUMENT...: signed unless it is among the unsigned ones.
+	unified() {
+		name=$1
+		shift
+		case " ${UNSIGNED:-} " in
+		*" $name "*) ;;
+		*) set -- "$@" "--secureboot-private-key=$inside/key" "--secureboot-certificate=$inside/certificate" ;;
+		esac
+		enter "$done" ukify build --output="$inside/$name.efi" "$@" >&2 || die "ukify failed"
+	}
+	unified uki --linux="$inside/kernel" --initrd="$inside/initrd" --cmdline="@$inside/cmdline"
+	mkdir -p "$folder/esp/EFI/BOOT"
+	mv "$scratch/uki.efi" "$folder/esp/EFI/BOOT/BOOTX64.EFI"
+	if [ $# -gt 0 ]; then
+		unified addon --cmdline="$1"
+		mkdir "$folder/esp/EFI/BOOT/BOOTX64.EFI.extra.d"
+		mv "$scratch/addon.efi" "$folder/esp/EFI/BOOT/BOOTX64.EFI.extra.d/lab.addon.efi"
+	fi
+	echo "$folder/esp"
+}
+
 # --- image ---------------------------------------------------------------------------------------------------------
 
 # enter ROOT COMMAND...: runs a command inside a root, with the machine's /dev, /proc and /sys where that is allowed.
@@ -335,6 +404,6 @@ esac
 command=${1:?"one of: tools, root SUITE, qemu, image GENERATOR ROOT TREE..., disk ROOT TREE..."}
 shift
 case $command in
-tools | root | qemu | image | disk) "$command" "$@" ;;
+tools | root | qemu | image | disk | uki) "$command" "$@" ;;
 *) die "unknown command $command" ;;
 esac

@@ -28,15 +28,17 @@ mod lab;
 mod machine;
 mod run;
 mod surroundings;
+mod trial;
 
 use std::process::exit;
 
 const USAGE: &str = "\
-usage: cargo test --test boot -- [--list | --demo | --guests | --stay NAME | NAME...]
+usage: cargo test --test boot -- [--list | --demo | --slow | --guests | --stay NAME | NAME...]
 
-Runs all cases but those that start guests, or those named. Each keeps its serial log, its evidence and its command below target/tmp/boot/NAME.
+Runs all cases but those that start guests or are slow, or those named. Each keeps its serial log, its evidence and its command below target/tmp/boot/NAME.
 
   --list   name the cases
+  --slow   run the cases that are left out otherwise
   --guests run the cases that start guests
   --demo   boot a machine without and with vfio-early and show both, side by side
   --stay   boot one case and leave a shell on the guest's serial console
@@ -45,13 +47,15 @@ Environment: VFIO_EARLY names the program under test, BOOT_JOBS how many boots r
 accelerator (tcg), MIRROR a Debian mirror (that of this machine's apt).";
 
 fn main() {
-    let (mut list, mut stay, mut demo, mut guests, mut names) = (false, false, false, false, Vec::new());
+    let (mut list, mut stay, mut demo, mut slow, mut guests, mut names) =
+        (false, false, false, false, false, Vec::new());
     for word in std::env::args().skip(1) {
         match word.as_str() {
             "--list" => list = true,
             "--stay" => stay = true,
             "--demo" => demo = true,
             "--guests" => guests = true,
+            "--slow" => slow = true,
             // cargo passes its own options on to every test program.
             "-q" | "--quiet" => {}
             "-h" | "--help" => return println!("{USAGE}"),
@@ -70,12 +74,14 @@ fn main() {
         fail(&format!("no case is called {name}; --list names them"));
     }
     let is_chosen = |case: &cases::Case| match names.as_slice() {
-        [] => guests == (case.machine == machine::Machine::Guests),
+        [] => guests == (case.machine == machine::Machine::Guests) && slow == case.slow,
         names => names.iter().any(|name| name == case.name),
     };
-    if names.is_empty() && !guests && !demo {
+    if names.is_empty() && !guests && !slow && !demo {
         for case in all.iter().filter(|case| !is_chosen(case)) {
-            println!("NOT RUN {}: a guest in a guest takes long; make guests runs it", case.name);
+            let why =
+                if case.slow { "make boot-slow runs it" } else { "a guest in a guest takes long; make guests runs it" };
+            println!("NOT RUN {}: {why}", case.name);
         }
     }
     let mut chosen: Vec<_> = all.into_iter().filter(is_chosen).collect();

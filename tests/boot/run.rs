@@ -10,10 +10,11 @@ use std::thread;
 use std::time::Instant;
 
 use crate::boot::{Boot, Outcome};
-use crate::cases::{Case, Expect, Expected};
+use crate::cases::{Case, Expect, Expected, usual};
 use crate::evidence::{Device, Evidence};
 use crate::lab::{self, Contents, Generator, Lab, Suite};
 use crate::machine::{Machine, ROM};
+use crate::trial;
 
 /// A control boot: what the machine does when nothing is configured.
 struct Control {
@@ -29,7 +30,9 @@ type Kind = (Suite, Generator, Machine);
 pub fn all(cases: &[Case]) -> Result<bool, String> {
     let lab = Lab::new()?;
     let mut kinds: Vec<Kind> = Vec::new();
-    for case in cases.iter().filter(|case| !matches!(case.expect, Expect::NoImage(_) | Expect::Stuck(_))) {
+    for case in
+        cases.iter().filter(|case| !matches!(case.expect, Expect::NoImage(_) | Expect::Stuck(_) | Expect::Trial(_)))
+    {
         if !kinds.contains(&kind(case)) {
             kinds.push(kind(case));
         }
@@ -43,6 +46,7 @@ pub fn all(cases: &[Case]) -> Result<bool, String> {
             Expect::Late(addresses) => late(&lab, case, addresses, control_of(case)),
             Expect::Taken(addresses) => taken(&lab, case, addresses, control_of(case)),
             Expect::Stuck(text) => stuck(&lab, case, text),
+            Expect::Trial(steps) => trial::run(&lab, case, steps),
         };
         match &result {
             Ok(times) => println!("ok {} {times}", case.name),
@@ -63,7 +67,7 @@ pub fn stay(case: &Case) -> Result<(), String> {
 /// The boot of a case.
 pub fn boot_of(case: &Case) -> Boot<'_> {
     let Case { name, suite, machine, contents, overlay, configuration, cmdline, .. } = *case;
-    Boot { name, suite, machine, contents, overlay, configuration, cmdline }
+    Boot { name, suite, machine, contents, overlay, configuration, cmdline, firmware: None, unified: None }
 }
 
 fn kind(case: &Case) -> Kind {
@@ -73,8 +77,8 @@ fn kind(case: &Case) -> Kind {
 fn control(lab: &Lab, (suite, generator, machine): Kind) -> Result<Outcome, String> {
     let name = format!("control-{suite}-{}-{}", generator.name(), machine.name());
     let contents = Contents { generator, ..Contents::default() };
-    let boot = Boot { name: &name, suite, machine, contents, overlay: &[], configuration: "", cmdline: "" };
-    boot.run(lab)
+    let case = Case { suite, machine, contents, ..usual() };
+    Boot { name: &name, ..boot_of(&case) }.run(lab)
 }
 
 /// An image build that must fail.

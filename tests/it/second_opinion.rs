@@ -39,6 +39,7 @@ fn hold_mounts(mounts: &[Mount], opinion: &[MountInfo], whose: &str) {
         mount_point: plain(mount.mount_point.to_str().unwrap()),
         fs_type: mount.fs_type.clone(),
         source: plain(mount.mount_source.as_deref().unwrap_or_default()),
+        read_only: mount.mount_options.contains_key("ro") || mount.super_options.contains_key("ro"),
     });
     assert_eq!(mounts, opinion.collect::<Vec<_>>(), "{whose}");
 }

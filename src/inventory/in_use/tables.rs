@@ -17,6 +17,8 @@ pub struct Mount {
     pub fs_type: String,
     /// The mount source, often a path below /dev.
     pub source: String,
+    /// Whether it is mounted read-only.
+    pub read_only: bool,
 }
 
 impl Mount {
@@ -44,6 +46,7 @@ pub(crate) fn mounts(table: &[u8]) -> Vec<Mount> {
             mount_point: unescape(info.mount_point.to_str()?),
             fs_type: info.fs_type,
             source: unescape(&info.mount_source.unwrap_or_default()),
+            read_only: info.mount_options.contains_key("ro") || info.super_options.contains_key("ro"),
         })
     };
     // Line by line, because `MountInfos` fails for the whole table.
@@ -222,7 +225,7 @@ mod tests {
             let line = format!(
                 "1 2 {device_number} / {} rw {optional}- {fs_type} {} rw,a=b=c\n", escape(&mount_point), escape(&source)
             );
-            prop_assert_eq!(mounts(line.as_bytes()), vec![Mount { device_number, mount_point, fs_type, source }]);
+            prop_assert_eq!(mounts(line.as_bytes()), vec![Mount { device_number, mount_point, fs_type, source, read_only: false }]);
         }
 
         #[test]

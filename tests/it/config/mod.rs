@@ -127,6 +127,7 @@ fn a_whole_configuration_is_understood() {
     assert_eq!(config.claims[1].options.allow, [Guard::Storage, Guard::Rmrr]);
     assert_eq!(config.claims[1].options.driver, Driver::Named("xe_vfio_pci".into()));
     let settings = Settings {
+        trial: false,
         iommu: IommuPolicy::Optional,
         isolation_required: true,
         on_failure: OnFailure::Keep,

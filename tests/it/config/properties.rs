@@ -158,8 +158,9 @@ fn options() -> impl Strategy<Value = Options> {
 
 /// Any configuration that is right.
 fn config() -> impl Strategy<Value = Config> {
-    let settings = (any::<bool>(), any::<bool>(), any::<bool>(), any::<(bool, bool)>(), 1_u64..=300).prop_map(
-        |(a, b, c, (isolation_required, adopt_ids), time)| Settings {
+    let settings = (any::<bool>(), any::<bool>(), any::<bool>(), any::<[bool; 3]>(), 1_u64..=300).prop_map(
+        |(a, b, c, [isolation_required, adopt_ids, trial], time)| Settings {
+            trial,
             iommu: if a { IommuPolicy::Required } else { IommuPolicy::Optional },
             isolation_required,
             on_failure: if b { OnFailure::Restore } else { OnFailure::Keep },

@@ -108,9 +108,12 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("set iommu = optional", "expected set NAME VALUE"),
     (
         "set on_failure keep",
-        "unknown setting `on_failure` (did you mean `on-failure`?); expected iommu, on-failure, framebuffer, adopt-ids or step-timeout",
+        "unknown setting `on_failure` (did you mean `on-failure`?); expected trial, iommu, on-failure, framebuffer, adopt-ids or step-timeout",
     ),
-    ("set colour red", "unknown setting `colour`; expected iommu, on-failure, framebuffer, adopt-ids or step-timeout"),
+    (
+        "set colour red",
+        "unknown setting `colour`; expected trial, iommu, on-failure, framebuffer, adopt-ids or step-timeout",
+    ),
     ("set iommu on", "iommu `on`: expected required or optional"),
     ("set on-failure Keep", "on-failure `Keep`: expected restore or keep"),
     ("set framebuffer off", "framebuffer `off`: expected keep or release"),

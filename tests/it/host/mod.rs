@@ -15,3 +15,4 @@ mod output;
 mod saving;
 mod streams;
 mod surroundings;
+mod variables;

@@ -25,6 +25,7 @@ const STRUCTURES: &[(&str, &str)] = &[
     ("Problem", "Problem"),
     ("Status", "Status"),
     ("Last claim", "LastClaim"),
+    ("Trial", "Trial"),
     ("Device", "DeviceStatus"),
     ("BAR", "Bar"),
     ("Process", "Process"),

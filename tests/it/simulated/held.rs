@@ -3,6 +3,7 @@
 //! behind it. A writer that was given up still stands in the queue; its write happens when its turn comes.
 
 use vfio_early::machine::Operation;
+use vfio_early::trial::VARIABLES;
 
 use super::driver::{Driver, DynamicId};
 use super::kernel::{State, Stop};
@@ -93,6 +94,15 @@ impl State {
             for hanging in held.hanging {
                 match hanging {
                     // Nobody waits for the result any more.
+                    Hanging::Step(Operation::Write, path, value) if path.starts_with(VARIABLES) => {
+                        let _ = match value.as_str() {
+                            "immutable" | "mutable" => self.set_immutable(&path, value == "immutable"),
+                            content => self.write_variable(&path, content.as_bytes()),
+                        };
+                    }
+                    Hanging::Step(Operation::Mount, path, file_system) => {
+                        let _ = self.mount(&file_system, &path);
+                    }
                     Hanging::Step(Operation::Write, path, value) => {
                         let _ = self.store(&path, &value);
                     }

@@ -9,6 +9,7 @@ use vfio_early::machine::{Node, Tree};
 use vfio_early::pci::parse_modalias;
 
 use super::driver::{Driver, Outcome, Probe, VirtualFunctions};
+use super::efivarfs::Firmware;
 use super::framebuffer::Framebuffer;
 use super::held::Held;
 use super::links::{put_line, put_link};
@@ -82,6 +83,8 @@ pub(crate) struct State {
     pub(crate) physical: BTreeMap<String, String>,
     /// Virtual functions that no driver may bind yet.
     pub(crate) not_yet: Vec<String>,
+    /// UEFI, where the machine was booted by it.
+    pub(crate) firmware: Option<Firmware>,
     /// What udev was told.
     pub(crate) events: Vec<Event>,
     /// The firmware's placement of BARs is kept (`host->preserve_config`).

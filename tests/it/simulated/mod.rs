@@ -15,6 +15,7 @@ mod attributes;
 mod build;
 mod device;
 mod driver;
+mod efivarfs;
 mod faults;
 mod framebuffer;
 mod held;
@@ -41,6 +42,7 @@ pub(crate) use build::{
     ACCELERATOR, Builder, Function, GPU, GPU_AUDIO, GPU_UCSI, GPU_USB, IGB, IGPU, NIC, NVME, QAT, SATA, XE,
 };
 pub(crate) use driver::{Outcome, Probe};
+pub(crate) use efivarfs::{Firmware, Obstacle};
 pub(crate) use faults::{Fault, Hang, Killed, Kind, Lasts, Trouble};
 pub(crate) use kernel::State;
 pub(crate) use modules::Place;
@@ -66,7 +68,7 @@ pub(crate) struct Entry {
 impl Entry {
     /// Whether it could change the machine.
     pub(crate) fn changes(&self) -> bool {
-        matches!(self.operation, Operation::Write | Operation::Load | Operation::Save)
+        matches!(self.operation, Operation::Write | Operation::Load | Operation::Save | Operation::Mount)
     }
 }
 
@@ -338,6 +340,20 @@ impl Machine for SimulatedMachine {
             let options: Vec<String> = options.iter().map(ToString::to_string).collect();
             state.modprobe(module, &options)
         })
+    }
+
+    fn write_variable(&self, path: &str, content: &[u8]) -> Result<()> {
+        let value = String::from_utf8_lossy(content).into_owned();
+        self.operate(Operation::Write, path, Some(&value), Patience::Limit, |state| state.write_variable(path, content))
+    }
+
+    fn set_immutable(&self, path: &str, immutable: bool) -> Result<()> {
+        let value = if immutable { "immutable" } else { "mutable" };
+        self.operate(Operation::Write, path, Some(value), Patience::Limit, |state| state.set_immutable(path, immutable))
+    }
+
+    fn mount(&self, file_system: &str, path: &str) -> Result<()> {
+        self.operate(Operation::Mount, path, Some(file_system), Patience::Limit, |state| state.mount(file_system, path))
     }
 
     fn save(&self, path: &str, content: &[u8]) -> Result<()> {

@@ -21,6 +21,7 @@ mod machines;
 mod pairs;
 mod promises;
 mod reported;
+mod trial;
 
 /// How thorough to be: what VFIO_EARLY_CASES says.
 fn cases(usual: u32) -> u32 {
