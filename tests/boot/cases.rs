@@ -6,6 +6,7 @@ use crate::guests;
 use crate::ids;
 use crate::lab::{Contents, Suite};
 use crate::machine::Machine;
+use crate::secure;
 use crate::surroundings;
 use crate::trial;
 
@@ -98,6 +99,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(generators::faults());
     cases.extend(guests::cases());
     cases.extend(trial::cases());
+    cases.extend(secure::cases());
     cases
 }
 

@@ -27,6 +27,7 @@ mod ids;
 mod lab;
 mod machine;
 mod run;
+mod secure;
 mod surroundings;
 mod trial;
 
