@@ -29,7 +29,7 @@ function __vfio_early_at
         else
             contains -- (string replace -r '=.*' '' -- $word) $options; and set given $given $word
             switch "$command $word"
-                case '* --root' 'claim --device' 'status --format' 'status -o' 'status --output' 'rom dump -o' 'rom dump --output' 'rom verify --device' 'rom verify --id' 'rom extract --image' 'rom extract -o' 'rom extract --output' 'rom repair -o' 'rom repair --output' 'rom repair --id' 'guest --format' 'guest --os' 'guest --vcpus' 'guest --memory' 'guest --domain' 'snapshot -o' 'snapshot --output' 'modules --kernel'
+                case '* --root' 'claim --device' 'status --format' 'status -o' 'status --output' 'rom dump -o' 'rom dump --output' 'rom show --machine' 'rom verify --device' 'rom verify --id' 'rom verify --machine' 'rom extract --image' 'rom extract --machine' 'rom extract -o' 'rom extract --output' 'rom repair -o' 'rom repair --output' 'rom repair --id' 'detect -o' 'detect --output' 'guest --format' 'guest --os' 'guest --vcpus' 'guest --memory' 'guest --domain' 'snapshot -o' 'snapshot --output' 'modules --kernel'
                     set expected $word
             end
         end
@@ -190,14 +190,17 @@ complete -c vfio-early -n "__vfio_early_at 'rom'" -a repair -d 'Write a repaired
 complete -c vfio-early -n "__vfio_early_at 'rom dump' -o --output" -s o -l output -r -F -d 'the new file; standard output without it'
 complete -c vfio-early -n "__vfio_early_at 'rom dump' --force" -l force -d 'replace the file'
 complete -c vfio-early -n "__vfio_early_at 'rom dump' 0" -a '(__vfio_early_devices)'
+complete -c vfio-early -n "__vfio_early_at 'rom show' --machine" -l machine -x -a 'x64 aarch64 ia32 arm riscv64 loongarch64' -d 'the machine of the guest: x64, aarch64 and others; this one without it'
 complete -c vfio-early -n "__vfio_early_at 'rom show' --json" -l json -d 'print one JSON document'
 complete -c vfio-early -n "__vfio_early_at 'rom show' 0" -F -a '(__vfio_early_devices)'
 complete -c vfio-early -n "__vfio_early_at 'rom verify' --device" -l device -x -a '(__vfio_early_devices)' -d 'whether it is the ROM of the device at this address'
 complete -c vfio-early -n "__vfio_early_at 'rom verify' --id" -l id -x -a '(__vfio_early_devices id)' -d 'whether it is the ROM of a device with this ID'
+complete -c vfio-early -n "__vfio_early_at 'rom verify' --machine" -l machine -x -a 'x64 aarch64 ia32 arm riscv64 loongarch64' -d 'the machine of the guest: x64, aarch64 and others; this one without it'
 complete -c vfio-early -n "__vfio_early_at 'rom verify' --json" -l json -d 'print one JSON document'
 complete -c vfio-early -n "__vfio_early_at 'rom verify' 0" -F -a '(__vfio_early_devices)'
 complete -c vfio-early -n "__vfio_early_at 'rom extract' --image" -l image -x -d 'the image with this number, from 0'
 complete -c vfio-early -n "__vfio_early_at 'rom extract' --efi" -l efi -d 'the EFI driver'
+complete -c vfio-early -n "__vfio_early_at 'rom extract' --machine" -l machine -x -a 'x64 aarch64 ia32 arm riscv64 loongarch64' -d 'the machine of the guest: x64, aarch64 and others; this one without it'
 complete -c vfio-early -n "__vfio_early_at 'rom extract' --raw" -l raw -d 'decompress the driver'
 complete -c vfio-early -n "__vfio_early_at 'rom extract' -o --output" -s o -l output -r -F -d 'the new file'
 complete -c vfio-early -n "__vfio_early_at 'rom extract' --force" -l force -d 'replace the file'
@@ -206,6 +209,8 @@ complete -c vfio-early -n "__vfio_early_at 'rom repair' -o --output" -s o -l out
 complete -c vfio-early -n "__vfio_early_at 'rom repair' --id" -l id -x -a '(__vfio_early_devices id)' -d 'give it to a device with this ID'
 complete -c vfio-early -n "__vfio_early_at 'rom repair' --force" -l force -d 'replace the file'
 complete -c vfio-early -n "__vfio_early_at 'rom repair' 0" -F
+complete -c vfio-early -n "__vfio_early_at 'detect' -o --output" -s o -l output -r -F -d 'the new file, such as /etc/vfio-early.d/gpu.conf; standard output without it'
+complete -c vfio-early -n "__vfio_early_at 'detect' --force" -l force -d 'replace the file'
 complete -c vfio-early -n "__vfio_early_at 'guest' --format" -l format -x -a 'libvirt qemu proxmox' -d 'libvirt (elements of a domain, or all of it), qemu (a command line), proxmox (lines of a configuration file)'
 complete -c vfio-early -n "__vfio_early_at 'guest' --os" -l os -x -a 'windows linux' -d 'windows or linux'
 complete -c vfio-early -n "__vfio_early_at 'guest' --vcpus" -l vcpus -x -d 'how many vCPUs; all but one core near the devices where it is left out'

@@ -21,6 +21,7 @@ pub(super) fn run(machine: &dyn Machine, given: &arguments::Guest, output: &mut 
         domain: given.domain.clone(),
         iommufd: given.iommufd,
         across_nodes: given.across_nodes,
+        unclaimed: false,
         devices: given.address.clone(),
     };
     describe(machine, &options, output)
@@ -28,7 +29,7 @@ pub(super) fn run(machine: &dyn Machine, given: &arguments::Guest, output: &mut 
 
 /// Runs `libvirt`.
 pub(super) fn libvirt(machine: &dyn Machine, addresses: &[Address], output: &mut Output) -> Result<Exit, Failure> {
-    describe(machine, &Options { devices: addresses.to_vec(), ..Options::default() }, output)
+    describe(machine, &Options { devices: addresses.to_vec(), unclaimed: true, ..Options::default() }, output)
 }
 
 fn describe(machine: &dyn Machine, options: &Options, output: &mut Output) -> Result<Exit, Failure> {
@@ -51,5 +52,5 @@ fn describe(machine: &dyn Machine, options: &Options, output: &mut Output) -> Re
         output.warn(note);
     }
     output.result(&text);
-    Ok(Exit::Ok)
+    Ok(if guest.unclaimed { Exit::NotMet } else { Exit::Ok })
 }

@@ -11,7 +11,7 @@ const VENDOR: &str = "/usr/lib/vfio-early.d";
 /// The administrator's configuration file.
 const MAIN: &str = "/etc/vfio-early.conf";
 /// The administrator's drop-in files. They replace the distribution's files of the same name.
-const LOCAL: &str = "/etc/vfio-early.d";
+pub(crate) const LOCAL: &str = "/etc/vfio-early.d";
 
 /// The maximum size of a file in bytes.
 pub(super) const MAX_FILE: usize = 1 << 20;

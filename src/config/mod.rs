@@ -15,6 +15,7 @@ mod selector;
 
 pub use adopt::module_switch;
 pub use cmdline::{Words, words};
+pub(crate) use files::LOCAL;
 pub use keywords::{DIRECTIVES, Keyword, OPTIONS, RESET_METHODS, SETTINGS};
 pub use model::{
     Claim, Config, ConfigError, Driver, Framebuffer, Guard, IommuPolicy, OnFailure, Options, Origin, Rebar, Settings,

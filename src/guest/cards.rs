@@ -17,12 +17,15 @@ pub struct Cards<'a> {
     pub cards: Vec<Vec<&'a Device>>,
     /// What their user should know.
     pub notes: Vec<String>,
+    /// Some of them are not claimed yet.
+    pub unclaimed: bool,
 }
 
 /// The cards of the devices that are asked for, or every reason why a guest cannot have them.
 pub fn cards<'a>(inventory: &'a Inventory, options: &Options) -> Result<Cards<'a>, Vec<String>> {
     let (mut cards, mut notes): (Vec<Vec<&Device>>, Vec<String>) = (Vec::new(), Vec::new());
     let mut refusals: Vec<String> = Vec::new();
+    let mut any_unclaimed = false;
     for address in options.devices.iter().copied() {
         let device = match inventory.device(address) {
             None => {
@@ -50,7 +53,12 @@ pub fn cards<'a>(inventory: &'a Inventory, options: &Options) -> Result<Cards<'a
                 stays
             });
         }
-        refusals.extend(card.iter().flat_map(|function| refusal(inventory, function)));
+        for function in &card {
+            let later = unclaimed(function).filter(|_| options.unclaimed);
+            refusals.extend(if later.is_some() { Vec::new() } else { refusal(inventory, function) });
+            any_unclaimed |= later.is_some();
+            notes.extend(later);
+        }
         cards.extend(card.chunks(SLOT).map(<[&Device]>::to_vec));
     }
     // Two functions may have the same reason, such as a neighbour.
@@ -72,7 +80,7 @@ pub fn cards<'a>(inventory: &'a Inventory, options: &Options) -> Result<Cards<'a
             where_they_are.join(", ")
         ));
     }
-    if told.is_empty() { Ok(Cards { cards, notes }) } else { Err(told) }
+    if told.is_empty() { Ok(Cards { cards, notes, unclaimed: any_unclaimed }) } else { Err(told) }
 }
 
 /// The NUMA nodes of these cards.
@@ -89,6 +97,16 @@ fn node_of(device: &Device) -> Option<u16> {
 
 fn is_claimed(device: &Device) -> bool {
     device.driver().is_some_and(is_vfio_driver)
+}
+
+/// What to do about a function that is not claimed.
+fn unclaimed(device: &Device) -> Option<String> {
+    let holder = match device.driver() {
+        _ if is_claimed(device) => return None,
+        Some(driver) => driver,
+        None => "no driver",
+    };
+    Some(format!("{}: it is bound to {holder} and not claimed: claim it before the guest starts", device.name()))
 }
 
 /// Why a guest cannot have this function.
@@ -109,14 +127,8 @@ fn refusal(inventory: &Inventory, device: &Device) -> Vec<String> {
             "{name}: it has virtual functions ({virtual_functions}): write 0 to its sriov_numvfs first"
         )];
     }
-    if !is_claimed(device) {
-        let holder = match device.driver() {
-            Some(driver) => format!("it is bound to {driver}"),
-            None => "no driver has it".to_owned(),
-        };
-        return vec![format!(
-            "{name}: {holder} and not claimed: claim it before the guest starts (vfio-early check tells more)"
-        )];
+    if let Some(reason) = unclaimed(device) {
+        return vec![reason];
     }
     let Some(group) = inventory.group_of(device) else {
         return vec![format!("{name}: it is in no IOMMU group")];

@@ -91,6 +91,7 @@ pub fn describe(
         firmware,
         firmware_files: resources.firmware,
         notes,
+        unclaimed: false,
     })
 }
 

@@ -52,6 +52,8 @@ pub struct Guest {
     pub firmware_files: Option<(&'static str, &'static str)>,
     /// What its user should know.
     pub notes: Vec<String>,
+    /// Some of its devices are not claimed yet.
+    pub unclaimed: bool,
 }
 
 /// A function of a card.

@@ -58,6 +58,8 @@ pub struct Options {
     pub iommufd: bool,
     /// `--across-nodes`
     pub across_nodes: bool,
+    /// Devices that are not claimed yet are described all the same, with a note: `libvirt` has always done that.
+    pub unclaimed: bool,
     /// The devices.
     pub devices: Vec<Address>,
 }

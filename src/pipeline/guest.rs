@@ -23,7 +23,7 @@ pub fn guest(machine: &dyn Machine, options: &Options) -> Result<Result<Guest, R
     if !iommu.is_enabled() {
         return Ok(Err((Exit::Unprotected, vec![format!("no guest can have a device: {}", iommu.reason())])));
     }
-    let Cards { cards, notes } = match guest::cards(&inventory, options) {
+    let Cards { cards, notes, unclaimed } = match guest::cards(&inventory, options) {
         Ok(cards) => cards,
         Err(reasons) => return Ok(Err((Exit::NotMet, reasons))),
     };
@@ -43,6 +43,7 @@ pub fn guest(machine: &dyn Machine, options: &Options) -> Result<Result<Guest, R
     let resources = Resources::read(machine, &guest::nodes(&cards));
     let mut guest = guest::describe(&inventory, &resources, &cards, &roms, options)?;
     guest.notes.splice(0..0, notes);
+    guest.unclaimed = unclaimed;
     Ok(Ok(guest))
 }
 

@@ -47,7 +47,7 @@ pub fn files_of_claims(machine: &dyn Machine, words: &[String]) -> Result<Vec<Ne
         if let Some(known) = config.claims.iter().find(selects) {
             return usage(format!("{} is claimed already ({}); nothing was changed", device.address, known.origin));
         }
-        let path = format!("/etc/vfio-early.d/{}.conf", device.address);
+        let path = [config::LOCAL, "/", &device.address.to_string(), ".conf"].concat();
         if machine.read_prefix(&path, 1).is_ok() || machine.link(&path).is_ok() {
             return usage(format!("{path} exists already; nothing was changed"));
         }

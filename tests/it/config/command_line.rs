@@ -11,11 +11,11 @@ const WRONG_COMMAND_LINES: &[(&str, &str)] = &[
     ("vfio_early=no vfio_early=on", "vfio_early=`no`: expected on or off"),
     (
         "vfio_early.clam=01:00.0",
-        "unknown vfio_early parameter `clam` (did you mean `claim`?); expected claim, trial, iommu, on-failure, framebuffer, adopt-ids or step-timeout",
+        "unknown vfio_early parameter `clam` (did you mean `claim`?); expected claim, trial, iommu, isolation, on-failure, framebuffer, adopt-ids or step-timeout",
     ),
     (
         "vfio_early.=1",
-        "unknown vfio_early parameter ``; expected claim, trial, iommu, on-failure, framebuffer, adopt-ids or step-timeout",
+        "unknown vfio_early parameter ``; expected claim, trial, iommu, isolation, on-failure, framebuffer, adopt-ids or step-timeout",
     ),
     ("vfio_early.claim", "vfio_early.claim: expected vfio_early.claim=VALUE"),
     ("vfio-early.step-timeout", "vfio_early.step_timeout: expected vfio_early.step_timeout=VALUE"),

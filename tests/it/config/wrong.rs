@@ -108,11 +108,11 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("set iommu = optional", "expected set NAME VALUE"),
     (
         "set on_failure keep",
-        "unknown setting `on_failure` (did you mean `on-failure`?); expected trial, iommu, on-failure, framebuffer, adopt-ids or step-timeout",
+        "unknown setting `on_failure` (did you mean `on-failure`?); expected trial, iommu, isolation, on-failure, framebuffer, adopt-ids or step-timeout",
     ),
     (
         "set colour red",
-        "unknown setting `colour`; expected trial, iommu, on-failure, framebuffer, adopt-ids or step-timeout",
+        "unknown setting `colour`; expected trial, iommu, isolation, on-failure, framebuffer, adopt-ids or step-timeout",
     ),
     ("set iommu on", "iommu `on`: expected required or optional"),
     ("set on-failure Keep", "on-failure `Keep`: expected restore or keep"),
