@@ -41,6 +41,7 @@ pub struct Name(pub String);
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub struct Options {
     /// `--format`
     pub format: Format,

@@ -86,7 +86,11 @@ pub(super) fn other_line(line: &str, redactor: &mut Redactor<'_>) -> String {
     let mut out = String::new();
     for piece in line.split_inclusive(is_separator) {
         let word = piece.trim_end_matches(is_separator);
-        out.push_str(&other_word(word, redactor));
+        // `\n` and `\t`, which a shell's echo has left.
+        let escape =
+            word.get(..1).filter(|letter| out.ends_with('\\') && matches!(*letter, "n" | "t")).unwrap_or_default();
+        out.push_str(escape);
+        out.push_str(&other_word(word.strip_prefix(escape).unwrap_or(word), redactor));
         out.push_str(piece.get(word.len()..).unwrap_or_default());
     }
     out

@@ -19,12 +19,12 @@ small() {
 	echo "$1: $bytes bytes, at most $2"
 	[ "$bytes" -le "$2" ]
 }
-small "$VFIO_EARLY" 1638400
+small "$VFIO_EARLY" 1843200
 status=0
 tiny=$(packaging/tiny) || status=$?
 case $status in
 0)
-	small "$tiny" 614400
+	small "$tiny" 737280
 	VFIO_EARLY=$tiny boots
 	boots gpu-slot twins amd
 	;;

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vfio_early::rom::{ExtractTarget, extract};
+use vfio_early::rom::{ExtractTarget, GuestMachine, extract};
 
 use super::build::{build, compress_in_blocks};
 use super::disk::Scratch;
@@ -79,7 +79,8 @@ fn roms(scratch: &Scratch) -> Option<[PathBuf; 2]> {
         say("NOT MEASURED: rom show: no ipxe-qemu here");
         return None;
     };
-    let driver = extract(&ipxe, ExtractTarget::EfiDriver { decompress: true }).unwrap().bytes;
+    let driver =
+        extract(&ipxe, ExtractTarget::EfiDriver { machine: GuestMachine::default(), decompress: true }).unwrap().bytes;
     let rom = |name: &str, compression: u8, stored: &[u8]| {
         let blocks = (0x200 + stored.len()).div_ceil(512);
         let mut rom =
