@@ -24,7 +24,7 @@ status=0
 tiny=$(packaging/tiny) || status=$?
 case $status in
 0)
-	small "$tiny" 737280
+	small "$tiny" 798720
 	VFIO_EARLY=$tiny boots
 	boots gpu-slot twins amd
 	;;

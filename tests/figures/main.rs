@@ -38,7 +38,7 @@ mod program;
 /// The floor of std and glibc is 1.08 MiB.
 const SIZE: u64 = 1800 * 1024;
 /// What `make tiny` builds.
-const TINY: u64 = 720 * 1024;
+const TINY: u64 = 780 * 1024;
 /// In KiB: of the program, and of each child that it starts.
 const MEMORY: u64 = 3 * 1024;
 /// For each device that no claim is about.
