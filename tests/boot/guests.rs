@@ -2,7 +2,7 @@
 //! The cases that start guests with what is claimed: what `vfio-early guest` prints is what starts them. What a guest without
 //! the claim would see is in `guest-unclaimed`.
 
-use crate::cases::{CONF, Case, Expect, Expected, GPU, usual};
+use crate::cases::{CONF, Case, Expect, Expected, usual};
 use crate::lab::{Contents, Suite};
 use crate::machine::Machine;
 
