@@ -114,9 +114,9 @@ fn no_command_takes_more_instructions_than_before() {
     if let Some(roms) = roms(&scratch) {
         let [plain, packed] = roms.map(|rom| count(&scratch, &binary, &["rom", "show", rom.to_str().unwrap()]));
         say(&format!(
-            "figures: rom show: {plain} instructions, {packed} where the driver is compressed, at most six times as many (the aim is three)"
+            "figures: rom show: {plain} instructions, {packed} where the driver is compressed, at most three times as many"
         ));
-        assert!(packed <= 6 * plain, "{packed} is more than six times {plain}");
+        assert!(packed <= 3 * plain, "{packed} is more than three times {plain}");
         counts.insert("rom show, an EFI driver".to_owned(), plain);
         counts.insert("rom show, an EFI driver, compressed".to_owned(), packed);
     }
@@ -125,7 +125,8 @@ fn no_command_takes_more_instructions_than_before() {
         let each = |few: usize, many: usize| (at(many) - at(few)) / u64::try_from(many - few).unwrap();
         let (first, last) = (each(SIZES[1], SIZES[2]), each(SIZES[2], SIZES[3]));
         say(&format!("figures: {command}: {first} instructions for each function more, {last} with thousands"));
-        assert!(last < first + first / 4, "{command} grows faster than the machine: {first}, then {last}");
+        // The files of a recorded machine are in a tree, whose depth grows too.
+        assert!(last < 2 * first, "{command} grows faster than the machine: {first}, then {last}");
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/figures/instructions.txt");
     let (with, before) = kept(&path);
