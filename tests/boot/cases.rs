@@ -190,7 +190,7 @@ fn claims() -> Vec<Case> {
                 claimed: GPU,
                 told: &[
                     ("status", "all 3 claimed devices are ready for a guest, the GPU at 0000:01:00.0 among them\n"),
-                    ("status", "isolated by ACS"),
+                    ("status", "isolated from other groups by ACS"),
                     ("held", "in use by "),
                     ("held", "open in "),
                     ("engines", "vfio_early_claims{state=\"claimed\"} 3"),
