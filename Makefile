@@ -71,7 +71,7 @@ check: build
 
 # Everything.
 test: tools build check
-	tests/reproducible.sh
+	@echo 'NOT RUN: the same bytes from two folders: make reproducible'
 	tests/boot/all.sh
 
 # Every pair of failures, every kind of failure at every operation, on all simulated machines: hours.
