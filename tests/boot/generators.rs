@@ -221,11 +221,13 @@ pub fn faults() -> Vec<Case> {
             // The program loads the module when the overrides are set and nothing is bound yet.
             overlay: &[(
                 "lab/before",
-                "mkdir -p /lab/bin\n\
-                 printf '#!/bin/sh\\necho lab: killing $PPID >/dev/kmsg\\nkill -9 $PPID\\n' >/lab/bin/modprobe\n\
-                 chmod +x /lab/bin/modprobe\n\
-                 PATH=/lab/bin:$PATH vfio-early claim\n\
-                 echo \"lab: killed: $?\" >/dev/kmsg\n",
+                "modprobe=$(command -v modprobe)\n\
+                 mv $modprobe /lab/real\n\
+                 printf '#!/bin/sh\\necho lab: killing $PPID >/dev/kmsg\\nkill -9 $PPID\\n' >$modprobe\n\
+                 chmod +x $modprobe\n\
+                 vfio-early claim\n\
+                 echo \"lab: killed: $?\" >/dev/kmsg\n\
+                 mv /lab/real $modprobe\n",
             )],
             expect: Expect::Boot(Expected { claimed: GPU, told: &[("log", "lab: killed: 137")], ..NO_FAULT }),
             ..usual()
