@@ -101,7 +101,7 @@ pub struct Claim {
 enum Host {
     /// This display.
     Known(HostDisplay),
-    /// Nothing says which, but for one display nobody asks for: the management controller's, or the only one left.
+    /// The host's display is unknown, but this one stays with the host: the management controller's, or the only one left.
     Kept(Address, &'static str),
     /// One of several.
     Undecided,

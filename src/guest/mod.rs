@@ -85,7 +85,7 @@ impl Guest {
         self.processor == Processor::Amd && self.placement.threads > 1 && self.kvm
     }
 
-    /// What the guest is told about who made its hypervisor when it is not to know: the processor's vendor.
+    /// The hypervisor's vendor that a guest sees with `--hide-kvm`: the vendor of the processor.
     fn vendor(&self) -> &'static str {
         if self.processor == Processor::Amd { "AuthenticAMD" } else { "GenuineIntel" }
     }

@@ -91,7 +91,7 @@ pub struct Memory {
     pub page: Option<u64>,
 }
 
-/// What a guest gets if nobody says.
+/// The default for a guest.
 const USUAL: u64 = 8 << 10;
 
 /// Chooses the memory: as much as wanted, else half of what is there, in huge pages if enough of one size are free. The second

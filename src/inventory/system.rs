@@ -71,7 +71,7 @@ pub(super) fn memory_users(iomem: &[u8]) -> Vec<(Address, String)> {
             above.pop();
         }
         let address = name.parse::<Address>().ok();
-        // What the firmware reserves is in nobody's use.
+        // No driver uses what the firmware reserves.
         if let (Some((_, Some(function))), None, false) = (above.last(), address, name.eq_ignore_ascii_case("reserved"))
         {
             found.push((*function, name.to_owned()));

@@ -27,15 +27,18 @@ pub fn claim(
     began: Instant,
 ) -> Result<Run, Failure> {
     let unmounted = trial::prepare(machine, config, dry_run);
-    let mut inventory = take_inventory(machine, config).map_err(|error| {
-        // Standard error is lost at boot.
-        if !dry_run {
-            report::write(machine, Level::Error, &format!("{error}; nothing was claimed"));
-        }
-        Failure::from(error)
-    })?;
+    let take_inventory = || {
+        take_inventory(machine, config).map_err(|error| {
+            // Standard error is lost at boot.
+            if !dry_run {
+                report::write(machine, Level::Error, &format!("{error}; nothing was claimed"));
+            }
+            Failure::from(error)
+        })
+    };
+    let mut inventory = take_inventory()?;
     if !dry_run && !config.off && !config.claims.is_empty() && load_iommu_driver(machine, &inventory.iommu) {
-        inventory = take_inventory(machine, config)?;
+        inventory = take_inventory()?;
     }
     trial::read(machine, config, &mut inventory, unmounted.as_ref());
     let mut plan =

@@ -75,6 +75,10 @@ pub(super) fn begin(machine: &dyn Machine, plan: &mut Plan) {
 
 /// Confirms the configuration that this boot has tried, or has the next boot try it again. Returns what was done.
 pub fn confirm(machine: &dyn Machine, retry: bool) -> Result<String, Failure> {
+    // A boot that claimed without a trial has not mounted it. Where that is not possible, the facts tell why.
+    if let Err(error) = mark::mount(machine) {
+        log::debug!("{error}");
+    }
     let inventory = Inventory { mounts: crate::inventory::mounts_of(machine), ..Inventory::default() };
     let facts = facts(machine, &inventory);
     let nothing = |message: &str| Failure::Message(Exit::NotMet, message.to_owned());

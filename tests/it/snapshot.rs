@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A snapshot says of a machine what the machine itself says, and nothing of its owner.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Output;
@@ -125,6 +125,33 @@ fn a_claim_with_a_driver_to_be_found_says_the_same() {
             assert_eq!(told(&copy, arguments), told(&changed, arguments), "{}: {arguments}", machine.display());
         }
     }
+}
+
+/// The mark of a trial is bytes, and what it says decides about the next boot.
+#[test]
+fn a_configuration_on_trial_is_on_trial_in_a_snapshot() {
+    let folder = Scratch::new("snapshots");
+    let machine = recordings().into_iter().find(|machine| machine.ends_with("one-gpu-running.txt")).unwrap();
+    let mut answers = BTreeSet::new();
+    for mark in
+        ["running a819b82af385b883 1a2b3c4d", "good a819b82af385b883", "retry a819b82af385b883", "Hugo's secret"]
+    {
+        let mut text = fs::read_to_string(&machine).unwrap();
+        text.push_str("\nat /etc\nvfio-early.conf |\n  set trial yes\n  claim 07:00.0 allow=last-display\n");
+        text.push_str("at /sys/firmware/efi/efivars\nVfioEarlyTrial-a5b1ee7b-8618-4581-b594-89541b6a48b5 = ");
+        text.push_str(&format!("\\x07\\x00\\x00\\x00{mark}\\c\n"));
+        let changed = folder.0.join("trial.txt");
+        fs::write(&changed, text).unwrap();
+        let copy = folder.0.join("trial.copy");
+        let snapshot = run(&changed, "snapshot").stdout;
+        assert!(!String::from_utf8_lossy(&snapshot).contains("Hugo"), "{}", String::from_utf8_lossy(&snapshot));
+        fs::write(&copy, snapshot).unwrap();
+        for arguments in ["check", "status", "claim --dry-run"] {
+            assert_eq!(told(&copy, arguments), told(&changed, arguments), "{mark}: {arguments}");
+        }
+        answers.insert(told(&changed, "check"));
+    }
+    assert!(answers.len() > 1, "no mark changes anything: {answers:?}");
 }
 
 #[test]
