@@ -137,7 +137,8 @@ impl Boot<'_> {
         fs::write(&initrd, bytes).map_err(trouble)?;
 
         let mut qemu = Command::new(Lab::qemu(self.machine)?);
-        if let Some(firmware) = self.firmware {
+        let own = if self.machine.has_uefi() { Some(Firmware::copy_to(folder.join("variables"))?) } else { None };
+        if let Some(firmware) = self.firmware.or(own.as_ref()) {
             qemu.args(["-drive", &format!("if=pflash,unit=0,format=raw,readonly=on,file={}", firmware.code)]);
             qemu.args(["-drive", &format!("if=pflash,unit=1,format=raw,file={}", firmware.variables.display())]);
             qemu.args(firmware.arguments.split_whitespace());
@@ -232,7 +233,7 @@ impl Boot<'_> {
     /// The kernel proper; whole with the code that runs before it where that has to set a graphics mode, or UEFI starts it.
     fn kernel(&self) -> Result<PathBuf, String> {
         let folder = Lab::root(self.suite)?.join("boot");
-        if !self.cmdline.contains("vga=") && self.firmware.is_none() {
+        if !self.cmdline.contains("vga=") && self.firmware.is_none() && !self.machine.has_uefi() {
             return Ok(folder.join("vmlinux"));
         }
         let files = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;

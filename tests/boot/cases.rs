@@ -140,6 +140,19 @@ exec 7>&-
 ask engines vfio-early status --format prometheus
 ";
 
+/// Who uses the memory of displays, and where the firmware's framebuffer is: before anything is claimed, and at the end.
+const MEMORY: &[(&str, &str)] = &[
+    ("lab/before", "[ -e /lab/seen ] || sh /lab/framebuffers >/lab/seen\n"),
+    (
+        "lab/framebuffers",
+        "ls /sys/bus/platform/drivers/efi-framebuffer\ngrep -E 'efifb|0000:0[01]:0[02].0' /proc/iomem\n",
+    ),
+    (
+        "lab/more",
+        "echo @@ framebuffer-before\ncat /lab/seen\nask framebuffer-after sh /lab/framebuffers\nask checked vfio-early check\n",
+    ),
+];
+
 /// The reset methods of the two network cards.
 const RESETS: &str = "\
 for card in 02 03; do ask resets-$card cat /sys/bus/pci/devices/0000:$card:00.0/reset_method; done
@@ -295,6 +308,104 @@ fn claims() -> Vec<Case> {
                 told: &[("log", "lab: framebuffer before"), ("log", "lab: framebuffer after")],
                 ..Expected::default()
             }),
+            ..usual()
+        },
+        Case {
+            name: "uefi",
+            about: "the only display, of class 0380, with the framebuffer of UEFI in its memory: it is released",
+            suite: Suite::Trixie,
+            machine: Machine::Uefi,
+            configuration: "set framebuffer release\nclaim 01:00.0 id=1234:1111 allow=last-display\n",
+            overlay: MEMORY,
+            expect: Expect::Boot(Expected {
+                claimed: GPU,
+                told: &[
+                    ("framebuffer-before", "efi-framebuffer.0\n"),
+                    ("framebuffer-before", " : efifb"),
+                    ("report", "\"op\":\"release-framebuffer\",\"value\":\"efi-framebuffer.0\",\"result\":\"ok\""),
+                    ("status", "all 3 claimed devices are ready for a guest"),
+                    ("status-exit", "0"),
+                    ("status-json", "\"boot_display\":true,\"boot_display_by\":\"framebuffer\""),
+                ],
+                ..Expected::default()
+            }),
+            ..usual()
+        },
+        Case {
+            name: "uefi-kept",
+            about: "the same without the release: the framebuffer keeps the memory, and status does not say ready",
+            suite: Suite::Bookworm,
+            machine: Machine::Uefi,
+            configuration: "claim 01:00.0 id=1234:1111 allow=last-display\n",
+            overlay: MEMORY,
+            expect: Expect::Boot(Expected {
+                claimed: GPU,
+                told: &[
+                    ("framebuffer-after", " : efifb"),
+                    ("status", "0000:01:00.0: efifb uses its memory"),
+                    ("status-exit", "1"),
+                    ("checked", "keeps its memory"),
+                ],
+                ..Expected::default()
+            }),
+            ..usual()
+        },
+        Case {
+            name: "uefi-released",
+            about: "the same on Linux 6.1, which has the framebuffer below no PCI device: /proc/iomem tells where it is",
+            machine: Machine::Uefi,
+            configuration: "set framebuffer release\nclaim 01:00.0 id=1234:1111 allow=last-display\n",
+            overlay: MEMORY,
+            expect: Expect::Boot(Expected {
+                claimed: GPU,
+                told: &[
+                    ("framebuffer-before", " : efifb"),
+                    ("report", "\"op\":\"release-framebuffer\",\"value\":\"efi-framebuffer.0\",\"result\":\"ok\""),
+                    ("status-exit", "0"),
+                ],
+                ..Expected::default()
+            }),
+            ..usual()
+        },
+        Case {
+            name: "uefi-two",
+            about: "the display that the framebuffer is not in: the host's console stays",
+            suite: Suite::Trixie,
+            machine: Machine::UefiTwo,
+            configuration: "set framebuffer release\nclaim 01:00.0 id=1234:1111\n",
+            overlay: MEMORY,
+            expect: Expect::Boot(Expected {
+                claimed: GPU,
+                told: &[
+                    ("framebuffer-before", " : efifb"),
+                    ("framebuffer-before", "efi-framebuffer.0\n"),
+                    ("status-exit", "0"),
+                ],
+                ..Expected::default()
+            }),
+            ..usual()
+        },
+        Case {
+            name: "slot",
+            about: "a display with a second function, whose slot has a function that is not part of the card",
+            suite: Suite::Trixie,
+            machine: Machine::Slot,
+            configuration: "claim 01:00.0 id=1234:1111\n",
+            overlay: MEMORY,
+            expect: Expect::Boot(Expected {
+                claimed: &["0000:01:00.0", "0000:01:00.1"],
+                told: &[("checked", "shares its slot with 0000:01:00.2"), ("status-exit", "0")],
+                ..Expected::default()
+            }),
+            ..usual()
+        },
+        Case {
+            name: "bridges",
+            about: "a card that brings bridges of its own: what is behind another one of them goes along",
+            suite: Suite::Trixie,
+            machine: Machine::Bridges,
+            configuration: "claim 03:01.0 id=1b36:0100\n",
+            expect: Expect::Boot(Expected { claimed: &["0000:03:01.0", "0000:04:01.0"], ..Expected::default() }),
             ..usual()
         },
         Case {

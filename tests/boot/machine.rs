@@ -35,6 +35,16 @@ pub enum Machine {
     /// functions (virtio-net) that the kernel can reset in more than one way. The virtual functions appear in the
     /// initramfs, after udev's coldplug.
     Functions,
+    /// Intel, booted by UEFI, whose only display is the graphics card, of class 0380.
+    Uefi,
+    /// Intel, booted by UEFI, with a VGA controller and the graphics card, of class 0380.
+    UefiTwo,
+    /// Intel. In the slot of the graphics card are a second display function and, as in the slot of a processor's display,
+    /// a function of another maker in an IOMMU group of its own: of igb, the kernel knows that its functions are isolated
+    /// (drivers/pci/quirks.c, `pci_quirk_mf_endpoint_acs`).
+    Slot,
+    /// Intel. The graphics card brings bridges of its own, with a USB controller behind another one of them.
+    Bridges,
     /// Intel, and an NVMe namespace that two controllers of one subsystem reach, beside a third controller.
     Layers,
     /// Intel, and a real root that starts guests: a network card with virtual functions, and an NVMe disk with a known content.
@@ -70,13 +80,23 @@ impl Machine {
             Machine::Functions => "functions",
             Machine::Layers => "layers",
             Machine::Guests => "guests",
+            Machine::Uefi => "uefi",
+            Machine::UefiTwo => "uefi-two",
+            Machine::Slot => "slot",
+            Machine::Bridges => "bridges",
         }
     }
 
     /// What the kernel command line says about the IOMMU.
     pub fn cmdline(self) -> &'static str {
         match self {
-            Machine::Intel | Machine::Roms | Machine::Layers => "intel_iommu=on",
+            Machine::Intel
+            | Machine::Roms
+            | Machine::Layers
+            | Machine::Uefi
+            | Machine::UefiTwo
+            | Machine::Slot
+            | Machine::Bridges => "intel_iommu=on",
             Machine::Disk => "intel_iommu=on root=LABEL=lab rw lab.later",
             Machine::Root => "intel_iommu=on root=LABEL=lab rw init=/lib/systemd/systemd",
             Machine::Functions => "intel_iommu=on lab.virtual",
@@ -94,7 +114,12 @@ impl Machine {
 
     /// Whether it has a device that QEMU has only from 8.0 on.
     pub fn needs_new_qemu(self) -> bool {
-        matches!(self, Machine::Functions | Machine::Guests)
+        matches!(self, Machine::Functions | Machine::Guests | Machine::Slot)
+    }
+
+    /// Whether its firmware is UEFI.
+    pub fn has_uefi(self) -> bool {
+        matches!(self, Machine::Uefi | Machine::UefiTwo)
     }
 
     /// QEMU's arguments, separated by blanks.
@@ -107,7 +132,11 @@ impl Machine {
             | Machine::Root
             | Machine::Functions
             | Machine::Layers
-            | Machine::Guests => "-cpu max -device intel-iommu,intremap=on,caching-mode=on",
+            | Machine::Guests
+            | Machine::Uefi
+            | Machine::UefiTwo
+            | Machine::Slot
+            | Machine::Bridges => "-cpu max -device intel-iommu,intremap=on,caching-mode=on",
             Machine::Bare => "-cpu max",
             Machine::Amd => "-cpu EPYC -device amd-iommu",
         };
@@ -149,16 +178,31 @@ sriov_vq_flexible=4,sriov_vi_flexible=2 \
         } else {
             "-m 512"
         };
+        let display = if self == Machine::Uefi { "" } else { "-device VGA,addr=02.0" };
+        let card = match self {
+            Machine::Slot => {
+                "-device bochs-display,bus=port1,addr=0.0,multifunction=on -device secondary-vga,bus=port1,addr=0.1 \
+                 -device igb,bus=port1,addr=0.2"
+            }
+            Machine::Bridges => {
+                "-device pcie-pci-bridge,id=card,bus=port1 -device pci-bridge,id=left,bus=card,chassis_nr=41,addr=1,shpc=off \
+                 -device pci-bridge,id=right,bus=card,chassis_nr=42,addr=2,shpc=off \
+                 -device qxl,bus=left,addr=1 -device qemu-xhci,bus=right,addr=1"
+            }
+            _ => {
+                "-device bochs-display,bus=port1,addr=0.0,multifunction=on \
+                 -device intel-hda,bus=port1,addr=0.1,id=audio -device hda-output,bus=audio.0,audiodev=silence \
+                 -device qemu-xhci,bus=port1,addr=0.2"
+            }
+        };
         format!(
             "-machine q35,kernel-irqchip=split -smp {processors} {iommu} \
              -audiodev none,id=silence -netdev user,id=net1,restrict=on -netdev user,id=net2,restrict=on \
-             -device VGA,addr=02.0 -device pci-serial,addr=05.0 \
+             {display} -device pci-serial,addr=05.0 \
              -device pcie-root-port,id=port1,chassis=1,addr=1c.0,multifunction=on \
              -device pcie-root-port,id=port2,chassis=2,addr=1c.1 \
              -device pcie-root-port,id=port3,chassis=3,addr=1c.2 \
-             -device bochs-display,bus=port1,addr=0.0,multifunction=on \
-             -device intel-hda,bus=port1,addr=0.1,id=audio -device hda-output,bus=audio.0,audiodev=silence \
-             -device qemu-xhci,bus=port1,addr=0.2 \
+             {card} \
              -device e1000e,bus=port2,netdev=net1{first} -device e1000e,bus=port3,netdev=net2{second} {disks}"
         )
     }
