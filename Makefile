@@ -11,13 +11,15 @@ export VFIO_EARLY
 
 BOOT = $(CARGO) test -q --target $(TARGET) --test boot --
 
-.PHONY: all build tiny deb rpm arch sbom reproducible tools lint check test faults fuzz demo boot boot-slow guests firmware bench install uninstall \
+.PHONY: all build tiny deb rpm arch dist sbom reproducible tools lint check test faults fuzz demo boot boot-slow guests firmware bench install uninstall \
 	clean
 
 all: build
 
+# CARGO_FLAGS= is for packagers: --frozen, --offline. Their RUSTFLAGS are added to those that the program needs.
+CARGO_FLAGS =
 build:
-	$(CARGO) build --release --target $(TARGET)
+	CARGO_ENCODED_RUSTFLAGS="$$(packaging/rustflags --static)" $(CARGO) build --release --target $(TARGET) $(CARGO_FLAGS)
 
 # The binary for images and packages: musl, and a standard library rebuilt for size.
 TINY = target/tiny/$(shell uname -m)-unknown-linux-musl/release/vfio-early
@@ -27,6 +29,10 @@ tiny:
 # A package of the tiny binary, in target/packages.
 deb rpm arch:
 	packaging/package $@
+
+# The source archives of this version, in target/packages: the checkout, and the crates.
+dist:
+	packaging/dist
 
 # What the program is made of, beside the packages (CycloneDX).
 sbom:
@@ -47,16 +53,18 @@ lint:
 	shellcheck $(SCRIPTS)
 	tests/licenses.sh
 	tests/dependencies.sh
+	packaging/release check
 	@# With the compiler of rust-version: the language, the library and the dependencies.
 	tests/msrv.sh
 	@# Without /proc or /dev/fd, as in a bare chroot, a process substitution reads nothing, and nobody is told.
 	! grep -rn '<(' dracut mkinitcpio initramfs-tools
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc -q --no-deps --target $(TARGET)
+	RUSTDOCFLAGS='-D warnings --cfg own_documentation' $(CARGO) doc -q --no-deps --target $(TARGET)
 	command -v mandoc >/dev/null
 	! mandoc -Tlint man/* 2>&1 | grep -v -e 'referenced manual not found' -e 'mandoc\.db'
 
-SCRIPTS = .ci/run packaging/tiny packaging/musl-ld packaging/package packaging/third-party \
-	packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm packaging/arch/PKGBUILD \
+SCRIPTS = .ci/run packaging/tiny packaging/musl-ld packaging/rustflags packaging/package packaging/third-party \
+	packaging/debian/postinst packaging/debian/postrm packaging/debian/tests/boot packaging/debian/update-copyright \
+	packaging/dist packaging/release packaging/arch/PKGBUILD \
 	completions/vfio-early tests/it/completions/ask.bash \
 	tests/packages.sh tests/licenses.sh tests/dependencies.sh tests/reproducible.sh tests/fuzz.sh tests/msrv.sh tests/boot/lab.sh tests/boot/all.sh tests/boot/groups.sh \
 	tests/boot/groups/init tests/boot/guests/init tests/boot/guests/inner-init tests/boot/guests/start tests/groups/from-lspci.sh \

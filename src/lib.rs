@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! vfio-early: gives PCI devices to vfio-pci before any other driver can have them.
+//!
+//! A library for this package's own program and tests. It promises nothing to others, so its documentation is hidden from them;
+//! `make lint` reads it (`--cfg own_documentation`).
+#![cfg_attr(not(own_documentation), doc(hidden))]
 
 pub mod check;
 pub mod cli;

@@ -7,11 +7,20 @@ missing=$(git ls-files -- '*.rs' '*.sh' '*.toml' Makefile .ci packaging udev sys
 	while read -r file; do
 		case $file in
 		# Files whose format has no comments, or whose license is in another of them.
-		packaging/debian/c[ho]* | packaging/debian/lintian-overrides | packaging/vfio-early.conf | Cargo.toml) continue ;;
+		packaging/debian/[cuwR]* | packaging/debian/*/[cfm]* | packaging/debian/vfio-early.* | packaging/vfio-early.conf | Cargo.toml) continue ;;
 		esac
 		head -n 4 "$file" | grep -q 'SPDX-License-Identifier: MIT OR Apache-2.0' || echo "$file"
 	done)
 [ -z "$missing" ] || {
 	printf 'no SPDX line: %s\n' "$missing" >&2
+	exit 1
+}
+# Debian's copyright file knows the crates of `make dist`, each by its version.
+missing=$(sed -n 's/^\(name\|version\) = "\(.*\)"/\2/p' Cargo.lock | paste -d - - - |
+	grep -v '^vfio-early-' | while read -r crate; do
+	grep -qxF "Files: vendor/$crate/*" packaging/debian/copyright || echo "$crate"
+done)
+[ -z "$missing" ] || {
+	printf 'packaging/debian/copyright lacks %s: run packaging/debian/update-copyright\n' "$missing" >&2
 	exit 1
 }

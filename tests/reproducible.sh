@@ -14,7 +14,7 @@ for folder in one another/and-deeper; do
 	git ls-files -z | xargs -0 cp --parents -t "$work/$folder"
 	(
 		cd "$work/$folder"
-		cargo build -q --release --locked --target "$target"
+		make -s build CARGO_FLAGS="--quiet --locked"
 		BINARY=target/$target/release/vfio-early OUT=$PWD/out packaging/package deb >/dev/null
 		cp "target/$target/release/vfio-early" out/
 		# The tiny one, which the packages have.

@@ -70,6 +70,7 @@ missing() {
 		xmllint libxml2-utils
 		lintian lintian
 		openssl openssl
+		dh debhelper
 		rpmbuild rpm
 		cc gcc
 		/usr/bin/musl-gcc musl-tools
