@@ -9,6 +9,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::cpio;
+use crate::emulation::died_before_init;
 use crate::evidence::Evidence;
 use crate::lab::{self, Contents, Lab, Suite};
 use crate::machine::{LATER, Machine, known_content};
@@ -243,12 +244,10 @@ impl Boot<'_> {
             .ok_or_else(|| "the root has no kernel".to_owned())
     }
 
-    /// Whether the guest died as the emulator sometimes makes it die: on a breakpoint of the kernel's own patching,
-    /// before it had started the image.
+    /// Whether the guest died as the emulator sometimes makes it die.
     fn fell_to_emulation(&self) -> bool {
         let log = fs::read(lab::place().join(self.name).join("serial.log")).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        log.contains("Oops: int3") && !log.contains("Loading, please wait")
+        died_before_init(&String::from_utf8_lossy(&log))
     }
 }
 

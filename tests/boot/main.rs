@@ -20,6 +20,7 @@ mod boot;
 mod cases;
 mod cpio;
 mod demo;
+mod emulation;
 mod evidence;
 mod generators;
 mod guests;

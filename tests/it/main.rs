@@ -23,6 +23,7 @@ mod completions;
 mod config;
 mod corpora;
 mod dracut;
+mod emulation;
 mod fleet;
 mod golden;
 mod groups;
