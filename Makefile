@@ -54,6 +54,7 @@ lint:
 	tests/licenses.sh
 	tests/dependencies.sh
 	packaging/release check
+	tests/nix.sh
 	@# With the compiler of rust-version: the language, the library and the dependencies.
 	tests/msrv.sh
 	@# Without /proc or /dev/fd, as in a bare chroot, a process substitution reads nothing, and nobody is told.
@@ -66,7 +67,7 @@ SCRIPTS = .ci/run packaging/tiny packaging/musl-ld packaging/rustflags packaging
 	packaging/debian/postinst packaging/debian/postrm packaging/debian/tests/boot packaging/debian/update-copyright \
 	packaging/dist packaging/release packaging/arch/PKGBUILD \
 	completions/vfio-early tests/it/completions/ask.bash \
-	tests/packages.sh tests/licenses.sh tests/dependencies.sh tests/reproducible.sh tests/fuzz.sh tests/msrv.sh tests/boot/lab.sh tests/boot/all.sh tests/boot/groups.sh \
+	tests/packages.sh tests/licenses.sh tests/nix.sh tests/dependencies.sh tests/reproducible.sh tests/fuzz.sh tests/msrv.sh tests/boot/lab.sh tests/boot/all.sh tests/boot/groups.sh \
 	tests/boot/groups/init tests/boot/guests/init tests/boot/guests/inner-init tests/boot/guests/start tests/groups/from-lspci.sh \
 	bench/bench bench/guest/bench/run bench/guest/bench/script bench/boot/lab/initramfs-tools/scripts/init-top/zz-mark \
 	initramfs-tools/hooks/vfio-early initramfs-tools/scripts/init-top/00-vfio-early \

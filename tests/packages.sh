@@ -203,9 +203,11 @@ case $status in
 	: >"$work/ostree/run/ostree-booted"
 	bare "$work/ostree"
 	for root in image ostree; do
-		as_root rpm --root "$work/$root" --dbpath /var/lib/rpm --nodeps --nosignature -i "$rpm" || fail "the .rpm cannot be installed in $root"
+		as_root rpm --root "$work/$root" --dbpath /var/lib/rpm --nodeps --nosignature -i "$rpm" 2>"$work/rpm" ||
+			{ cat "$work/rpm" >&2 && fail "the .rpm cannot be installed in $root"; }
 		made "$work/$root" 0 ".*"
-		as_root rpm --root "$work/$root" --dbpath /var/lib/rpm --nodeps --nosignature -e vfio-early || fail "the .rpm cannot be removed in $root"
+		as_root rpm --root "$work/$root" --dbpath /var/lib/rpm --nodeps --nosignature -e vfio-early 2>"$work/rpm" ||
+			{ cat "$work/rpm" >&2 && fail "the .rpm cannot be removed in $root"; }
 		made "$work/$root" 0 ".*"
 		gone "$work/$root"
 	done

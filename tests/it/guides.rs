@@ -164,7 +164,7 @@ fn guides_end_with_a_command() {
     let (mut seen, mut wrong) = (0, Vec::new());
     for (page, text) in pages() {
         // The list of the guides is none.
-        if page.parent().unwrap().ends_with("docs") && !page.ends_with("README.md") {
+        if page.parent().unwrap().ends_with("docs") && !page.ends_with("README.md") && !page.ends_with("SUMMARY.md") {
             seen += 1;
             if !text.lines().last().unwrap().starts_with("    vfio-early ") {
                 wrong.push(page);
@@ -182,11 +182,11 @@ fn shown<'a>(readme: &'a str, command: &str) -> Vec<&'a str> {
     lines.map(str::trim_end).filter(|line| !line.is_empty() && line.trim() != "...").collect()
 }
 
-#[test]
-fn the_readme_shows_what_the_program_prints() {
+/// The commands of the README with what the program prints, on the machine with two identical cards: a proposal, its check,
+/// and the state after the next boot. `scratch` names a folder.
+pub(crate) fn session(scratch: &str) -> [(&'static str, String); 3] {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = fs::read_to_string(top.join("README.md")).unwrap();
-    let scratch = disk::Scratch::new("readme");
+    let scratch = disk::Scratch::new(scratch);
     let told = |machine: &str, more: &str, command: &str| {
         let file = scratch.0.join("machine");
         let recorded = fs::read_to_string(top.join(format!("tests/machines/{machine}.txt"))).unwrap();
@@ -214,12 +214,33 @@ fn the_readme_shows_what_the_program_prints() {
     );
     let status = told("two-identical-gpus-claimed", &format!("{file}{report}"), "status");
     let check = told("two-identical-gpus-running", &file, "check");
-    for (command, text) in [("detect", detected), ("check", check), ("status", status)] {
+    [("detect", detected), ("check", check), ("status", status)]
+}
+
+#[test]
+fn the_readme_shows_what_the_program_prints() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    assert!(readme.lines().count() < 120, "the README is for first sight: the rest belongs into docs/");
+    for (command, text) in session("readme") {
         let shown = shown(&readme, command);
         assert!(!shown.is_empty(), "the README shows nothing of {command}");
         for line in shown {
             let line = line.strip_prefix("    ").unwrap();
             assert!(text.lines().any(|said| said == line), "{command} does not say '{line}':\n{text}");
         }
+    }
+}
+
+/// The book has every guide, once.
+#[test]
+fn the_summary_names_every_guide() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let summary = fs::read_to_string(folder.join("SUMMARY.md")).unwrap();
+    for entry in fs::read_dir(&folder).unwrap() {
+        let page = entry.unwrap().path();
+        let name = page.file_name().unwrap().to_str().unwrap();
+        let links = summary.matches(&format!("]({name})")).count();
+        let is_guide = page.extension().is_some_and(|extension| extension == "md") && name != "SUMMARY.md";
+        assert_eq!(links, usize::from(is_guide), "docs/SUMMARY.md and docs/{name}");
     }
 }

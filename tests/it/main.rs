@@ -35,6 +35,7 @@ mod json;
 mod machines;
 mod manuals;
 mod mkinitcpio;
+mod picture;
 mod proposals;
 mod rom;
 mod second_opinion;
