@@ -84,20 +84,39 @@ tiny_toolchain() {
 	apt-cache show rustc-web >/dev/null 2>&1 && echo "rustc-web cargo-web rust-web-src"
 }
 
+# apt ARGUMENT...: apt-get, which waits up to two minutes while another package manager is at work. DPkg::Lock::Timeout is about
+# dpkg's lock alone, and not about those of the lists and the archives.
+apt() {
+	log=$(mktemp)
+	tries=60
+	while :; do
+		status=0
+		# shellcheck disable=SC2086 # several words, or none
+		$sudo env LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120 "$@" >&2 2>"$log" || status=$?
+		cat "$log" >&2
+		tries=$((tries - 1))
+		if [ "$status" = 0 ] || [ $tries = 0 ] || ! grep -q 'Could not get lock' "$log"; then
+			break
+		fi
+		sleep 2
+	done
+	rm -f "$log"
+	return "$status"
+}
+
 tools() {
-	[ "$(id -u)" != 0 ] || [ -n "$(apt-cache search --names-only '^strace$')" ] || apt-get update -q >&2
+	sudo=
+	[ "$(id -u)" != 0 ] || [ -n "$(apt-cache search --names-only '^strace$')" ] || apt update || die "apt-get update failed"
 	packages=$({ missing; tiny_toolchain || :; } | tr '\n' ' ')
 	[ -n "$packages" ] || return 0
-	install="apt-get install -y --no-install-recommends $packages"
-	sudo=
+	install="install -y --no-install-recommends $packages"
 	[ "$(id -u)" = 0 ] || { sudo -n true 2>/dev/null && sudo="sudo -n"; } || die "these packages are missing: $packages
   install them as root, then run this again:
-  apt-get update && $install"
+  apt-get update && apt-get $install"
 	say "lab: installing $packages"
-	# Another package manager may be at work.
-	$sudo apt-get update -q -o DPkg::Lock::Timeout=120 >&2
+	apt update || die "apt-get update failed"
 	# shellcheck disable=SC2086 # several words
-	$sudo env DEBIAN_FRONTEND=noninteractive $install -o DPkg::Lock::Timeout=120 >&2
+	apt $install || die "apt-get install failed"
 }
 
 # --- root ----------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ mod guides;
 mod host;
 mod hostile_snapshot;
 mod json;
+mod lab;
 mod machines;
 mod manuals;
 mod mkinitcpio;
