@@ -8,6 +8,10 @@ CARGO = cargo
 # The program under test and to install: another one can be named, such as the tiny build.
 VFIO_EARLY = target/$(TARGET)/release/vfio-early
 export VFIO_EARLY
+# Each call of cargo below gets the same flags, or it would build everything again. CARGO_FLAGS= is for packagers: --frozen,
+# --offline. Their RUSTFLAGS are added to those that the program needs.
+export CARGO_ENCODED_RUSTFLAGS := $(shell packaging/rustflags --static)
+CARGO_FLAGS =
 
 BOOT = $(CARGO) test -q --target $(TARGET) --test boot --
 
@@ -16,10 +20,8 @@ BOOT = $(CARGO) test -q --target $(TARGET) --test boot --
 
 all: build
 
-# CARGO_FLAGS= is for packagers: --frozen, --offline. Their RUSTFLAGS are added to those that the program needs.
-CARGO_FLAGS =
 build:
-	CARGO_ENCODED_RUSTFLAGS="$$(packaging/rustflags --static)" $(CARGO) build --release --target $(TARGET) $(CARGO_FLAGS)
+	$(CARGO) build --release --target $(TARGET) $(CARGO_FLAGS)
 
 # The binary for images and packages: musl, and a standard library rebuilt for size.
 TINY = target/tiny/$(shell uname -m)-unknown-linux-musl/release/vfio-early
@@ -89,8 +91,9 @@ faults:
 
 # Fuzzes each entry point for this many seconds, from the corpora in fuzz/corpora.
 SECONDS = 60
+# cargo-fuzz has flags of its own.
 fuzz:
-	tests/fuzz.sh $(SECONDS)
+	env -u CARGO_ENCODED_RUSTFLAGS tests/fuzz.sh $(SECONDS)
 
 # The machine booted without and with vfio-early, side by side.
 demo: build

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 #![allow(clippy::print_stdout, reason = "that is how a build script speaks to cargo")]
-//! Leaves the unwind tables out of the release binary. Only out of that: tests do unwind, and the link arguments of
-//! .cargo/config.toml hold for everything.
+//! Leaves the unwind tables out of the release binary. Only out of that: tests do unwind.
 
 fn main() {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();

@@ -84,10 +84,13 @@ fn binary(variable: &str, usual: &Path, make: &str) -> Option<PathBuf> {
 }
 
 fn release() -> Option<PathBuf> {
-    // .../target/TRIPLE/debug/vfio-early
-    let debug = Path::new(env!("CARGO_BIN_EXE_vfio-early"));
-    let usual = debug.parent().unwrap().parent().unwrap().join("release/vfio-early");
-    binary("VFIO_EARLY", &usual, "make build")
+    // .../target/debug/vfio-early, or .../target/TRIPLE/debug/vfio-early. What `make build` makes has the triple, and is static.
+    let mut target = Path::new(env!("CARGO_BIN_EXE_vfio-early")).parent().unwrap().parent().unwrap().to_owned();
+    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    if !target.ends_with(&triple) {
+        target.push(triple);
+    }
+    binary("VFIO_EARLY", &target.join("release/vfio-early"), "make build")
 }
 
 fn tiny() -> Option<PathBuf> {

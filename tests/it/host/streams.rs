@@ -10,7 +10,7 @@ use vfio_early::machine::Tree;
 
 use crate::support::disk::{Scratch, build};
 use crate::support::json;
-use crate::support::program::{MachineRoot, by_shell, may_unshare, program, run, run_with, tree};
+use crate::support::program::{MachineRoot, by_shell, may_unshare, program, run, run_with, say, tree};
 
 /// How the closed ones of standard input, output and error are written for a shell.
 fn closed(which: u8) -> String {
@@ -83,6 +83,15 @@ fn a_reader_that_went_away_has_seen_enough() {
     }
 }
 
+/// Whether the program can run in a root without libraries; says aloud what is not tested where it cannot.
+fn may_be_alone(otherwise: &str) -> bool {
+    if !cfg!(target_feature = "crt-static") {
+        say(&format!("NOT RUN: {otherwise}: this build of the program is not static; make check"));
+        return false;
+    }
+    may_unshare(otherwise)
+}
+
 /// A root with the program in it, and nothing else but what is built into it.
 fn root_with_program(tree: &Tree) -> Scratch {
     let scratch = Scratch::new("chroot");
@@ -101,7 +110,7 @@ fn inside(root: &Path, arguments: &str, redirections: &str) -> crate::support::p
 
 #[test]
 fn an_empty_root_is_enough() {
-    if !may_unshare("an empty root") {
+    if !may_be_alone("an empty root") {
         return;
     }
     let root = root_with_program(&Tree::default());
@@ -119,7 +128,7 @@ fn an_empty_root_is_enough() {
 /// An image may have no /dev/kmsg, no /dev/null and no /proc/self/exe. What is claimed is claimed all the same.
 #[test]
 fn a_root_without_devices_is_enough() {
-    if !may_unshare("a root without devices") {
+    if !may_be_alone("a root without devices") {
         return;
     }
     let root = root_with_program(&running());
@@ -134,7 +143,7 @@ fn a_root_without_devices_is_enough() {
 /// its first line. The hooks therefore give it a directory to read, which is there in every root: `</`.
 #[test]
 fn the_hooks_open_standard_input_without_any_device() {
-    if !may_unshare("a root without devices, streams closed") {
+    if !may_be_alone("a root without devices, streams closed") {
         return;
     }
     let hook = Path::new(env!("CARGO_MANIFEST_DIR")).join("initramfs-tools/scripts/init-top/00-vfio-early");
