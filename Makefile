@@ -15,7 +15,7 @@ CARGO_FLAGS =
 
 BOOT = $(CARGO) test -q --target $(TARGET) --test boot --
 
-.PHONY: all build tiny deb rpm arch dist sbom reproducible tools lint check test faults fuzz demo boot boot-slow guests firmware bench install uninstall \
+.PHONY: all build tiny deb rpm arch dist sbom reproducible distributions tools lint check test faults fuzz demo boot boot-slow guests firmware bench install uninstall \
 	clean
 
 all: build
@@ -44,6 +44,10 @@ sbom:
 reproducible:
 	tests/reproducible.sh
 
+# What distributions make of the archives: a Debian source package and a spec, built in a Debian 13 root. PART=: one of them.
+distributions:
+	tests/distributions.sh $(PART)
+
 # What the tests need of this machine.
 tools:
 	tests/boot/lab.sh tools
@@ -69,7 +73,7 @@ SCRIPTS = .ci/run packaging/tiny packaging/musl-ld packaging/rustflags packaging
 	packaging/debian/postinst packaging/debian/postrm packaging/debian/tests/boot packaging/debian/update-copyright \
 	packaging/dist packaging/release packaging/arch/PKGBUILD \
 	completions/vfio-early tests/it/completions/ask.bash \
-	tests/packages.sh tests/licenses.sh tests/nix.sh tests/dependencies.sh tests/reproducible.sh tests/fuzz.sh tests/msrv.sh tests/boot/lab.sh tests/boot/all.sh tests/boot/groups.sh \
+	tests/packages.sh tests/distributions.sh tests/enter tests/licenses.sh tests/nix.sh tests/dependencies.sh tests/reproducible.sh tests/fuzz.sh tests/msrv.sh tests/boot/lab.sh tests/boot/all.sh tests/boot/groups.sh \
 	tests/boot/groups/init tests/boot/guests/init tests/boot/guests/inner-init tests/boot/guests/start tests/groups/from-lspci.sh \
 	bench/bench bench/guest/bench/run bench/guest/bench/script bench/boot/lab/initramfs-tools/scripts/init-top/zz-mark \
 	initramfs-tools/hooks/vfio-early initramfs-tools/scripts/init-top/00-vfio-early \
@@ -83,6 +87,7 @@ check: build
 # Everything.
 test: tools build check
 	@echo 'NOT RUN: the same bytes from two folders: make reproducible'
+	@echo 'NOT RUN: what distributions make of the source archives: make distributions'
 	tests/boot/all.sh
 
 # Every pair of failures, every kind of failure at every operation, on all simulated machines: hours.

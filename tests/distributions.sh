@@ -1,0 +1,97 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# What distributions make of the archives of `make dist`, in a Debian 13 root with Debian's own packages and without a network:
+#
+#   distributions.sh debian     the source package by dpkg-buildpackage, lintian on everything that comes of it, and the
+#                               autopkgtest, which boots a machine with and without vfio-early
+#   distributions.sh rpm        the spec by rpmbuild, and rpmlint. There is no Fedora and no openSUSE here: their macros are not
+#                               tried, but for those that the spec defines where they are missing.
+#   distributions.sh crate      the program from what `cargo package` packs
+set -eu
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+fail() { echo "distributions: $*" >&2; exit 1; }
+said() { echo "distributions: $*"; }
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+
+# inside PACKAGE,...: runs the script on standard input in a root with these packages, in the folder $work.
+inside() {
+	root=$(PACKAGES=$1 tests/boot/lab.sh root trixie) || fail "there is no root"
+	{
+		echo 'set -eu; export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive HOME=/root; cd /lab'
+		cat
+	} >"$work/inside"
+	status=0
+	NETWORK=no tests/enter "$root" "$work" || status=$?
+	[ "$status" != 77 ] || said "NOT RUN: $what: this machine allows no mount namespaces"
+	[ "$status" = 0 ] || [ "$status" = 77 ] || fail "$what failed"
+	return "$status"
+}
+
+debian() {
+	what='the Debian source package'
+	OUT=$work packaging/dist >/dev/null
+	mv "$work/vfio-early-$version.tar.xz" "$work/vfio-early_$version.orig.tar.xz"
+	mv "$work/vfio-early-$version-vendor.tar.xz" "$work/vfio-early_$version.orig-vendor.tar.xz"
+	inside build-essential,debhelper,cargo,rustc,lintian,qemu-system-x86,e2fsprogs <<-INSIDE || return 0
+		tar -xf vfio-early_$version.orig.tar.xz
+		cd vfio-early-$version
+		mv packaging/debian debian
+		mkdir vendor
+		tar -C vendor --strip-components=1 -xf ../vfio-early_$version.orig-vendor.tar.xz
+		dpkg-buildpackage -us -uc >../build.log 2>&1 || { tail -n 60 ../build.log; exit 1; }
+		cd ..
+		ls vfio-early*.dsc vfio-early*.deb vfio-early*.changes
+		lintian --allow-root -EvIL +pedantic vfio-early_*.changes >lintian.log 2>&1 || :
+		grep '^[A-Z]:' lintian.log || :
+		! grep '^[EW]:' lintian.log >/dev/null
+		grep '^N: Processing changes' lintian.log >/dev/null
+		# What the package needs is in the root already.
+		dpkg -i vfio-early_*.deb >install.log 2>&1 || { cat install.log; exit 1; }
+		sh vfio-early-$version/debian/tests/boot
+	INSIDE
+	said "the Debian source package builds, lintian finds no errors and warns of nothing, and its autopkgtest passes"
+}
+
+rpm() {
+	what='the spec'
+	mkdir -p "$work/SOURCES"
+	OUT=$work/SOURCES packaging/dist >/dev/null
+	cp packaging/vfio-early.spec "$work/"
+	# Debian's compilers are no packages to rpm.
+	inside build-essential,cargo,rustc,rpm,rpmlint <<-'INSIDE' || return 0
+		rpmbuild -ba --nodeps --define '_topdir /lab' vfio-early.spec >build.log 2>&1 || { tail -n 60 build.log; exit 1; }
+		rpmlint --version
+		rpmlint vfio-early.spec SRPMS/*.rpm RPMS/*/*.rpm >rpmlint.log 2>&1 || :
+		cat rpmlint.log
+		grep -q ' 0 errors' rpmlint.log
+	INSIDE
+	said "rpmbuild builds the spec, and rpmlint finds no errors"
+}
+
+crate() {
+	cargo package --quiet --locked --allow-dirty --no-verify --target-dir "$work/target"
+	tar -C "$work" -xf "$work/target/package/vfio-early-$version.crate"
+	files=$(find "$work/vfio-early-$version" -type f | wc -l)
+	for file in man/vfio-early.8 man/vfio-early.conf.5 LICENSE-MIT LICENSE-APACHE LICENSE-THIRD-PARTY README.md Cargo.lock; do
+		[ -f "$work/vfio-early-$version/$file" ] || fail "the crate lacks $file"
+	done
+	[ ! -e "$work/vfio-early-$version/tests" ] || fail "the crate holds the tests"
+	(
+		cd "$work/vfio-early-$version"
+		cargo build --quiet --locked
+		make -s build CARGO_FLAGS='--quiet --locked'
+		make -s install DESTDIR="$work/tree" >/dev/null
+	)
+	[ -x "$work/tree/usr/bin/vfio-early" ] || fail "what the crate holds does not install"
+	said "the crate's $files files build and install"
+}
+
+[ $# -gt 0 ] || set -- crate debian rpm
+for part; do
+	case $part in
+	debian | rpm | crate) "$part" ;;
+	*) fail "unknown part $part" ;;
+	esac
+done
