@@ -6,6 +6,8 @@
 #                               autopkgtest, which boots a machine with and without vfio-early
 #   distributions.sh rpm        the spec by rpmbuild, and rpmlint. There is no Fedora and no openSUSE here: their macros are not
 #                               tried, but for those that the spec defines where they are missing.
+#   distributions.sh mkosi      an initrd and a unified kernel image with the .deb, by packaging/mkosi, each booted with and without
+#                               a claim. mkosi fetches packages of Debian.
 #   distributions.sh crate      the program from what `cargo package` packs
 set -eu
 cd "$(dirname "$0")/.."
@@ -23,7 +25,7 @@ inside() {
 		cat
 	} >"$work/inside"
 	status=0
-	NETWORK=no tests/enter "$root" "$work" || status=$?
+	NETWORK=${NETWORK:-no} tests/enter "$root" "$work" || status=$?
 	[ "$status" != 77 ] || said "NOT RUN: $what: this machine allows no mount namespaces"
 	[ "$status" = 0 ] || [ "$status" = 77 ] || fail "$what failed"
 	return "$status"
@@ -70,6 +72,64 @@ rpm() {
 	said "rpmbuild builds the spec, and rpmlint finds no errors"
 }
 
+# boot NAME DRIVER QEMU-ARGUMENT...: starts a machine with a network card; this driver must have it when the image's units ran.
+boot() {
+	name=$1 driver=$2
+	shift 2
+	timeout 900 "$(tests/boot/lab.sh qemu)" -nodefaults -no-reboot -display none -machine q35,kernel-irqchip=split -accel tcg -cpu max \
+		-m 2048 -device intel-iommu,intremap=on -device e1000e,addr=05.0,romfile= -serial "file:$work/$name.log" "$@" </dev/null
+	grep -q "driver: .*/$driver.\{0,1\}$" "$work/$name.log" || {
+		tail -n 40 "$work/$name.log"
+		fail "$what: in $name the card is not bound to $driver"
+	}
+	said "$name: the card is bound to $driver"
+}
+
+mkosi() {
+	what='an image by mkosi'
+	mkdir -p "$work/mkosi"
+	cp -a packaging/mkosi/. "$work/mkosi/"
+	mkdir -p "$work/mkosi/mkosi.packages"
+	OUT=$work/mkosi/mkosi.packages packaging/package deb >/dev/null
+	# Says who has the card when the drivers are loaded, and ends the machine.
+	units=$work/mkosi/mkosi.extra/usr/lib/systemd/system
+	cat >"$units/evidence.service" <<-'UNIT'
+		[Unit]
+		DefaultDependencies=no
+		After=vfio-early.service systemd-udev-trigger.service
+		[Service]
+		Type=oneshot
+		ExecStart=/bin/sh -c 'udevadm settle; echo "driver: $$(readlink /sys/bus/pci/devices/0000:00:05.0/driver)" >/dev/ttyS0; poweroff -ff'
+	UNIT
+	ln -s ../evidence.service "$units/sysinit.target.wants/evidence.service"
+	cp /etc/resolv.conf "$work/"
+	NETWORK=yes inside mkosi,systemd-ukify,systemd-boot-efi,cpio,zstd,apt,ca-certificates <<-'INSIDE' || return 0
+		cp resolv.conf /etc/
+		cd mkosi
+		console='console=ttyS0 panic=-1 no_timer_check'
+		mkosi --force --kernel-command-line="$console" build >../mkosi.log 2>&1 || { tail -n 60 ../mkosi.log; exit 1; }
+		mkosi --force --format=uki --output=uki --bootable=yes --kernel-command-line="$console" build >../mkosi.log 2>&1 || {
+			tail -n 60 ../mkosi.log
+			exit 1
+		}
+		ls -l
+		cp /boot/vmlinuz-* ../vmlinuz
+	INSIDE
+	find "$work/mkosi" -maxdepth 1 -type f
+	claim='console=ttyS0 panic=-1 no_timer_check intel_iommu=on vfio_early.claim=00:05.0,id=8086:10d3'
+	boot initrd vfio-pci -kernel "$work/vmlinuz" -initrd "$work/mkosi/initrd" -append "$claim"
+	boot initrd-off e1000e -kernel "$work/vmlinuz" -initrd "$work/mkosi/initrd" -append "$claim vfio_early=off"
+	mkdir -p "$work/esp/EFI/BOOT"
+	cp "$work/mkosi/uki.efi" "$work/esp/EFI/BOOT/BOOTX64.EFI"
+	cp /usr/share/OVMF/OVMF_VARS_4M.fd "$work/variables"
+	set -- -drive if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd \
+		-drive "if=pflash,unit=1,format=raw,file=$work/variables" -drive "if=none,id=esp,format=raw,readonly=on,file=fat:$work/esp" \
+		-device virtio-blk-pci,drive=esp,addr=06.0,bootindex=0,romfile=
+	boot uki vfio-pci "$@"
+	boot uki-off e1000e "$@" -smbios type=11,value=io.systemd.stub.kernel-cmdline-extra=vfio_early=off
+	said "mkosi packs the .deb, and its initrd and its unified kernel image claim"
+}
+
 crate() {
 	cargo package --quiet --locked --allow-dirty --no-verify --target-dir "$work/target"
 	tar -C "$work" -xf "$work/target/package/vfio-early-$version.crate"
@@ -88,10 +148,10 @@ crate() {
 	said "the crate's $files files build and install"
 }
 
-[ $# -gt 0 ] || set -- crate debian rpm
+[ $# -gt 0 ] || set -- crate debian rpm mkosi
 for part; do
 	case $part in
-	debian | rpm | crate) "$part" ;;
+	debian | rpm | mkosi | crate) "$part" ;;
 	*) fail "unknown part $part" ;;
 	esac
 done
