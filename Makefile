@@ -15,7 +15,7 @@ CARGO_FLAGS =
 
 BOOT = $(CARGO) test -q --target $(TARGET) --test boot --
 
-.PHONY: all build tiny deb rpm arch dist sbom reproducible distributions tools lint check test faults fuzz demo boot boot-slow guests firmware bench install uninstall \
+.PHONY: all build tiny deb rpm arch dist sbom reproducible distributions tools lint check test faults fuzz demo picture boot boot-slow guests firmware bench install uninstall \
 	clean
 
 all: build
@@ -71,7 +71,7 @@ lint:
 
 SCRIPTS = .ci/run packaging/tiny packaging/musl-ld packaging/rustflags packaging/package packaging/third-party \
 	packaging/debian/postinst packaging/debian/postrm packaging/debian/tests/boot packaging/debian/update-copyright \
-	packaging/dist packaging/release packaging/arch/PKGBUILD \
+	packaging/dist packaging/picture packaging/release packaging/arch/PKGBUILD \
 	completions/vfio-early tests/it/completions/ask.bash \
 	tests/packages.sh tests/distributions.sh tests/enter tests/licenses.sh tests/nix.sh tests/dependencies.sh tests/reproducible.sh tests/fuzz.sh tests/msrv.sh tests/boot/lab.sh tests/boot/all.sh tests/boot/groups.sh \
 	tests/boot/groups/init tests/boot/guests/init tests/boot/guests/inner-init tests/boot/guests/start tests/groups/from-lspci.sh \
@@ -103,6 +103,11 @@ fuzz:
 # The machine booted without and with vfio-early, side by side.
 demo: build
 	$(BOOT) --demo
+
+# Draws the README's picture of what the demo prints.
+picture: build
+	$(BOOT) --demo | packaging/picture >docs/terminal.svg.new
+	mv docs/terminal.svg.new docs/terminal.svg
 
 # One boot by name, or a few: make boot CASE=gpu-slot (without CASE: a list). STAY=1 leaves a shell in the guest.
 boot: build

@@ -8,6 +8,8 @@
 #                               tried, but for those that the spec defines where they are missing.
 #   distributions.sh mkosi      an initrd and a unified kernel image with the .deb, by packaging/mkosi, each booted with and without
 #                               a claim. mkosi fetches packages of Debian.
+#   distributions.sh ugrd       an image by ugrd, booted with and without a claim. Debian has no ugrd: UGRD= names a folder with
+#                               checkouts of ugrd, zenlib and pycpio.
 #   distributions.sh crate      the program from what `cargo package` packs
 set -eu
 cd "$(dirname "$0")/.."
@@ -130,6 +132,53 @@ mkosi() {
 	said "mkosi packs the .deb, and its initrd and its unified kernel image claim"
 }
 
+ugrd() {
+	what='an image by ugrd'
+	[ -n "${UGRD:-}" ] || {
+		said "NOT RUN: $what: UGRD= names no checkout of it"
+		return 0
+	}
+	OUT=$work packaging/package deb >/dev/null
+	cp packaging/ugrd/* "$work/"
+	mkdir "$work/python"
+	for part in ugrd zenlib pycpio; do cp -r "$UGRD/$part/src/$part" "$work/python/"; done
+	cat >"$work/config.toml" <<-'TOML'
+		modules = ["ugrd.base.udev", "vfio_early", "evidence"]
+		hostonly = false
+		validate = false
+		cpio_compression = false
+		kmod_init = ["e1000e"]
+		[mounts.root]
+		type = "tmpfs"
+	TOML
+	# Says who has the card when the drivers are loaded, and ends the machine.
+	cat >"$work/evidence.toml" <<-'TOML'
+		binaries = ["readlink", "busybox"]
+		[imports.init_main]
+		"evidence" = ["evidence"]
+	TOML
+	cat >"$work/evidence.py" <<-'PYTHON'
+		def evidence(self):
+		    return ['echo "driver: $(readlink /sys/bus/pci/devices/0000:00:05.0/driver)" >/dev/ttyS0', "busybox poweroff -f"]
+	PYTHON
+	inside python3,pax-utils,binutils,gawk,bc,pciutils,file,busybox <<-'INSIDE' || return 0
+		dpkg -i vfio-early_*.deb >install.log 2>&1 || { cat install.log; exit 1; }
+		echo 'claim 00:05.0 id=8086:10d3' >/etc/vfio-early.d/card.conf
+		mkdir -p /var/lib/ugrd /etc/ugrd
+		cp vfio_early.* evidence.* /var/lib/ugrd/
+		version=$(basename /lib/modules/*)
+		PYTHONPATH=/lab/python python3 -c 'from ugrd.main import main; main()' -c /lab/config.toml --kver "$version" /lab/image >ugrd.log 2>&1 || {
+			tail -n 40 ugrd.log
+			exit 1
+		}
+		cp /boot/vmlinuz-* vmlinuz
+	INSIDE
+	boot ugrd vfio-pci -kernel "$work/vmlinuz" -initrd "$work/image" -append 'console=ttyS0 panic=-1 no_timer_check intel_iommu=on'
+	boot ugrd-off e1000e -kernel "$work/vmlinuz" -initrd "$work/image" \
+		-append 'console=ttyS0 panic=-1 no_timer_check intel_iommu=on vfio_early=off'
+	said "ugrd packs the program, and its image claims"
+}
+
 crate() {
 	cargo package --quiet --locked --allow-dirty --no-verify --target-dir "$work/target"
 	tar -C "$work" -xf "$work/target/package/vfio-early-$version.crate"
@@ -148,10 +197,10 @@ crate() {
 	said "the crate's $files files build and install"
 }
 
-[ $# -gt 0 ] || set -- crate debian rpm mkosi
+[ $# -gt 0 ] || set -- crate debian rpm mkosi ugrd
 for part; do
 	case $part in
-	debian | rpm | mkosi | crate) "$part" ;;
+	debian | rpm | mkosi | ugrd | crate) "$part" ;;
 	*) fail "unknown part $part" ;;
 	esac
 done

@@ -183,10 +183,10 @@ fn shown<'a>(readme: &'a str, command: &str) -> Vec<&'a str> {
 }
 
 /// The commands of the README with what the program prints, on the machine with two identical cards: a proposal, its check,
-/// and the state after the next boot. `scratch` names a folder.
-pub(crate) fn session(scratch: &str) -> [(&'static str, String); 3] {
+/// and the state after the next boot.
+fn session() -> [(&'static str, String); 3] {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let scratch = disk::Scratch::new(scratch);
+    let scratch = disk::Scratch::new("readme");
     let told = |machine: &str, more: &str, command: &str| {
         let file = scratch.0.join("machine");
         let recorded = fs::read_to_string(top.join(format!("tests/machines/{machine}.txt"))).unwrap();
@@ -221,7 +221,7 @@ pub(crate) fn session(scratch: &str) -> [(&'static str, String); 3] {
 fn the_readme_shows_what_the_program_prints() {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     assert!(readme.lines().count() < 120, "the README is for first sight: the rest belongs into docs/");
-    for (command, text) in session("readme") {
+    for (command, text) in session() {
         let shown = shown(&readme, command);
         assert!(!shown.is_empty(), "the README shows nothing of {command}");
         for line in shown {

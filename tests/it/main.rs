@@ -36,7 +36,6 @@ mod lab;
 mod machines;
 mod manuals;
 mod mkinitcpio;
-mod picture;
 mod proposals;
 mod rom;
 mod second_opinion;
