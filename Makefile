@@ -71,7 +71,7 @@ lint:
 
 SCRIPTS = .ci/run packaging/tiny packaging/musl-ld packaging/rustflags packaging/package packaging/third-party \
 	packaging/debian/postinst packaging/debian/postrm packaging/debian/tests/boot packaging/debian/update-copyright \
-	packaging/dist packaging/picture packaging/release packaging/arch/PKGBUILD \
+	packaging/mkosi/mkosi.postinst.chroot packaging/dist packaging/picture packaging/release packaging/arch/PKGBUILD \
 	completions/vfio-early tests/it/completions/ask.bash \
 	tests/packages.sh tests/distributions.sh tests/enter tests/licenses.sh tests/nix.sh tests/dependencies.sh tests/reproducible.sh tests/fuzz.sh tests/msrv.sh tests/boot/lab.sh tests/boot/all.sh tests/boot/groups.sh \
 	tests/boot/groups/init tests/boot/guests/init tests/boot/guests/inner-init tests/boot/guests/start tests/groups/from-lspci.sh \

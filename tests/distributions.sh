@@ -91,10 +91,10 @@ mkosi() {
 	what='an image by mkosi'
 	mkdir -p "$work/mkosi"
 	cp -a packaging/mkosi/. "$work/mkosi/"
-	mkdir -p "$work/mkosi/mkosi.packages"
+	units=$work/mkosi/mkosi.extra/usr/lib/systemd/system
+	mkdir -p "$work/mkosi/mkosi.packages" "$units/sysinit.target.wants"
 	OUT=$work/mkosi/mkosi.packages packaging/package deb >/dev/null
 	# Says who has the card when the drivers are loaded, and ends the machine.
-	units=$work/mkosi/mkosi.extra/usr/lib/systemd/system
 	cat >"$units/evidence.service" <<-'UNIT'
 		[Unit]
 		DefaultDependencies=no
