@@ -10,6 +10,8 @@
 #                               a claim. mkosi fetches packages of Debian.
 #   distributions.sh ugrd       an image by ugrd, booted with and without a claim. Debian has no ugrd: UGRD= names a folder with
 #                               checkouts of ugrd, zenlib and pycpio.
+#   distributions.sh bootc      what packaging/bootc has dracut do, with Debian's, and its kargs.d. The image that it begins with is
+#                               not to be had here, so the Containerfile is not built.
 #   distributions.sh crate      the program from what `cargo package` packs
 set -eu
 cd "$(dirname "$0")/.."
@@ -179,6 +181,40 @@ ugrd() {
 	said "ugrd packs the program, and its image claims"
 }
 
+bootc() {
+	what='the image of the Containerfile for bootc'
+	said "NOT RUN: podman build, which wants an image of Fedora: only what it runs after dnf"
+	OUT=$work packaging/package deb >/dev/null
+	# The RUN with dracut, as podman would run it.
+	sed -n '/^RUN echo/,/[^\\]$/p' packaging/bootc/Containerfile | sed '1s/^RUN //' >"$work/run"
+	grep -q 'dracut --force' "$work/run" || fail "the Containerfile runs no dracut"
+	# Says who has the card when the drivers are loaded, and ends the machine.
+	cat >"$work/module-setup.sh" <<-'MODULE'
+		check() { return 0; }
+		installkernel() { hostonly='' instmods e1000e; }
+		install() { inst_multiple readlink poweroff; inst_hook initqueue/settled 10 "$moddir/evidence.sh"; }
+	MODULE
+	# shellcheck disable=SC2016 # the image's shell expands this
+	echo 'echo "driver: $(readlink /sys/bus/pci/devices/0000:00:05.0/driver)" >/dev/ttyS0; poweroff -ff' >"$work/evidence.sh"
+	inside zstd <<-'INSIDE' || return 0
+		dpkg -i vfio-early_*.deb >install.log 2>&1 || { cat install.log; exit 1; }
+		module=/usr/lib/dracut/modules.d/99evidence
+		mkdir $module
+		cp module-setup.sh evidence.sh $module/
+		chmod +x $module/*
+		echo 'add_dracutmodules+=" evidence "' >/usr/lib/dracut/dracut.conf.d/99-evidence.conf
+		sh -eu run >run.log 2>&1 || { tail -n 40 run.log; exit 1; }
+		cp /usr/lib/modules/*/initramfs.img image
+		cp /boot/vmlinuz-* vmlinuz
+	INSIDE
+	kargs=$(python3 -c 'import sys, tomllib; print(*tomllib.load(sys.stdin.buffer)["kargs"])' <packaging/bootc/kargs.d/10-vfio-early.toml)
+	kargs=$(echo "$kargs" | sed 's/=01:00.0,id=[0-9a-f:]*/=00:05.0,id=8086:10d3/')
+	kargs="console=ttyS0 panic=-1 no_timer_check root=LABEL=none $kargs"
+	boot bootc vfio-pci -kernel "$work/vmlinuz" -initrd "$work/image" -append "$kargs"
+	boot bootc-off e1000e -kernel "$work/vmlinuz" -initrd "$work/image" -append "$kargs vfio_early=off"
+	said "the image claims by kargs.d"
+}
+
 crate() {
 	cargo package --quiet --locked --allow-dirty --no-verify --target-dir "$work/target"
 	tar -C "$work" -xf "$work/target/package/vfio-early-$version.crate"
@@ -197,10 +233,10 @@ crate() {
 	said "the crate's $files files build and install"
 }
 
-[ $# -gt 0 ] || set -- crate debian rpm mkosi ugrd
+[ $# -gt 0 ] || set -- crate debian rpm mkosi ugrd bootc
 for part; do
 	case $part in
-	debian | rpm | mkosi | ugrd | crate) "$part" ;;
+	debian | rpm | mkosi | ugrd | bootc | crate) "$part" ;;
 	*) fail "unknown part $part" ;;
 	esac
 done
