@@ -107,19 +107,19 @@ mkosi() {
 	UNIT
 	ln -s ../evidence.service "$units/sysinit.target.wants/evidence.service"
 	cp /etc/resolv.conf "$work/"
-	NETWORK=yes inside mkosi,systemd-ukify,systemd-boot-efi,cpio,zstd,apt,ca-certificates <<-'INSIDE' || return 0
+	NETWORK=yes inside mkosi,systemd-ukify,systemd-boot-efi,cpio,zstd,apt,ca-certificates,reprepro <<-'INSIDE' || return 0
 		cp resolv.conf /etc/
 		cd mkosi
-		console='console=ttyS0 panic=-1 no_timer_check'
-		mkosi --force --kernel-command-line="$console" build >../mkosi.log 2>&1 || { tail -n 60 ../mkosi.log; exit 1; }
-		mkosi --force --format=uki --output=uki --bootable=yes --kernel-command-line="$console" build >../mkosi.log 2>&1 || {
-			tail -n 60 ../mkosi.log
-			exit 1
+		# As the root's own packages: mkosi's other archives are not on each mirror.
+		mirror=$(sed -n 's/^deb \(http[^ ]*\) .*/\1/p' /etc/apt/sources.list | head -n 1)
+		build() {
+			mkosi --force --local-mirror="$mirror" --kernel-command-line='console=ttyS0 panic=-1 no_timer_check' "$@" build \
+				>../mkosi.log 2>&1 || { tail -n 60 ../mkosi.log; exit 1; }
 		}
-		ls -l
+		build
+		build --format=uki --output=uki --bootable=yes
 		cp /boot/vmlinuz-* ../vmlinuz
 	INSIDE
-	find "$work/mkosi" -maxdepth 1 -type f
 	claim='console=ttyS0 panic=-1 no_timer_check intel_iommu=on vfio_early.claim=00:05.0,id=8086:10d3'
 	boot initrd vfio-pci -kernel "$work/vmlinuz" -initrd "$work/mkosi/initrd" -append "$claim"
 	boot initrd-off e1000e -kernel "$work/vmlinuz" -initrd "$work/mkosi/initrd" -append "$claim vfio_early=off"
