@@ -26,4 +26,5 @@ pub mod rom;
 pub mod severity;
 pub mod snapshot;
 pub mod status;
+mod target;
 pub mod trial;

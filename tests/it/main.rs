@@ -43,3 +43,4 @@ mod simulated;
 mod simulation;
 mod snapshot;
 mod support;
+mod targets;
