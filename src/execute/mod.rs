@@ -13,7 +13,7 @@ mod step;
 use std::rc::Rc;
 
 use crate::config::OnFailure;
-use crate::inventory::{self, FirmwareTable, IommuFacts};
+use crate::inventory::{self, IommuFacts};
 use crate::machine::Machine;
 use crate::pci::Address;
 use crate::plan::{Decision, Op, Plan, PlannedDevice, Step, StepKind, same_name};
@@ -24,14 +24,11 @@ const MAX_HUNG: usize = 3;
 
 pub use error::{Cause, ClaimError, StepError};
 
-/// The driver of a virtio-iommu.
-pub const VIRTIO_IOMMU: &str = "virtio_iommu";
-
 /// Loads the driver of an IOMMU that the firmware offers and that no built-in driver runs. False if there is nothing to load, or
 /// it could not be loaded. udev would load it after the claim.
 pub fn load_iommu_driver(machine: &dyn Machine, facts: &IommuFacts) -> bool {
-    let missing = facts.units.is_empty() && facts.firmware == Some(FirmwareTable::Viot);
-    missing && machine.load(VIRTIO_IOMMU, &[]).inspect_err(|error| log::debug!("{error}")).is_ok()
+    let driver = facts.driver.filter(|_| facts.units.is_empty());
+    driver.is_some_and(|driver| machine.load(driver, &[]).inspect_err(|error| log::debug!("{error}")).is_ok())
 }
 
 /// How a step ended.

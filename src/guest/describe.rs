@@ -24,7 +24,7 @@ pub fn describe(
     let mut notes = Vec::new();
     let saved = |device: &Device| roms.iter().find(|(address, _)| *address == device.address).map(|(_, rom)| rom);
     let processor = inventory.iommu.processor;
-    let x86 = processor != Processor::Other;
+    let x86 = processor.is_x86();
     let kvm = resources.kvm != Some(false);
     let placement = placement::place(&resources.cores, options.vcpus).map_err(wrong)?;
     let (memory, note) = placement::memory(resources, options.memory).map_err(wrong)?;

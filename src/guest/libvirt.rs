@@ -3,8 +3,6 @@
 
 use std::fmt::Write as _;
 
-use crate::inventory::Processor;
-
 use super::firmware::{Firmware, Rom};
 use super::hyperv::CLOCK;
 use super::options::Os;
@@ -134,8 +132,8 @@ fn processors(text: &mut String, guest: &Guest) {
 
 /// The machine and its firmware.
 fn system(text: &mut String, guest: &Guest) {
-    let (arch, machine) = if guest.processor == Processor::Other { ("aarch64", "virt") } else { ("x86_64", "q35") };
-    let uefi = guest.firmware == Firmware::Uefi || guest.processor == Processor::Other;
+    let (arch, machine) = if guest.processor.is_x86() { ("x86_64", "q35") } else { ("aarch64", "virt") };
+    let uefi = guest.firmware == Firmware::Uefi || !guest.processor.is_x86();
     if uefi || guest.options.domain.is_some() {
         let firmware = if uefi { " firmware='efi'" } else { "" };
         let _ = writeln!(text, "<os{firmware}>\n  <type arch='{arch}' machine='{machine}'>hvm</type>\n</os>");
@@ -145,7 +143,7 @@ fn system(text: &mut String, guest: &Guest) {
 /// What the guest sees of its hypervisor, and its clocks.
 fn features(text: &mut String, guest: &Guest) {
     let windows = guest.options.os == Os::Windows;
-    let x86 = guest.processor != Processor::Other;
+    let x86 = guest.processor.is_x86();
     if windows || guest.options.hide_kvm || guest.options.domain.is_some() {
         text.push_str("<features>\n  <acpi/>\n");
         text.push_str(if x86 { "  <apic/>\n" } else { "" });

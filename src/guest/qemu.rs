@@ -3,8 +3,6 @@
 
 use std::fmt::Write as _;
 
-use crate::inventory::Processor;
-
 use super::Guest;
 use super::firmware::{Firmware, Rom};
 use super::hyperv::CLOCK;
@@ -18,7 +16,7 @@ pub fn qemu(guest: &Guest) -> String {
     if !pinned.is_empty() {
         words.extend(["taskset".to_owned(), "-c".to_owned(), pinned]);
     }
-    let x86 = guest.processor != Processor::Other;
+    let x86 = guest.processor.is_x86();
     words.push(if x86 { "qemu-system-x86_64" } else { "qemu-system-aarch64" }.to_owned());
     let mut add = |option: &str, value: String| words.extend([option.to_owned(), value]);
     let mut board = if x86 { "q35" } else { "virt,gic-version=max" }.to_owned();

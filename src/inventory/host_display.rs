@@ -3,12 +3,13 @@
 //!
 //! `boot_vga` alone does not tell. It exists for VGA controllers (class 0300) only (drivers/pci/pci-sysfs.c,
 //! `pci_dev_attrs_are_visible`), and the kernel's arbiter gives it to one of those whatever the firmware used. The display of
-//! many processors has class 0380.
+//! many processors has class 0380. On Arm it tells nothing: the arbiter looks for the firmware's framebuffer on x86 only
+//! (drivers/pci/vgaarb.c, `vga_is_firmware_default`), and elsewhere takes the first VGA controller that is switched on.
 
 use crate::json::readable_words;
 use crate::pci::Address;
 
-use super::{Device, Inventory};
+use super::{Device, Inventory, Processor};
 
 /// What tells that a display is the host's, the strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +78,10 @@ impl Inventory {
         let displays =
             || self.devices.iter().filter(|device| device.identity.class.is_display() && !device.is_virtual());
         let detail = |device: &Device, says: &dyn Fn(&super::Detail) -> bool| device.detail.as_ref().is_some_and(says);
-        let kinds = [Evidence::BootDisplay, Evidence::Framebuffer, Evidence::Panel, Evidence::BootVga];
+        let mut kinds = vec![Evidence::BootDisplay, Evidence::Framebuffer, Evidence::Panel];
+        if self.iommu.processor != Processor::Arm {
+            kinds.push(Evidence::BootVga);
+        }
         let mut found: Option<HostDisplay> = None;
         for by in kinds {
             let says = |device: &&Device| match by {

@@ -6,10 +6,14 @@ use crate::json::readable_words;
 use crate::machine::{self, Machine};
 use crate::pci::Address;
 
+use super::arm::{self, Its, TreeIommu};
 use super::config_spaces::MAX_TABLE;
 
 /// The firmware's tables.
 const TABLES: &str = "/sys/firmware/acpi/tables";
+
+/// The driver of a virtio-iommu.
+pub(super) const VIRTIO_IOMMU: &str = "virtio_iommu";
 
 /// The ACPI table in which the firmware describes the IOMMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +69,18 @@ pub enum Processor {
     Intel,
     /// AuthenticAMD, HygonGenuine: AMD-Vi.
     Amd,
+    /// Arm: an SMMU.
+    Arm,
     /// Any other, or unknown.
     #[default]
     Other,
+}
+
+impl Processor {
+    /// Whether it is an x86 processor of a known vendor.
+    pub fn is_x86(self) -> bool {
+        matches!(self, Self::Intel | Self::Amd)
+    }
 }
 
 /// Facts about the IOMMU.
@@ -81,6 +94,14 @@ pub struct IommuFacts {
     pub processor: Processor,
     /// An IORT table is there, but it names no SMMU.
     pub iort_without_smmu: bool,
+    /// The module that has the driver of the IOMMU, where that can be one: of what runs, or of what the firmware describes.
+    pub driver: Option<&'static str>,
+    /// What the device tree says of an IOMMU; `None` on machines with ACPI.
+    pub device_tree: Option<TreeIommu>,
+    /// The parameter by which an SMMU lets devices without a group access all memory.
+    pub bypass: Option<&'static str>,
+    /// What the firmware says of the interrupt translation service of an Arm machine, if that mattered.
+    pub its: Option<Its>,
     /// The role of this system in Xen, which keeps every IOMMU to itself.
     pub xen: Option<Xen>,
     /// Whether interrupt remapping is enabled; `None` if /proc/interrupts does not show it.
@@ -97,10 +118,25 @@ impl IommuFacts {
     /// machine with 512 processors has 6 KiB.
     const MAX_INTERRUPTS: usize = 64 * 1024;
 
-    pub(super) fn read(machine: &dyn Machine, command_line: &[u8]) -> Self {
+    /// Reads them.
+    pub(crate) fn read(machine: &dyn Machine, command_line: &[u8]) -> Self {
         let tables = machine.list(TABLES).unwrap_or_default();
-        let remapping =
-            machine.read_prefix("/proc/interrupts", Self::MAX_INTERRUPTS).ok().and_then(|bytes| remapping(&bytes));
+        let units = machine.list("/sys/class/iommu").unwrap_or_default();
+        let processor = machine.attribute("/proc/cpuinfo").map(|bytes| processor(&bytes)).unwrap_or_default();
+        let by_tree = tables.is_empty() && !processor.is_x86();
+        let tree = if by_tree { arm::DeviceTree::read(machine) } else { None };
+        let interrupts = machine.read_prefix("/proc/interrupts", Self::MAX_INTERRUPTS).unwrap_or_default();
+        let mut remapping = remapping(&interrupts);
+        let its = (processor == Processor::Arm && remapping != Some(false)).then(|| arm::its(machine, tree.as_ref()));
+        let its = its.flatten();
+        match its {
+            // Whatever its interrupts look like.
+            Some(Its::Open) => remapping = Some(false),
+            // Nothing else isolates them.
+            Some(Its::Absent) if remapping.is_none() => remapping = Some(false),
+            _ if remapping.is_none() && arm::has_no_lpis(command_line) => remapping = Some(false),
+            _ => {}
+        }
         // Where the module is not loaded yet, what it will be loaded with.
         let allowed = |module: &str| {
             let path = format!("/sys/module/{module}/parameters/allow_unsafe_interrupts");
@@ -111,40 +147,34 @@ impl IommuFacts {
                 )
         };
         let is_listed = |table: &FirmwareTable| tables.iter().any(|name| name == table.name());
-        let iort_without_smmu = is_listed(&FirmwareTable::Iort)
-            && machine.read(&format!("{TABLES}/IORT"), MAX_TABLE).is_ok_and(|table| has_smmu(&table) == Some(false));
+        let iort = if is_listed(&FirmwareTable::Iort) {
+            machine.read(&format!("{TABLES}/IORT"), MAX_TABLE).ok().and_then(|table| arm::nodes_of_iort(&table))
+        } else {
+            None
+        };
+        let by_iort = iort.as_deref().and_then(arm::smmu_of_nodes);
+        let iort_without_smmu = iort.is_some() && by_iort.is_none();
         let known = FirmwareTable::ALL.into_iter().filter(is_listed);
+        let firmware = known.into_iter().find(|table| !(iort_without_smmu && *table == FirmwareTable::Iort));
+        let by_table = (firmware == Some(FirmwareTable::Viot)).then_some(VIRTIO_IOMMU);
+        let of_units = [("smmu3.", arm::SMMU_V3), ("smmu.", arm::SMMU), ("virtio", VIRTIO_IOMMU)];
+        let by_unit = of_units.iter().find(|(start, _)| units.iter().any(|unit| unit.starts_with(start)));
+        let by_unit = by_unit.map(|(_, driver)| *driver);
         Self {
-            units: machine.list("/sys/class/iommu").unwrap_or_default(),
-            firmware: known.into_iter().find(|table| !(iort_without_smmu && *table == FirmwareTable::Iort)),
+            firmware,
             iort_without_smmu,
+            driver: by_unit.or(by_iort).or(by_table).or(tree.as_ref().and_then(|tree| tree.driver)),
+            device_tree: tree.map(|tree| tree.iommu),
+            bypass: arm::bypass(machine, &units),
+            its,
             xen: Xen::read(machine, &tables),
-            processor: machine.attribute("/proc/cpuinfo").map(|bytes| processor(&bytes)).unwrap_or_default(),
+            processor,
+            units,
             remapping,
             unsafe_type1: allowed("vfio_iommu_type1"),
             unsafe_iommufd: allowed("iommufd"),
         }
     }
-}
-
-/// Whether an IORT table has a node of an SMMU (type 3: SMMUv1 and v2; type 4: SMMUv3), as opposed to an interrupt controller or a
-/// performance monitor; `None` if it is no such table (Arm DEN0049, IO Remapping Table).
-fn has_smmu(table: &[u8]) -> Option<bool> {
-    let number = |at: usize| table.get(at..)?.first_chunk().copied().map(u32::from_le_bytes);
-    let (nodes, offset) = (number(36)?, number(40)?);
-    if table.get(..4)? != b"IORT" {
-        return None;
-    }
-    let mut at = usize::try_from(offset).ok()?;
-    for _ in 0..nodes {
-        let (kind, low, high) = (table.get(at)?, table.get(at.checked_add(1)?)?, table.get(at.checked_add(2)?)?);
-        if matches!(kind, 3 | 4) {
-            return Some(true);
-        }
-        let length = usize::from(u16::from_le_bytes([*low, *high]));
-        at = at.checked_add(length).filter(|_| length > 0)?;
-    }
-    Some(false)
 }
 
 /// The vendor of the first processor in /proc/cpuinfo.
@@ -154,6 +184,8 @@ fn processor(cpuinfo: &[u8]) -> Processor {
     match line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim()) {
         Some("GenuineIntel" | "CentaurHauls" | "  Shanghai  " | "Shanghai") => Processor::Intel,
         Some("AuthenticAMD" | "HygonGenuine") => Processor::Amd,
+        // arch/arm64/kernel/cpuinfo.c, `c_show`.
+        None if text.contains("CPU implementer") => Processor::Arm,
         _ => Processor::Other,
     }
 }
@@ -225,28 +257,6 @@ mod tests {
     }
 
     #[test]
-    fn an_iort_table_tells_whether_there_is_an_smmu() {
-        let table = |kinds: &[u8]| {
-            let mut table = b"IORT".to_vec();
-            table.resize(48, 0);
-            table[36] = u8::try_from(kinds.len()).unwrap();
-            table[40] = 48;
-            for kind in kinds {
-                table.extend([*kind, 8, 0, 0, 0, 0, 0, 0]);
-            }
-            table
-        };
-        assert_eq!(has_smmu(&table(&[0, 2, 5])), Some(false));
-        assert_eq!(has_smmu(&table(&[0, 2, 4])), Some(true));
-        assert_eq!(has_smmu(&table(&[3])), Some(true));
-        assert_eq!(has_smmu(&table(&[0, 2])[..50]), None, "cut off");
-        assert_eq!(has_smmu(b"x"), None);
-        let mut endless = table(&[0]);
-        endless[49] = 0;
-        assert_eq!(has_smmu(&endless), None);
-    }
-
-    #[test]
     fn only_direct_regions_count() {
         let text =
             b"0x00000000000e0000 0x00000000000fffff direct\n0x1 0x2 direct-relaxable\n0xfee00000 0xfeefffff msi\n";
@@ -257,6 +267,7 @@ mod tests {
     fn the_first_processor_names_the_maker() {
         assert_eq!(processor(b"processor\t: 0\nvendor_id\t: GenuineIntel\n"), Processor::Intel);
         assert_eq!(processor(b"vendor_id\t: AuthenticAMD\n"), Processor::Amd);
-        assert_eq!(processor(b"CPU implementer\t: 0x41\n"), Processor::Other);
+        assert_eq!(processor(b"processor\t: 0\nCPU implementer\t: 0x41\n"), Processor::Arm);
+        assert_eq!(processor(b"isa\t: rv64imafdch\n"), Processor::Other);
     }
 }

@@ -4,6 +4,7 @@
 //! [`Inventory::survey`] identifies all devices, with one read each. The caller decides which devices matter, and
 //! [`Inventory::read_details`] reads the rest about those.
 
+mod arm;
 mod card;
 mod config_spaces;
 mod cores;
@@ -23,6 +24,8 @@ use crate::machine::{self, Error, Machine};
 use crate::pci::{Address, is_vfio_driver};
 use crate::trial;
 
+pub(crate) use arm::has_no_lpis;
+pub use arm::{Its, TreeIommu};
 pub use card::Card;
 pub use cores::{Core, cores_of_nodes, cpus};
 pub use device::{Detail, Device};
@@ -33,6 +36,7 @@ pub use holders::{Holder, Holders};
 pub use host_display::{Evidence, HostDisplay};
 pub(crate) use in_use::{DEVICE_MINOR, default_routes, is_device_file, mounts, swaps};
 pub use in_use::{Mount, Use};
+use iommu::VIRTIO_IOMMU;
 pub use iommu::{FirmwareTable, Group, IommuFacts, Processor, Xen};
 pub use resources::Resources;
 pub use sriov::PhysicalFunction;

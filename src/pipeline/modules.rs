@@ -2,9 +2,8 @@
 //! Which kernel modules an image needs for the claims. The image hooks ask, so that they hold no list.
 
 use crate::config::{self, Driver, Sources};
-use crate::execute::VIRTIO_IOMMU;
 use crate::exit::Failure;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, IommuFacts};
 use crate::machine::{self, Machine};
 use crate::plan::{same_name, variant_modules};
 
@@ -29,13 +28,9 @@ pub fn modules(machine: &dyn Machine, kernel: Option<&str>) -> Result<Vec<String
             Driver::Auto => modules.extend(variant_modules(&Inventory::aliases_of(machine, &kernel))),
         }
     }
-    // Debian builds the driver of a virtio-iommu as a module; without it, the claim finds no IOMMU.
-    let listed =
-        |path: &str, start: &str| machine.list(path).unwrap_or_default().iter().any(|name| name.starts_with(start));
-    let virtio = listed("/sys/firmware/acpi/tables", "VIOT") || listed("/sys/class/iommu", "virtio");
-    if virtio && is_listed(machine, &kernel, "modules.dep", VIRTIO_IOMMU) {
-        modules.push(VIRTIO_IOMMU.to_owned());
-    }
+    // Debian builds the driver of a virtio-iommu as a module, others that of an SMMU; without it, the claim finds no IOMMU.
+    let driver = IommuFacts::read(machine, &[]).driver;
+    modules.extend(driver.filter(|driver| is_listed(machine, &kernel, "modules.dep", driver)).map(ToOwned::to_owned));
     if config.settings.trial {
         modules.push("efivarfs".to_owned());
     }

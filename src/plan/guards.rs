@@ -3,7 +3,7 @@
 
 use crate::config::{Claim, Config, Framebuffer, Guard, IommuPolicy, Selector};
 use crate::groups::{self, Isolated};
-use crate::inventory::{Device, FirmwareFramebuffer, Inventory};
+use crate::inventory::{Device, FirmwareFramebuffer, Inventory, Processor};
 use crate::pci::{Address, Identity, Slot};
 
 use super::{
@@ -193,7 +193,9 @@ pub(super) fn problems(config: &Config, inventory: &Inventory, plan: &Plan) -> V
             Problem::warning(Code::Iommu, None, message)
         });
     } else if plan.iommu.interrupt_remapping == InterruptRemapping::Disabled {
-        problems.push(Problem::warning(Code::InterruptRemapping, None, plan.iommu.advice.join("; ")));
+        // What else is advised is no reason that guests are refused.
+        let message = plan.iommu.advice.first().cloned().unwrap_or_default();
+        problems.push(Problem::warning(Code::InterruptRemapping, None, message));
     }
     for planned in &plan.devices {
         match &planned.decision {
@@ -243,8 +245,9 @@ fn boot_display(config: &Config, inventory: &Inventory, address: Address) -> Opt
     if !framebuffers.is_empty() {
         parts.push(framebuffer_fate(config, device, &framebuffers));
     }
-    // arch/x86/pci/fixup.c, `pci_fixup_video`: of VGA controllers alone.
-    if device.detail.as_ref().is_some_and(|detail| detail.boot_vga == Some(true)) {
+    // arch/x86/pci/fixup.c, `pci_fixup_video`: of VGA controllers alone, and on x86 alone.
+    let is_shadowed = inventory.iommu.processor != Processor::Arm;
+    if is_shadowed && device.detail.as_ref().is_some_and(|detail| detail.boot_vga == Some(true)) {
         parts.push("its option ROM is the copy that the firmware ran, not the card's own".to_owned());
     }
     if parts.is_empty() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether the IOMMU protects the host, and what to do where it does not.
 
-use crate::inventory::{FirmwareTable, Inventory};
+use crate::inventory::{FirmwareTable, Inventory, TreeIommu};
 use crate::json::{self, FromJson, Json, Value, readable_words};
 
 use super::iommu_advice;
@@ -66,8 +66,8 @@ pub struct Iommu {
     pub advice: Vec<String>,
     /// VFIO starts a guest although interrupts are not remapped. No part of the document.
     pub unsafe_interrupts: bool,
-    /// Why it cannot be seen. No part of the document.
-    pub hidden: Option<&'static str>,
+    /// Where the firmware describes it, or why it cannot be seen, if that is not what the table says. No part of the document.
+    pub seen: Option<String>,
 }
 
 /// The names of its fields in documents.
@@ -75,7 +75,7 @@ const FIELDS: &str = "state kind units firmware_table interrupt_remapping advice
 
 impl Json for Iommu {
     fn json(&self, out: &mut String) {
-        let Self { state, kind, units, firmware_table, interrupt_remapping, advice, unsafe_interrupts: _, hidden: _ } =
+        let Self { state, kind, units, firmware_table, interrupt_remapping, advice, unsafe_interrupts: _, seen: _ } =
             self;
         json::object(out, FIELDS, &[state, kind, units, firmware_table, interrupt_remapping, advice]);
     }
@@ -94,7 +94,7 @@ impl FromJson for Iommu {
             interrupt_remapping: field(value, "interrupt_remapping"),
             advice: field(value, "advice"),
             unsafe_interrupts: false,
-            hidden: None,
+            seen: None,
         })
     }
 }
@@ -103,10 +103,11 @@ impl Iommu {
     /// What the inventory says of it.
     pub fn of(inventory: &Inventory) -> Self {
         let facts = &inventory.iommu;
-        let state = match (facts.units.is_empty(), facts.firmware) {
+        let in_tree = matches!(facts.device_tree, Some(TreeIommu::Present | TreeIommu::Unmapped));
+        let state = match (facts.units.is_empty(), facts.firmware.is_some() || in_tree) {
             (false, _) => IommuState::Enabled,
-            (true, Some(_)) => IommuState::Disabled,
-            (true, None) => IommuState::Absent,
+            (true, true) => IommuState::Disabled,
+            (true, false) => IommuState::Absent,
         };
         let by_unit = facts.units.first().map(|unit| match unit.as_str() {
             name if name.starts_with("dmar") => IommuKind::Intel,
@@ -120,16 +121,22 @@ impl Iommu {
             FirmwareTable::Iort => IommuKind::Smmu,
             FirmwareTable::Rimt | FirmwareTable::Viot => IommuKind::Other,
         });
+        let in_tree_kind =
+            if facts.driver.is_some_and(|driver| driver.contains("smmu")) { IommuKind::Smmu } else { IommuKind::Other };
         let mut advice = Vec::new();
         match state {
-            IommuState::Enabled if facts.remapping == Some(false) => advice.push(iommu_advice::remapping(inventory)),
-            IommuState::Enabled => {}
+            IommuState::Enabled => {
+                if facts.remapping == Some(false) {
+                    advice.push(iommu_advice::remapping(inventory));
+                }
+                advice.extend(facts.bypass.map(iommu_advice::bypass));
+            }
             IommuState::Disabled => advice.push(iommu_advice::disabled(inventory)),
             IommuState::Absent => advice.push(iommu_advice::absent(inventory)),
         }
         Self {
             state,
-            kind: by_unit.or(by_table),
+            kind: by_unit.or(by_table).or(in_tree.then_some(in_tree_kind)),
             units: facts.units.clone(),
             firmware_table: facts.firmware,
             interrupt_remapping: match facts.remapping {
@@ -139,7 +146,7 @@ impl Iommu {
             },
             advice,
             unsafe_interrupts: facts.unsafe_type1 || facts.unsafe_iommufd,
-            hidden: iommu_advice::hidden(inventory),
+            seen: iommu_advice::seen(inventory),
         }
     }
 
@@ -169,13 +176,15 @@ impl Iommu {
             Some(IommuKind::Amd) => "AMD-Vi",
             Some(IommuKind::Smmu) => "Arm SMMU",
             _ => match self.firmware_table {
+                // drivers/iommu/virtio-iommu.c, `viommu_probe`: named after the virtio device.
+                _ if self.units.first().is_some_and(|unit| unit.starts_with("virtio")) => "virtio-iommu",
                 Some(FirmwareTable::Viot) => "virtio-iommu",
                 Some(FirmwareTable::Rimt) => "RISC-V IOMMU",
                 _ => "IOMMU",
             },
         };
         // Why it cannot be seen says more than what is seen.
-        let because = |seen: String| self.hidden.map_or(seen, ToOwned::to_owned);
+        let because = |seen: String| self.seen.clone().unwrap_or(seen);
         match self.state {
             IommuState::Enabled => {
                 let interrupts = match self.interrupt_remapping {

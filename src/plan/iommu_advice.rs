@@ -2,7 +2,7 @@
 //! What a person can do about an IOMMU that is off or missing, and about interrupts that are not remapped.
 
 use crate::config::words;
-use crate::inventory::{FirmwareTable, Inventory, Processor, Xen};
+use crate::inventory::{FirmwareTable, Inventory, Its, Processor, TreeIommu, Xen, has_no_lpis};
 
 /// The parts of `intel_iommu=` that Linux knows (drivers/iommu/intel/iommu.c, `intel_iommu_setup`, the same in 6.1, 6.12
 /// and 7.2). It compares beginnings.
@@ -91,16 +91,25 @@ pub(super) fn disabled(inventory: &Inventory) -> String {
     match inventory.iommu.firmware {
         Some(FirmwareTable::Dmar) => intel(inventory),
         Some(FirmwareTable::Ivrs) => amd(inventory),
-        Some(FirmwareTable::Viot) => {
-            "the driver of this virtio-iommu is the module virtio_iommu, which is not loaded: \
-            rebuild the initramfs image on this machine, so that it holds the module (vfio-early modules)"
-                .to_owned()
-        }
         Some(FirmwareTable::Rimt) => {
             "the kernel runs no driver for this RISC-V IOMMU: look for riscv-iommu in the kernel log".to_owned()
         }
-        _ => "the kernel has no driver for this SMMU: look for arm-smmu in the kernel log".to_owned(),
+        _ => not_loaded(inventory.iommu.driver.unwrap_or("arm_smmu")),
     }
+}
+
+/// No parameter turns these off: only their drivers can be missing, or fail.
+fn not_loaded(driver: &str) -> String {
+    if driver == "virtio_iommu" {
+        return "the driver of this virtio-iommu is the module virtio_iommu, which is not loaded: rebuild the initramfs image on \
+                this machine, so that it holds the module (vfio-early modules)"
+            .to_owned();
+    }
+    let named = driver.replace('_', "-");
+    format!(
+        "the driver {named} does not run this IOMMU: look for {named} in the kernel log; if the driver is a module, rebuild the \
+         initramfs image on this machine, so that it holds the module (vfio-early modules)"
+    )
 }
 
 fn intel(inventory: &Inventory) -> String {
@@ -149,22 +158,27 @@ fn amd(inventory: &Inventory) -> String {
     format!("{wrong}{rest}")
 }
 
-/// Why an IOMMU that the firmware may have cannot be seen, in a few words.
-pub(super) fn hidden(inventory: &Inventory) -> Option<&'static str> {
-    match inventory.iommu.xen {
-        Some(Xen::Host) => return Some("Xen has it"),
-        Some(Xen::Guest) => return Some("Xen gives its guests none"),
-        None => {}
-    }
-    if inventory.iommu.firmware.is_some() {
-        None
-    } else if acpi_is_off(inventory) {
-        Some("acpi=off on the kernel command line hides the firmware's tables")
-    } else if inventory.iommu.iort_without_smmu {
-        Some("the firmware's IORT table names no SMMU")
-    } else {
-        None
-    }
+/// Why an IOMMU that the firmware may have cannot be seen, in a few words, or where it is described if not in a table.
+pub(super) fn seen(inventory: &Inventory) -> Option<String> {
+    let facts = &inventory.iommu;
+    let text = match (facts.xen, &facts.device_tree) {
+        (Some(Xen::Host), _) => "Xen has it",
+        (Some(Xen::Guest), _) => "Xen gives its guests none",
+        (None, Some(TreeIommu::Present | TreeIommu::Unmapped)) => {
+            "it is in the device tree, the kernel runs no driver for it"
+        }
+        (None, Some(TreeIommu::Off(node))) => return Some(format!("the device tree turns off {node}")),
+        (None, Some(TreeIommu::Absent)) => "there is none in the device tree",
+        (None, None) if facts.firmware == Some(FirmwareTable::Iort) => {
+            "the firmware offers an Arm SMMU in its IORT table, the kernel runs no driver for it"
+        }
+        (None, None) if facts.firmware.is_some() => return None,
+        _ if acpi_is_off(inventory) => "acpi=off on the kernel command line hides the firmware's tables",
+        _ if facts.iort_without_smmu => "the firmware's IORT table names no SMMU",
+        _ if facts.processor == Processor::Arm => "the firmware has no table of an IOMMU, such as IORT or VIOT",
+        _ => return None,
+    };
+    Some(text.to_owned())
 }
 
 /// Whether ACPI is switched off, and with it all tables (arch/x86/kernel/acpi/boot.c, `parse_acpi`).
@@ -188,6 +202,20 @@ pub(super) fn absent(inventory: &Inventory) -> String {
     if let Some(advice) = xen(inventory) {
         return advice.to_owned();
     }
+    match &inventory.iommu.device_tree {
+        Some(TreeIommu::Off(node)) => {
+            return format!(
+                "the device tree says that the IOMMU at {node} is not to be used: turn it on in the firmware setup, or boot with a \
+                 device tree in which its status is okay"
+            );
+        }
+        Some(_) => {
+            return "boot with a device tree that describes the IOMMU and connects the PCI host bridge to it (iommu-map), if this \
+                    machine has one (in a virtual machine: give it a virtual IOMMU)"
+                .to_owned();
+        }
+        None => {}
+    }
     if acpi_is_off(inventory) {
         return "take acpi=off off the kernel command line: without ACPI, the kernel cannot find an IOMMU".to_owned();
     }
@@ -195,6 +223,10 @@ pub(super) fn absent(inventory: &Inventory) -> String {
         Processor::Intel => "turn on VT-d in the firmware setup (in a virtual machine: give it a virtual IOMMU)",
         Processor::Amd => {
             "turn on the IOMMU (AMD-Vi) in the firmware setup (in a virtual machine: give it a virtual IOMMU)"
+        }
+        Processor::Arm => {
+            "turn on the SMMU in the firmware setup or update the firmware, if this machine has one (in a virtual machine: give \
+             it a virtual IOMMU)"
         }
         Processor::Other => "turn on the IOMMU in the firmware setup, if this machine has one",
     };
@@ -209,7 +241,11 @@ pub(super) fn remapping(inventory: &Inventory) -> String {
         "take nointremap off the kernel command line"
     } else if off {
         "take intremap=off off the kernel command line"
-    } else if facts.processor == Processor::Other {
+    } else if facts.its == Some(Its::Open) {
+        "the ITS of this machine is behind a bridge that lets every device send any interrupt"
+    } else if has_no_lpis(&inventory.command_line) {
+        "take irqchip.gicv3_nolpi off the kernel command line, which keeps the kernel from using the ITS"
+    } else if matches!(facts.processor, Processor::Arm | Processor::Other) {
         "the interrupt controller of this machine cannot do it (only a GICv3 with an ITS can)"
     } else {
         "look for x2APIC or interrupt remapping in the firmware setup"
@@ -231,9 +267,24 @@ pub(super) fn remapping(inventory: &Inventory) -> String {
     format!("interrupts are not remapped, so a guest could fake them and {starts}: {cause}")
 }
 
+/// What an SMMU does that lets devices through.
+pub(super) fn bypass(parameter: &str) -> String {
+    format!(
+        "{parameter} lets devices that are in no IOMMU group access all memory: take it off the kernel command line and out of \
+         /etc/modprobe.d"
+    )
+}
+
 /// Why a device is in no group although an IOMMU runs, and what to do. Linux leaves Intel's own graphics out where it was built
 /// so (drivers/iommu/intel/iommu.c, `dmar_map_intgpu`: Debian's kernels), and has errata for some (`quirk_iommu_igfx`).
 pub(super) fn no_group(inventory: &Inventory, graphics: bool) -> &'static str {
+    if inventory.iommu.device_tree == Some(TreeIommu::Unmapped) {
+        return "the device tree connects no PCI host bridge to an IOMMU (iommu-map): boot with one that does";
+    }
+    if inventory.iommu.processor == Processor::Arm {
+        return "the firmware connects its host bridge to no SMMU, or its driver failed: look for arm-smmu and iommu in the kernel \
+                log, and try a slot of another host bridge";
+    }
     if !graphics {
         return "look for DMAR, AMD-Vi or iommu in the kernel log";
     }

@@ -34,9 +34,9 @@ impl Redactor<'_> {
         if path.starts_with("/sys/") && name == "config" {
             return clear_serial_number(content);
         }
-        // How the firmware describes IOMMUs; other tables may hold keys of the machine.
+        // How the firmware describes IOMMUs and interrupt controllers; other tables may hold keys of the machine.
         if let Some(table) = path.strip_prefix("/sys/firmware/acpi/tables/") {
-            if !["DMAR", "IVRS", "IORT", "VIOT"].contains(&table) {
+            if !["DMAR", "IVRS", "IORT", "VIOT", "APIC"].contains(&table) {
                 content.clear();
             }
             return;

@@ -66,6 +66,7 @@ const LOOKED_AT: &[&str] = &[
     "iommu",
     "iommu.",
     "iommufd.",
+    "irqchip.",
     "isolcpus",
     "kvm.",
     "kvm_amd.",
@@ -139,7 +140,7 @@ disable_denylist driver_override enabled ids iommu_group irq link_speed local_cp
 max_link_width modalias msi_bus numa_node online physfn power_state present refcnt removable reserved_regions reset_method \
 resource revision runtime_status size sriov_drivers_autoprobe sriov_numvfs sriov_offset sriov_stride sriov_totalvfs \
 sriov_vf_device sriov_vf_total_msix state status subsystem_device subsystem_vendor thread_siblings_list tun_flags type vendor \
-bound allow_unsafe_interrupts lockdown current_clocksource ifindex possible";
+bound allow_unsafe_interrupts disable_bypass compatible lockdown current_clocksource ifindex possible";
 
 /// Whether the content of a sysfs attribute is harmless whatever it is.
 pub(super) fn is_harmless_attribute(name: &str) -> bool {

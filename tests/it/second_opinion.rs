@@ -2,7 +2,7 @@
 //! A second opinion on /proc: what the crate procfs makes of it, on the running machine and on every recorded one, against
 //! what the program makes of it. Of swap space and of IPv6 routes that crate knows nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 
 use procfs::net::{RouteEntries, RouteEntry};
@@ -89,9 +89,12 @@ fn hold_command_line(line: &[u8], opinion: &[String], whose: &str) {
 fn hold_processor(processor: Processor, opinion: &CpuInfo, whose: &str) {
     let vendor = opinion.fields.get("vendor_id").map(String::as_str);
     let vendor = vendor.or_else(|| opinion.cpus.first()?.get("vendor_id").map(String::as_str));
+    let is_arm = |fields: &HashMap<String, String>| fields.contains_key("CPU implementer");
+    let is_arm = is_arm(&opinion.fields) || opinion.cpus.iter().any(is_arm);
     let expected = match vendor {
         Some("GenuineIntel" | "CentaurHauls" | "  Shanghai  ") => Processor::Intel,
         Some("AuthenticAMD" | "HygonGenuine") => Processor::Amd,
+        None if is_arm => Processor::Arm,
         _ => Processor::Other,
     };
     assert_eq!(processor, expected, "{whose}: {vendor:?}");
