@@ -28,6 +28,13 @@ TINY = target/tiny/$(shell uname -m)-unknown-linux-musl/release/vfio-early
 tiny:
 	packaging/tiny
 
+# The same two for arm64, on any machine.
+.PHONY: build-arm64 tiny-arm64 test-arm64
+build-arm64:
+	packaging/cross aarch64 build --release
+tiny-arm64:
+	MUSL=$$(tests/boot/lab.sh musl) packaging/tiny aarch64
+
 # A package of the tiny binary, in target/packages.
 deb rpm arch:
 	packaging/package $@
@@ -80,6 +87,8 @@ SCRIPTS = .ci/run packaging/tiny packaging/musl-ld packaging/rustflags packaging
 	dracut/50vfio-early/module-setup.sh dracut/50vfio-early/vfio-early.sh \
 	mkinitcpio/install/vfio-early mkinitcpio/hooks/vfio-early
 
+SCRIPTS += packaging/cross tests/arm64.sh
+
 # Everything but the boots.
 check: build
 	$(CARGO) test -q --target $(TARGET)
@@ -87,8 +96,13 @@ check: build
 # Everything.
 test: tools build check
 	@echo 'NOT RUN: the same bytes from two folders: make reproducible'
+	@echo 'NOT RUN: the builds for arm64 and their tests: make test-arm64'
 	@echo 'NOT RUN: what distributions make of the source archives: make distributions'
 	tests/boot/all.sh
+
+# The builds for arm64, and their tests under qemu-user.
+test-arm64:
+	tests/arm64.sh
 
 # Every pair of failures, every kind of failure at every operation, on all simulated machines: hours.
 faults:

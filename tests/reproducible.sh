@@ -7,7 +7,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
-unset CARGO_TARGET_DIR OUT BINARY VFIO_EARLY
+unset CARGO_TARGET_DIR OUT BINARY VFIO_EARLY MUSL
+musl=$(tests/boot/lab.sh musl)
 target=$(rustc -vV | sed -n 's/^host: //p')
 for folder in one another/and-deeper; do
 	mkdir -p "$work/$folder"
@@ -17,14 +18,18 @@ for folder in one another/and-deeper; do
 		make -s build CARGO_FLAGS="--quiet --locked"
 		BINARY=target/$target/release/vfio-early OUT=$PWD/out packaging/package deb >/dev/null
 		cp "target/$target/release/vfio-early" out/
-		# The tiny one, which the packages have.
-		status=0
-		tiny=$(packaging/tiny) || status=$?
-		case $status in
-		0) cp "$tiny" out/tiny ;;
-		77) echo 'NOT RUN: whether the tiny program is the same' >&2 ;;
-		*) exit "$status" ;;
-		esac
+		# The tiny one, which the packages have, for each architecture.
+		for arch in $(printf '%s\n' "$(uname -m)" aarch64 | sort -u); do
+			[ "$arch" = "$(uname -m)" ] || export MUSL="$musl"
+			status=0
+			tiny=$(packaging/tiny "$arch") || status=$?
+			unset MUSL
+			case $status in
+			0) cp "$tiny" "out/tiny-$arch" ;;
+			77) echo "NOT RUN: whether the tiny program for $arch is the same" >&2 ;;
+			*) exit "$status" ;;
+			esac
+		done
 	)
 	# The second one is built at another time.
 	sleep 2

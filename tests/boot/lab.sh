@@ -4,13 +4,16 @@
 # Prepares what the boots need, all of it in a cache folder outside the checkout. Each result is built under a temporary
 # name and renamed, so it is complete or not there. Standard output is the answer; everything else goes to standard error.
 #
-#   lab.sh tools                     installs what is missing on this machine (as root), or says what and how
+#   lab.sh tools [arm64]             installs what is missing on this machine (as root), or says what and how
 #   lab.sh root SUITE                a Debian root with kernel and initramfs generators; prints its path. SUITE-guests: with
 #                                    what starts guests, too. PACKAGES=A,B adds packages to it.
 #   lab.sh image GENERATOR ROOT TREE...
 #                                    the initramfs that this generator makes of the root with the trees laid over it;
 #                                    prints its path. WITHOUT="MODULE..." takes modules away from it first; mkinitcpio
 #                                    comes from the checkout that MKINITCPIO= names.
+#   lab.sh root SUITE-arm64          the same for arm64, whose programs run by way of qemu-user
+#   lab.sh musl                      musl for arm64; prints the directory of its libc.a
+#   lab.sh binfmt                    has the kernel run arm64 programs by way of qemu-user; ends with 77 where it cannot
 #   lab.sh qemu                      a QEMU of 8.0 or later; prints its path
 #   lab.sh disk ROOT TREE...         a disk to boot into, with the root and the trees; prints its path
 #   lab.sh uki FOLDER KERNEL INITRD CMDLINE [ADDON-CMDLINE]
@@ -78,6 +81,19 @@ missing() {
 	LIST
 }
 
+# The same for arm64.
+missing_arm64() {
+	while read -r probe package; do
+		[ -e "$probe" ] || echo "$package"
+	done <<-LIST
+		/usr/bin/qemu-system-aarch64 qemu-system-arm
+		/usr/share/AAVMF/AAVMF_CODE.fd qemu-efi-aarch64
+		/usr/bin/qemu-aarch64-static qemu-user-static
+		/usr/bin/aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+		/usr/aarch64-linux-gnu/lib/rcrt1.o libc6-dev-arm64-cross
+	LIST
+}
+
 # The compiler that rebuilds its standard library for `make tiny`, where the distribution has it.
 tiny_toolchain() {
 	[ -e /usr/lib/rustlib/src/rust/library/std ] && return
@@ -107,7 +123,7 @@ apt() {
 tools() {
 	sudo=
 	[ "$(id -u)" != 0 ] || [ -n "$(apt-cache search --names-only '^strace$')" ] || apt update || die "apt-get update failed"
-	packages=$({ missing; tiny_toolchain || :; } | tr '\n' ' ')
+	packages=$({ missing; [ "${1:-}" != arm64 ] || missing_arm64; tiny_toolchain || :; } | tr '\n' ' ')
 	[ -n "$packages" ] || return 0
 	install="install -y --no-install-recommends $packages"
 	[ "$(id -u)" = 0 ] || { sudo -n true 2>/dev/null && sudo="sudo -n"; } || die "these packages are missing: $packages
@@ -186,6 +202,84 @@ root() {
 		tar -x --no-same-owner --exclude='./dev/*' -C "$scratch" -f "$scratch.tar"
 		rm -f "$scratch.tar"
 		unpack_kernel "$scratch"/boot/vmlinuz-* >"$scratch/boot/vmlinux"
+		mv "$scratch" "$done"
+		scratch=
+	fi
+	exec 9>&-
+	echo "$done"
+}
+
+# --- arm64 ---------------------------------------------------------------------------------------------------------
+
+binfmt() {
+	tools arm64
+	register=/proc/sys/fs/binfmt_misc/register
+	[ ! -e "${register%/*}/qemu-aarch64" ] || return 0
+	[ -e "$register" ] || mount -t binfmt_misc binfmt_misc "${register%/*}" 2>/dev/null || :
+	# A kernel keeps the interpreter open, so that it is found in a root, too (flag F).
+	cat /usr/lib/binfmt.d/qemu-aarch64.conf 2>/dev/null >"$register" || {
+		say "lab: the kernel does not run arm64 programs, and cannot be told to: as root, start systemd-binfmt.service"
+		exit 77
+	}
+}
+
+# Unpacked beside the machine's own packages: dpkg hears nothing of another architecture.
+musl() {
+	done=$cache/musl-arm64-$(recipe musl | hash)
+	mkdir -p "$cache"
+	exec 9>"$cache/musl-arm64.lock"
+	flock 9
+	if [ ! -d "$done" ]; then
+		say "lab: fetching musl for arm64"
+		scratch=$done.new.$$
+		mkdir -p "$scratch/lists/partial" "$scratch/archives/partial"
+		set -- -q -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o APT::Sandbox::User= -o Dir::State="$scratch" \
+			-o Dir::State::status=/dev/null -o Dir::Cache="$scratch"
+		apt-get "$@" update >&2
+		(cd "$scratch" && apt-get "$@" download musl-dev >&2 && dpkg-deb -x musl-dev_*.deb root) || die "musl-dev for arm64 cannot be fetched"
+		mv "$scratch/root" "$done"
+		rm -rf "$scratch"
+		scratch=
+	fi
+	exec 9>&-
+	echo "$done/usr/lib/aarch64-linux-musl"
+}
+
+# unpack_arm64 VMLINUZ: prints the kernel proper, which may be in an EFI program that unpacks it (drivers/firmware/efi/libstub,
+# zboot-header.S: "zimg", offset and size, name of the compression), or packed alone.
+unpack_arm64() {
+	if [ "$(number "$1" 4 4)" = 1735223674 ]; then
+		packer=$(tail -c +25 "$1" | head -c 4)
+		tail -c +$(($(number "$1" 8 4) + 1)) "$1" | head -c "$(number "$1" 12 4)" | case $packer in zstd) zstd -dc ;; *) gzip -dc ;; esac
+	else
+		gzip -dcf "$1"
+	fi
+}
+
+root_arm64() {
+	suite=$1
+	set -- --variant=apt --architectures=arm64 --skip=check/qemu --include="$(echo "$contents" | sed s/-amd64/-arm64/)" \
+		--dpkgopt=path-exclude=/usr/share/doc/\* --dpkgopt=path-exclude=/usr/share/man/\* \
+		--dpkgopt=path-exclude=/usr/share/locale/\* --dpkgopt=path-exclude=/etc/kernel/\*
+	done=$cache/root-$suite-arm64-$({ echo "$*"; recipe unpack_arm64 root_arm64; } | hash)
+	mkdir -p "$cache"
+	exec 9>"$cache/root-$suite-arm64.lock"
+	flock 9
+	if [ ! -d "$done" ]; then
+		binfmt
+		uri=$(mirror)
+		say "lab: making a Debian root ($suite, arm64, by qemu-user: several minutes) in $done"
+		scratch=$done.new.$$
+		mkdir "$scratch"
+		mode=unshare
+		[ "$(id -u)" != 0 ] || mode=root
+		mmdebstrap --quiet --mode=$mode "$@" "$suite" "$scratch.tar" "deb $uri $suite main" >&2 || {
+			rm -f "$scratch.tar"
+			die "mmdebstrap failed"
+		}
+		tar -x --no-same-owner --exclude='./dev/*' -C "$scratch" -f "$scratch.tar"
+		rm -f "$scratch.tar"
+		unpack_arm64 "$scratch"/boot/vmlinuz-* >"$scratch/boot/vmlinux"
 		mv "$scratch" "$done"
 		scratch=
 	fi
@@ -416,14 +510,16 @@ disk() {
 }
 
 # The other packages give the root another name.
-case "${1:-} ${2:-}" in "root "*-guests)
+case "${1:-} ${2:-}" in
+"root "*-guests)
 	contents=$contents,$guests
 	set -- root "${2%-guests}"
 	;;
+"root "*-arm64) set -- root_arm64 "${2%-arm64}" ;;
 esac
-command=${1:?"one of: tools, root SUITE, qemu, image GENERATOR ROOT TREE..., disk ROOT TREE..."}
+command=${1:?"one of: tools, root SUITE, musl, binfmt, qemu, image GENERATOR ROOT TREE..., disk ROOT TREE..."}
 shift
 case $command in
-tools | root | qemu | image | disk | uki) "$command" "$@" ;;
+tools | root | root_arm64 | musl | binfmt | qemu | image | disk | uki) "$command" "$@" ;;
 *) die "unknown command $command" ;;
 esac
