@@ -118,7 +118,7 @@ mkosi() {
 				>../mkosi.log 2>&1 || { tail -n 60 ../mkosi.log; exit 1; }
 		}
 		build
-		build --format=uki --output=uki --bootable=yes
+		build --format=uki --output=uki --package=systemd-boot-efi
 		cp /boot/vmlinuz-* ../vmlinuz
 	INSIDE
 	claim='console=ttyS0 panic=-1 no_timer_check intel_iommu=on vfio_early.claim=00:05.0,id=8086:10d3'
