@@ -25,6 +25,7 @@ mod corpora;
 mod dracut;
 mod emulation;
 mod fleet;
+mod generated_proposals;
 mod golden;
 mod groups;
 mod guests;

@@ -133,3 +133,24 @@ fn commands_that_read_leave_nothing() {
         assert_eq!(changes(&before, &inventory(&machine.root)), [""; 0], "{arguments}");
     }
 }
+
+#[test]
+fn a_proposal_is_written_whole_and_never_over_another_file() {
+    let machine = MachineRoot::new(&tree("desktop", ""));
+    let detect = |arguments: &str| run(&mut program(&machine.root, arguments));
+    let proposal = detect("detect");
+    assert!(proposal.status == 0 && proposal.stdout.contains("\nclaim "), "{proposal:?}");
+    let wrote = detect("detect -o proposed.conf");
+    assert_eq!((wrote.status, wrote.stdout.as_str()), (0, ""), "{wrote:?}");
+    assert!(wrote.stderr.contains("vfio-early check"), "{wrote:?}");
+    let written = machine.root.join("proposed.conf");
+    let read = || fs::read_to_string(&written).unwrap();
+    assert_eq!(read(), proposal.stdout);
+
+    fs::write(&written, "mine\n").unwrap();
+    let kept = detect("detect -o proposed.conf");
+    assert!(kept.status != 0 && kept.stderr.contains("proposed.conf"), "{kept:?}");
+    assert_eq!(read(), "mine\n");
+    let forced = detect("detect --force -o proposed.conf");
+    assert_eq!((forced.status, read()), (0, proposal.stdout), "{forced:?}");
+}

@@ -6,7 +6,7 @@ use std::time::Instant;
 use nix::errno::Errno;
 use vfio_early::config::{self, Sources};
 use vfio_early::exit::{Exit, Failure};
-use vfio_early::pipeline::{Run as PipelineRun, bind, release};
+use vfio_early::pipeline::{Run as PipelineRun, bind, claim, files_of_claims, release};
 use vfio_early::report::ClaimState;
 
 use super::case::{Drivers, drivers};
@@ -81,6 +81,26 @@ fn a_card_that_vfio_pci_takes_by_its_id_is_not_said_to_be_released() {
         (Exit::NotMet, "failed", Some("vfio-pci"))
     );
     assert!(claim.reason.as_ref().unwrap().contains("ids="), "{claim:?}");
+}
+
+#[test]
+fn what_bind_saves_is_what_the_next_boot_claims() {
+    let machine = taken(desktop("")).start();
+    let words = ["01:00.0".to_owned(), "02:00.1".to_owned(), "with=none".to_owned()];
+    let files = files_of_claims(&machine, &words).unwrap();
+    let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(paths, ["/etc/vfio-early.d/0000:01:00.0.conf", "/etc/vfio-early.d/0000:02:00.1.conf"]);
+    let saved: String = files.iter().map(|file| file.content.as_str()).collect();
+
+    let next = desktop(&saved).start();
+    let config = config::load(&next, Sources::AtBoot).unwrap();
+    assert_eq!(claim(&next, &config.config, &[], false, Instant::now()).unwrap().exit, Exit::Ok);
+    let bound: Vec<String> = drivers(&next)
+        .into_iter()
+        .filter(|(_, driver)| driver.as_deref() == Some("vfio-pci"))
+        .map(|(device, _)| device)
+        .collect();
+    assert_eq!(bound, ["0000:01:00.0", "0000:02:00.1"]);
 }
 
 /// What can go wrong at an operation. A read fails in one way, unless thoroughness is asked for.

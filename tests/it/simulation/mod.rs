@@ -24,7 +24,7 @@ mod reported;
 mod trial;
 
 /// How thorough to be: what VFIO_EARLY_CASES says.
-fn cases(usual: u32) -> u32 {
+pub(crate) fn cases(usual: u32) -> u32 {
     std::env::var("VFIO_EARLY_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
