@@ -122,7 +122,9 @@ ask release vfio-early release 03:00.0
 ask release-net ls /sys/bus/pci/devices/0000:03:00.0/net
 ask drifted vfio-early status
 ask bind vfio-early bind 03:00.0
-ask bind-other vfio-early bind 02:00.0
+ask bind-other vfio-early bind --save 02:00.0
+ask saved cat /etc/vfio-early.d/0000:02:00.0.conf
+rm /etc/vfio-early.d/0000:02:00.0.conf
 ask bound vfio-early status
 exec 7<>/dev/vfio/$(basename \"$(readlink /sys/bus/pci/devices/0000:02:00.0/iommu_group)\")
 ask held vfio-early release 02:00.0
@@ -478,6 +480,7 @@ fn claims() -> Vec<Case> {
                     ("drifted-exit", "1"),
                     ("bind-exit", "0"),
                     ("bind-other-exit", "0"),
+                    ("saved", "claim 0000:02:00.0 id=8086:10d3"),
                     ("bound", "all 2 claimed devices are ready for a guest"),
                     ("bound", "0000:02:00.0 (bind)"),
                     ("bound-exit", "0"),

@@ -22,8 +22,10 @@ start first \"$printed\"
 ask between vfio-early status
 start second \"$printed\"
 ask afterwards vfio-early status
-# Debian's kernels have no iommufd.
-ask iommufd vfio-early guest --iommufd 02:00.0
+ask libvirt vfio-early guest --iommufd 02:00.0
+printed=$(vfio-early guest --iommufd --format qemu --memory 256M --vcpus 1 01:00.0 02:00.0)
+ask asked echo \"$printed\"
+start iommufd \"$printed\"
 ";
 
 const CARD_SAYS: &[(&str, &str)] = &[
@@ -40,8 +42,11 @@ const CARD_SAYS: &[(&str, &str)] = &[
     ("second", "inner end"),
     ("afterwards", "ready for a guest"),
     ("afterwards-exit", "0"),
-    ("iommufd", "--iommufd: 0000:02:00.0 has no file in /dev/vfio/devices"),
-    ("iommufd-exit", "1"),
+    ("libvirt", "<driver iommufd='yes'/>"),
+    ("asked", "-object iommufd"),
+    ("iommufd", "inner 0000:01:00.1 0x8086 0x040300 snd_hda_intel"),
+    ("iommufd", "inner 0000:02:00.0 0x8086 0x020000 e1000e 52:54:00:12:34:"),
+    ("iommufd", "inner end"),
 ];
 
 /// Nothing is claimed: `guest` refuses, and QEMU, DPDK and libvirt could not do it either.
@@ -170,7 +175,7 @@ pub fn cases() -> Vec<Case> {
         },
         Case {
             name: "guest-card",
-            about: "a card of three functions and a network card, in a guest that is started twice",
+            about: "a card of three functions and a network card, in a guest that is started twice, and once more with iommufd",
             contents: Contents {
                 files: &[INIT, INNER, START, (CONF, "claim 01:00.0\nclaim 02:00.0\n"), ("lab/more", CARD)],
                 ..Contents::default()
