@@ -16,7 +16,7 @@ use crate::config::OnFailure;
 use crate::inventory::{self, IommuFacts};
 use crate::machine::Machine;
 use crate::pci::Address;
-use crate::plan::{Decision, Op, Plan, PlannedDevice, Step, StepKind, same_name};
+use crate::plan::{Decision, Op, Plan, PlannedDevice, Step, StepKind, is_vfio_driver, same_name};
 
 /// After so many steps that did not come back, nothing new is begun, and what gives devices back waits for a moment only:
 /// the boot has waited long enough.
@@ -131,7 +131,14 @@ impl Run<'_> {
         } else if let (Op::SaveRom(path), Some(address)) = (&step.op, step.device) {
             self.save_rom(address, path)
         } else {
-            match self.attempt(step) {
+            let result = match self.attempt(step) {
+                Err(error) => match self.intruder(step, &error) {
+                    Some(driver) => self.take_again(step, driver),
+                    None => Err(error),
+                },
+                done => done,
+            };
+            match result {
                 Ok(()) => StepResult::Done,
                 Err(error) => {
                     // A step that hangs has not ended: whatever the links say now may change when it does.
@@ -144,6 +151,24 @@ impl Run<'_> {
             }
         };
         self.done.push(ExecutedStep { step: step.clone(), result });
+    }
+
+    /// The host's driver that a device is bound to after its probe: it was loaded after the inventory was taken, and was there
+    /// before the override.
+    fn intruder(&self, step: &Step, error: &StepError) -> Option<String> {
+        let (Op::Verify(_), Cause::BoundTo(Some(driver))) = (&step.op, &error.cause) else { return None };
+        let address = step.device?;
+        let detached =
+            self.done.iter().any(|done| done.step.device == Some(address) && matches!(done.step.op, Op::Detach(_)));
+        (!detached && !is_vfio_driver(driver) && !self.stuck.contains(&address)).then(|| driver.clone())
+    }
+
+    /// Takes a device from a driver that got it in the meantime, as the plan would have had it, and verifies that once more.
+    fn take_again(&mut self, step: &Step, driver: String) -> Result<(), Rc<StepError>> {
+        for op in [Op::Detach(driver), Op::Probe] {
+            self.run_step(&Step { device: step.device, op });
+        }
+        self.attempt(step)
     }
 
     /// Saves an option ROM. A claim never fails for that, and after a device that hangs no other is asked: it helps, and

@@ -14,6 +14,13 @@ use super::Cause;
 /// How long a device may take to leave D3cold: the PCI Express Base Specification allows 1 s after a reset (section 6.6.1).
 const WAKING: Duration = Duration::from_secs(1);
 
+/// How long to wait between two looks.
+const NAP: Duration = Duration::from_millis(20);
+
+/// How long a driver may take to probe all its devices before it has files, and how long from the first of them to the last.
+const REGISTERING: Duration = Duration::from_secs(10);
+const BETWEEN_FILES: Duration = Duration::from_millis(100);
+
 /// Does what the step says. `behind`: a step hangs on this device already, so that this one only queues.
 pub(super) fn perform(machine: &dyn Machine, step: &Step, behind: bool) -> Result<(), Cause> {
     let write =
@@ -114,28 +121,38 @@ fn load(machine: &dyn Machine, name: &str, options: &[&str]) -> Result<(), Cause
 }
 
 /// Unbinds a device from a driver. That it is not bound to it any more is as good.
+///
+/// A driver that is just being registered has its devices before it has its files: drivers/base/bus.c, `bus_add_driver`, probes
+/// all devices, then makes `uevent`, and `unbind` last (Linux 6.1, 6.12 and 7.2).
 fn detach(
     machine: &dyn Machine,
     address: Address,
     driver: &str,
     write: impl Fn(&str, &str) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let result = write(&format!("{PCI}/drivers/{driver}/unbind"), &address.to_string());
-    match result {
-        Err(error)
-            if !error.is_timeout()
-                && inventory::driver(machine, address).is_ok_and(|now| now.as_deref() != Some(driver)) =>
-        {
-            log::debug!("{error}, but it does not hold {address} any more");
-            Ok(())
+    let home = format!("{PCI}/drivers/{driver}");
+    let mut waited = Duration::ZERO;
+    loop {
+        let Err(error) = write(&format!("{home}/unbind"), &address.to_string()) else { return Ok(()) };
+        if error.is_timeout() {
+            return Err(error);
         }
-        result => result,
+        if inventory::driver(machine, address).is_ok_and(|now| now.as_deref() != Some(driver)) {
+            log::debug!("{error}, but it does not hold {address} any more");
+            return Ok(());
+        }
+        let registered = machine.list(&home).map_or(true, |files| files.iter().any(|file| file == "uevent"));
+        let limit = if registered { BETWEEN_FILES } else { REGISTERING };
+        if !error.is_missing() || waited >= limit {
+            return Err(error);
+        }
+        machine.pause(NAP);
+        waited = waited.saturating_add(NAP);
     }
 }
 
 /// Wakes a device.
 pub(super) fn wake(machine: &dyn Machine, address: Address) -> Result<(), Error> {
-    let nap = Duration::from_millis(20);
     let state = format!("{PCI}/devices/{address}/power_state");
     machine.write(&format!("{PCI}/devices/{address}/power/control"), "on")?;
     let mut waited = Duration::ZERO;
@@ -144,8 +161,8 @@ pub(super) fn wake(machine: &dyn Machine, address: Address) -> Result<(), Error>
         if waited >= WAKING {
             return Err(Error::other(Operation::Write, &state, "the device stays in D3cold"));
         }
-        machine.pause(nap);
-        waited = waited.saturating_add(nap);
+        machine.pause(NAP);
+        waited = waited.saturating_add(NAP);
     }
     Ok(())
 }

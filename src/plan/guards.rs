@@ -178,8 +178,9 @@ fn no_group(config: &Config, inventory: &Inventory, device: &Device, enabled: bo
     (enabled && required && !grouped).then(|| Refusal::new(Code::NoIommuGroup, no_group_reason(inventory, device)))
 }
 
-/// What people should know: every refusal, and every claim that is carried out but has a catch.
-pub(super) fn problems(config: &Config, inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
+/// What people should know: every refusal, and every claim that is carried out but has a catch. `claimed`: every function that
+/// is claimed, whether this plan is about it or not.
+pub(super) fn problems(config: &Config, inventory: &Inventory, plan: &Plan, claimed: &[Address]) -> Vec<Problem> {
     let mut problems = Vec::new();
     if plan.devices.is_empty() {
         return problems;
@@ -221,7 +222,7 @@ pub(super) fn problems(config: &Config, inventory: &Inventory, plan: &Plan) -> V
             }
         }
     }
-    problems.extend(neighbours(inventory, plan));
+    problems.extend(neighbours(inventory, plan, claimed));
     problems.extend(pretended(inventory, plan));
     problems
 }
@@ -294,8 +295,9 @@ fn pretended(inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
     pretended.collect()
 }
 
-/// The neighbours in the groups of claimed functions that keep a group from being viable.
-fn neighbours(inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
+/// The neighbours in the groups of claimed functions that keep a group from being viable. `claimed`: every function that is
+/// claimed, in this run or another.
+fn neighbours(inventory: &Inventory, plan: &Plan, claimed: &[Address]) -> Vec<Problem> {
     let holds = |address: Address| {
         plan.devices.iter().any(|planned| planned.device == Some(address) && planned.decision.holds())
     };
@@ -310,7 +312,7 @@ fn neighbours(inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
                 // What is no bridge may get one later.
                 None => !class.is_bridge(),
             };
-            if !blocks || holds(device.address) {
+            if !blocks || claimed.contains(&device.address) {
                 continue;
             }
             problems.push(Problem::warning(

@@ -110,9 +110,11 @@ fn decide(
             }
         }
     }
+    let holds = plan.devices.iter().filter(|planned| planned.decision.holds());
+    let claimed: Vec<Address> = holds.filter_map(|planned| planned.device).collect();
     plan.devices.retain(keep);
     plan.unprotected &= !plan.devices.is_empty();
-    plan.problems = guards::problems(config, inventory, &plan);
+    plan.problems = guards::problems(config, inventory, &plan, &claimed);
     plan.steps = steps::steps(config, inventory, &plan.devices);
     plan
 }

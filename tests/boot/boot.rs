@@ -12,7 +12,7 @@ use crate::cpio;
 use crate::emulation::died_before_init;
 use crate::evidence::Evidence;
 use crate::lab::{self, Contents, Lab, Suite};
-use crate::machine::{LATER, Machine, known_content};
+use crate::machine::{Machine, known_content};
 
 /// Far more than a boot takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -150,6 +150,9 @@ impl Boot<'_> {
         if self.machine.has_disk() {
             let disk = lab.disk(self.suite, self.name, self.contents)?;
             qemu.args(["-drive", &format!("if=none,id=root,format=raw,snapshot=on,file={}", disk.display())]);
+        }
+        let later = self.machine.later();
+        if !later.is_empty() {
             qemu.args(["-qmp", &format!("unix:{},server=on,wait=off", socket(folder).display())]);
         }
         if self.machine == Machine::Guests {
@@ -200,11 +203,11 @@ impl Boot<'_> {
         let mut child = qemu.spawn().map_err(trouble)?;
         let start = Instant::now();
         let limit = if self.machine == Machine::Guests { LIMIT_OF_GUESTS } else { LIMIT };
-        let mut later = self.machine.has_disk();
+        let mut told = later.is_empty();
         let status = loop {
-            if later && fs::read(folder.join("evidence.txt")).is_ok_and(|text| text.starts_with(b"@@ ready")) {
-                tell(&socket(folder)).map_err(trouble)?;
-                later = false;
+            if !told && fs::read(folder.join("evidence.txt")).is_ok_and(|text| text.starts_with(b"@@ ready")) {
+                tell(&socket(folder), &later).map_err(trouble)?;
+                told = true;
             }
             if let Some(unified) = self.unified.filter(|unified| !unified.refused.is_empty()) {
                 let said = fs::read(folder.join("serial.log")).unwrap_or_default();
@@ -258,9 +261,9 @@ fn socket(folder: &Path) -> PathBuf {
 }
 
 /// Has the devices of [`LATER`] plugged in.
-fn tell(socket: &Path) -> std::io::Result<()> {
+fn tell(socket: &Path, lines: &[String]) -> std::io::Result<()> {
     let mut monitor = UnixStream::connect(socket)?;
-    for line in LATER {
+    for line in [r#"{"execute":"qmp_capabilities"}"#].into_iter().chain(lines.iter().map(String::as_str)) {
         monitor.write_all(format!("{line}\n").as_bytes())?;
     }
     // The monitor answers each command, and stops working when nobody listens.

@@ -57,6 +57,10 @@ pub struct Expected {
     pub later: &'static [&'static str],
     /// On vfio-pci: virtual functions that no host driver has seen, although it is loaded and takes them in the control boot.
     pub virtual_functions: &'static [&'static str],
+    /// As `claimed`, in slots that are filled while the system runs, in whatever order the kernel finds them.
+    pub plugged: &'static [&'static str],
+    /// No longer there.
+    pub gone: &'static [&'static str],
     /// On the driver of the control boot, after an attempt that failed.
     pub given_back: &'static [&'static str],
     /// How the claim ends when it is run again, which must change nothing.

@@ -10,6 +10,8 @@ const NO_FAULT: Expected = Expected {
     claimed: &[],
     detached: &[],
     later: &[],
+    plugged: &[],
+    gone: &[],
     virtual_functions: &[],
     given_back: &[],
     status: 0,

@@ -83,7 +83,7 @@ const VIRTUAL: &str = "\
 . /lab/start
 inner igbvf
 with_kvm
-/usr/lib/systemd/systemd-udevd --daemon
+/usr/lib/systemd/systemd-udevd --daemon >/dev/null 2>&1
 echo 2 >/sys/bus/pci/devices/0000:04:00.0/sriov_numvfs
 udevadm settle
 ask claimed vfio-early status
@@ -101,7 +101,7 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir -p /run/dbus /run/libvirt
 dbus-daemon --system --fork
 # Who may use KVM is udev's business.
-/usr/lib/systemd/systemd-udevd --daemon
+/usr/lib/systemd/systemd-udevd --daemon >/dev/null 2>&1
 virtlogd -d
 libvirtd -d
 # domain SECTION MANAGED: defines and starts one.

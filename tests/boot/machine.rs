@@ -45,6 +45,10 @@ pub enum Machine {
     Slot,
     /// Intel. The graphics card brings bridges of its own, with a USB controller behind another one of them.
     Bridges,
+    /// Intel. The second network card is taken out when the guest asks for that.
+    Unplugged,
+    /// Intel. Eight slots are filled in the initramfs, after udev's coldplug, with sources of random numbers: 64 functions.
+    Plugged,
     /// Intel, and an NVMe namespace that two controllers of one subsystem reach, beside a third controller.
     Layers,
     /// Intel, and a real root that starts guests: a network card with virtual functions, and an NVMe disk with a known content.
@@ -54,12 +58,8 @@ pub enum Machine {
 /// A ROM file of QEMU's own packages, smaller than its BAR.
 pub const ROM: &str = "pxe-e1000e.rom";
 
-/// What QEMU's monitor is told when the guest asks for it.
-pub const LATER: &[&str] = &[
-    r#"{"execute":"qmp_capabilities"}"#,
-    r#"{"execute":"device_add","arguments":{"driver":"e1000e","id":"late","bus":"port4"}}"#,
-    r#"{"execute":"device_add","arguments":{"driver":"e1000e","id":"host","bus":"port8"}}"#,
-];
+/// How many slots [`Machine::Plugged`] fills, with eight functions each.
+const PLUGGED: usize = 8;
 
 /// The content of the disk that is known: numbers of eight bytes, ascending from 0.
 pub fn known_content() -> Vec<u8> {
@@ -84,6 +84,8 @@ impl Machine {
             Machine::UefiTwo => "uefi-two",
             Machine::Slot => "slot",
             Machine::Bridges => "bridges",
+            Machine::Unplugged => "unplugged",
+            Machine::Plugged => "plugged",
         }
     }
 
@@ -96,12 +98,15 @@ impl Machine {
             | Machine::Uefi
             | Machine::UefiTwo
             | Machine::Slot
-            | Machine::Bridges => "intel_iommu=on",
+            | Machine::Bridges
+            | Machine::Unplugged => "intel_iommu=on",
+            Machine::Plugged => "intel_iommu=on lab.virtual lab.plugged=64",
             Machine::Disk => "intel_iommu=on root=LABEL=lab rw lab.later",
             Machine::Root => "intel_iommu=on root=LABEL=lab rw init=/lib/systemd/systemd",
             Machine::Functions => "intel_iommu=on lab.virtual",
-            // Without systemd, which takes longer than everything else.
-            Machine::Guests => "intel_iommu=on root=LABEL=lab rw init=/lab/init",
+            // Without systemd, which takes longer than everything else. Whether udev gets to the chipset before it is stopped is
+            // a matter of luck.
+            Machine::Guests => "intel_iommu=on root=LABEL=lab rw init=/lab/init modprobe.blacklist=lpc_ich,i2c_i801",
             Machine::IntelOff => "intel_iommu=off",
             Machine::Bare | Machine::Amd => "",
         }
@@ -110,6 +115,27 @@ impl Machine {
     /// Whether it boots into a real root.
     pub fn has_disk(self) -> bool {
         matches!(self, Machine::Disk | Machine::Root | Machine::Guests)
+    }
+
+    /// What QEMU's monitor is told when the guest asks for it.
+    pub fn later(self) -> Vec<String> {
+        let add = |driver: &str, rest: &str| {
+            format!(r#"{{"execute":"device_add","arguments":{{"driver":"{driver}",{rest}}}}}"#)
+        };
+        match self {
+            Machine::Disk => [("late", "port4"), ("host", "port8")]
+                .map(|(id, bus)| add("e1000e", &format!(r#""id":"{id}","bus":"{bus}""#)))
+                .into(),
+            Machine::Unplugged => vec![r#"{"execute":"device_del","arguments":{"id":"second"}}"#.to_owned()],
+            // The first function comes last: with it, the guest sees the slot.
+            Machine::Plugged => (0..PLUGGED)
+                .flat_map(|slot| (0..8).rev().map(move |function| (slot + 4, function)))
+                .map(|(port, function)| {
+                    add("virtio-rng-pci", &format!(r#""bus":"port{port}","addr":"0.{function}","multifunction":true"#))
+                })
+                .collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// Whether it has a device that QEMU has only from 8.0 on.
@@ -136,7 +162,9 @@ impl Machine {
             | Machine::Uefi
             | Machine::UefiTwo
             | Machine::Slot
-            | Machine::Bridges => "-cpu max -device intel-iommu,intremap=on,caching-mode=on",
+            | Machine::Bridges
+            | Machine::Unplugged
+            | Machine::Plugged => "-cpu max -device intel-iommu,intremap=on,caching-mode=on",
             Machine::Bare => "-cpu max",
             Machine::Amd => "-cpu EPYC -device amd-iommu",
         };
@@ -175,6 +203,15 @@ sriov_vq_flexible=4,sriov_vi_flexible=2 \
             "-m 2048 -device pcie-root-port,id=port4,chassis=4,addr=1c.3 \
              -device pcie-root-port,id=port5,chassis=5,addr=1c.4 -device pcie-root-port,id=port6,chassis=6,addr=1c.5 \
              -device igb,bus=port4 -device nvme,bus=port5,serial=root,drive=root -device nvme,bus=port6,serial=known,drive=known"
+        } else if self == Machine::Plugged {
+            "-m 512 -device pcie-root-port,id=port4,chassis=4,addr=1c.3,io-reserve=0 \
+             -device pcie-root-port,id=port5,chassis=5,addr=1c.4,io-reserve=0 \
+             -device pcie-root-port,id=port6,chassis=6,addr=1c.5,io-reserve=0 \
+             -device pcie-root-port,id=port7,chassis=7,addr=1c.6,io-reserve=0 \
+             -device pcie-root-port,id=port8,chassis=8,addr=1c.7,io-reserve=0 \
+             -device pcie-root-port,id=port9,chassis=9,addr=1d.0,multifunction=on,io-reserve=0 \
+             -device pcie-root-port,id=port10,chassis=10,addr=1d.1,io-reserve=0 \
+             -device pcie-root-port,id=port11,chassis=11,addr=1d.2,io-reserve=0"
         } else {
             "-m 512"
         };
@@ -203,7 +240,7 @@ sriov_vq_flexible=4,sriov_vi_flexible=2 \
              -device pcie-root-port,id=port2,chassis=2,addr=1c.1 \
              -device pcie-root-port,id=port3,chassis=3,addr=1c.2 \
              {card} \
-             -device e1000e,bus=port2,netdev=net1{first} -device e1000e,bus=port3,netdev=net2{second} {disks}"
+             -device e1000e,bus=port2,netdev=net1{first} -device e1000e,id=second,bus=port3,netdev=net2{second} {disks}"
         )
     }
 }

@@ -167,10 +167,11 @@ impl Expected {
         let mut faults = Vec::new();
         let mut fault = |text: String| faults.push(text);
         let (before, after) = (control.devices("devices"), boot.devices("devices"));
-        if before.keys().ne(after.keys()) {
+        if before.keys().filter(|address| !self.gone.contains(&address.as_str())).ne(after.keys()) {
             fault("the two boots do not have the same devices".to_owned());
         }
-        let named = [self.claimed, self.detached, self.later, self.virtual_functions, self.given_back];
+        let named =
+            [self.claimed, self.detached, self.later, self.virtual_functions, self.given_back, self.plugged, self.gone];
         for address in named.into_iter().flatten() {
             if !before.contains_key(*address) {
                 fault(format!("there is no device {address}"));
@@ -178,8 +179,12 @@ impl Expected {
         }
         for (address, host) in &before {
             let (name, probes) = (address.as_str(), boot.probes(address));
+            if self.gone.contains(&name) {
+                continue;
+            }
             let device = after.get(address).cloned().unwrap_or_default();
-            let (claimed, later) = (self.claimed.contains(&name), self.later.contains(&name));
+            let plugged = self.plugged.contains(&name);
+            let (claimed, later) = (plugged || self.claimed.contains(&name), self.later.contains(&name));
             let is_virtual = self.virtual_functions.contains(&name);
             if claimed || later || is_virtual || self.detached.contains(&name) {
                 let tried = control.probes(address);
@@ -190,8 +195,8 @@ impl Expected {
                     _ => fault(format!("{address}: no host driver takes it in the control boot, so nothing is proven")),
                 }
                 let wanted = Some("vfio-pci".to_owned());
-                if device.driver != wanted || device.driver_override != wanted || device.iommu_group != host.iommu_group
-                {
+                let same_group = device.iommu_group == host.iommu_group || (plugged && device.iommu_group.is_some());
+                if device.driver != wanted || device.driver_override != wanted || !same_group {
                     fault(format!("{address}: {}", describe(&device)));
                 }
                 if claimed && probes != ["vfio-pci"] {

@@ -4,6 +4,7 @@
 
 use crate::cases::{Case, Expect, Expected, GPU, usual};
 use crate::lab::Contents;
+use crate::machine::Machine;
 
 /// A modprobe that never comes back for VFIO's modules.
 const ENDLESS: &str = "\
@@ -15,7 +16,40 @@ chmod 755 \"$real\"
 echo \"$real\" >/lab/place
 ";
 
+/// A modprobe that loads VFIO's modules once the second network card is gone. QEMU is told when to take it out.
+const UNPLUG: &str = "\
+[ ! -e /lab/place ] || exit 0
+real=$(command -v modprobe)
+cp -L \"$real\" /lab/modprobe
+rm -f \"$real\"
+cat >\"$real\" <<'END'
+#!/bin/sh
+case \"$*\" in
+*vfio*)
+	echo '@@ ready' >/dev/ttyS1
+	while [ -e /sys/bus/pci/devices/0000:03:00.0 ]; do sleep 1; done
+	;;
+esac
+exec /lab/modprobe \"$@\"
+END
+chmod 755 \"$real\"
+echo \"$real\" >/lab/place
+";
+
 const MENDED: &str = "cp -f /lab/modprobe \"$(cat /lab/place)\"\n";
+
+/// What is plugged in.
+#[rustfmt::skip]
+const SLOTS: &[&str] = &[
+    "0000:04:00.0", "0000:04:00.1", "0000:04:00.2", "0000:04:00.3", "0000:04:00.4", "0000:04:00.5", "0000:04:00.6", "0000:04:00.7",
+    "0000:05:00.0", "0000:05:00.1", "0000:05:00.2", "0000:05:00.3", "0000:05:00.4", "0000:05:00.5", "0000:05:00.6", "0000:05:00.7",
+    "0000:06:00.0", "0000:06:00.1", "0000:06:00.2", "0000:06:00.3", "0000:06:00.4", "0000:06:00.5", "0000:06:00.6", "0000:06:00.7",
+    "0000:07:00.0", "0000:07:00.1", "0000:07:00.2", "0000:07:00.3", "0000:07:00.4", "0000:07:00.5", "0000:07:00.6", "0000:07:00.7",
+    "0000:08:00.0", "0000:08:00.1", "0000:08:00.2", "0000:08:00.3", "0000:08:00.4", "0000:08:00.5", "0000:08:00.6", "0000:08:00.7",
+    "0000:09:00.0", "0000:09:00.1", "0000:09:00.2", "0000:09:00.3", "0000:09:00.4", "0000:09:00.5", "0000:09:00.6", "0000:09:00.7",
+    "0000:0a:00.0", "0000:0a:00.1", "0000:0a:00.2", "0000:0a:00.3", "0000:0a:00.4", "0000:0a:00.5", "0000:0a:00.6", "0000:0a:00.7",
+    "0000:0b:00.0", "0000:0b:00.1", "0000:0b:00.2", "0000:0b:00.3", "0000:0b:00.4", "0000:0b:00.5", "0000:0b:00.6", "0000:0b:00.7",
+];
 
 /// What each command says on a kernel that keeps its secrets, and a snapshot of it.
 const LOCKED: &str = "\
@@ -105,6 +139,35 @@ pub fn cases() -> Vec<Case> {
             ..usual()
         },
         Case {
+            name: "unplugged",
+            about: "a device is taken out during the claim: the others are claimed",
+            machine: Machine::Unplugged,
+            configuration: "set step-timeout 100\nclaim 03:00.0\nclaim 01:00.0 with=functions\n",
+            overlay: &[("lab/before", UNPLUG), ("lab/after", MENDED)],
+            expect: Expect::Boot(Expected {
+                claimed: GPU,
+                gone: &["0000:03:00.0"],
+                status: 1,
+                says: &["0000:03:00.0"],
+                ..Expected::default()
+            }),
+            ..usual()
+        },
+        Case {
+            name: "plugged",
+            about: "64 functions are plugged in at once, all of them claimed",
+            machine: Machine::Plugged,
+            configuration: "claim 1af4:1044 match=all\n",
+            overlay: &[],
+            expect: Expect::Boot(Expected {
+                plugged: SLOTS,
+                told: &[("log", "lab: plugged in: 64"), ("status", "all 64 claimed devices are ready for a guest")],
+                ..Expected::default()
+            }),
+            slow: true,
+            ..usual()
+        },
+        Case {
             name: "no-streams",
             about: "/dev/null is missing, and the standard streams are closed",
             configuration: "claim 01:00.0 with=functions\n",
@@ -145,7 +208,7 @@ pub fn cases() -> Vec<Case> {
         Case {
             name: "initramfs-stays",
             about: "an initramfs that is the root for good: what it stands on is refused",
-            machine: crate::machine::Machine::Layers,
+            machine: Machine::Layers,
             contents: Contents {
                 files: &[(
                     "lab/initramfs-tools/hooks/in-use",

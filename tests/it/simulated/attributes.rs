@@ -156,6 +156,9 @@ impl State {
         if value.len() >= 4095 {
             return Err(Errno::EINVAL.into());
         }
+        if let Some((_, module)) = self.intruder.take_if(|(device, _)| real.contains(&format!("/{device}/"))) {
+            self.modprobe(&module, &[])?;
+        }
         let name = value.split(['\n', '\0']).next().unwrap_or("");
         put_line(&mut self.tree, real, if name.is_empty() { "(null)" } else { name });
         Ok(())

@@ -92,6 +92,10 @@ pub(crate) struct State {
     /// How large a BAR can get where the window of the bridge above is small: this power of two, in MiB. 0: there is no
     /// bridge above, and no place for a larger one.
     pub(crate) windows: BTreeMap<String, u32>,
+    /// A device, and the module that something else loads right before the override of that device is written.
+    pub(crate) intruder: Option<(String, String)>,
+    /// Drivers that are still being registered, and after how many pauses they have been.
+    pub(crate) registering: BTreeMap<String, usize>,
     /// What hangs.
     pub(crate) held: Held,
     /// Reads that would have hung for ever.
@@ -325,6 +329,29 @@ impl State {
         }
         self.finish_registration(&driver);
         Ok(())
+    }
+
+    /// Takes a driver back to where it has probed its devices and has no files yet, for so many pauses: they are made last
+    /// (drivers/base/bus.c, `bus_add_driver`).
+    pub(crate) fn begin_registration(&mut self, driver: &str, pauses: usize) {
+        for name in ["bind", "unbind", "new_id", "remove_id", "uevent", "module"] {
+            self.tree.remove(&format!("/sys/bus/pci/drivers/{driver}/{name}"));
+        }
+        self.registering.insert(driver.to_owned(), pauses);
+    }
+
+    /// Time passes.
+    pub(super) fn pause(&mut self) {
+        for left in self.registering.values_mut() {
+            *left = left.saturating_sub(1);
+        }
+        let (done, waiting) = std::mem::take(&mut self.registering).into_iter().partition(|(_, left)| *left == 0);
+        self.registering = waiting;
+        let done: BTreeMap<String, usize> = done;
+        for driver in done.keys() {
+            let found = self.drivers.iter().find(|known| known.bus == "pci" && known.name == *driver).cloned();
+            self.finish_registration(&found.unwrap());
+        }
     }
 
     /// Gives a driver its files.

@@ -333,6 +333,7 @@ impl Machine for SimulatedMachine {
 
     fn pause(&self, time: Duration) {
         self.waited.borrow_mut().paused += time;
+        self.change(State::pause);
     }
 
     fn load(&self, module: &str, options: &[&str]) -> Result<()> {

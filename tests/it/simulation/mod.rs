@@ -20,6 +20,7 @@ mod killed;
 mod machines;
 mod pairs;
 mod promises;
+mod races;
 mod reported;
 mod trial;
 
