@@ -40,6 +40,14 @@ impl Evidence {
         self.0.get(name).map_or("", String::as_str)
     }
 
+    /// The beginning of a section, for a message: the whole is in evidence.txt.
+    pub fn beginning(&self, name: &str) -> String {
+        let text = self.section(name).trim();
+        let lines: Vec<&str> = text.lines().take(6).collect();
+        let more = if text.lines().count() > lines.len() { " ..." } else { "" };
+        lines.join("\n") + more
+    }
+
     /// How a command that the guest ran ended.
     pub fn exit(&self, name: &str) -> Option<u8> {
         self.section(&format!("{name}-exit")).trim().parse().ok()

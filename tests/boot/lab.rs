@@ -109,6 +109,14 @@ impl Lab {
         if !done.success() {
             return Err("make install failed; has the program been built (make build)?".to_owned());
         }
+        // What is booted is what was meant.
+        if let Ok(meant) = std::env::var("VFIO_EARLY") {
+            let bytes = |path: &Path| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+            let meant = Path::new(env!("CARGO_MANIFEST_DIR")).join(meant);
+            if bytes(&meant)? != bytes(&tree.join("usr/bin/vfio-early"))? {
+                return Err(format!("make install installs another program than {}", meant.display()));
+            }
+        }
         Ok(Lab { tree })
     }
 

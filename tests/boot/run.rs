@@ -240,13 +240,13 @@ impl Expected {
         }
         for (section, text) in self.told {
             if !boot.section(section).contains(text) {
-                fault(format!("{section} says '{}' and not '{text}'", boot.section(section).trim()));
+                fault(format!("{section} says '{}' and not '{text}'", boot.beginning(section)));
             }
         }
         for section in self.sums {
             let wanted = rom_sum();
             if wanted.is_empty() || !boot.section(section).contains(&wanted) {
-                fault(format!("{section} says '{}' and not '{wanted}'", boot.section(section).trim()));
+                fault(format!("{section} says '{}' and not '{wanted}'", boot.beginning(section)));
             }
         }
         faults

@@ -314,7 +314,7 @@ impl Step {
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         for (section, text) in self.told {
             if !words(boot.section(section)).contains(text.trim_end()) {
-                faults.push(format!("{section} says '{}' and not '{text}'", boot.section(section).trim()));
+                faults.push(format!("{section} says '{}' and not '{text}'", boot.beginning(section)));
             }
         }
         faults
