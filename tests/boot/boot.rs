@@ -44,6 +44,8 @@ pub struct Boot<'a> {
 pub struct Unified {
     /// The command line of an addon; none when empty.
     pub addon: &'static str,
+    /// The command line of a second profile; none when empty.
+    pub profile: &'static str,
     /// Which of `uki` and `addon` are not signed.
     pub unsigned: &'static str,
     /// What a person has typed in place of the command line; then there is no addon.

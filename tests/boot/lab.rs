@@ -185,7 +185,7 @@ pub fn unified(
     let [folder, kernel, initrd] = [folder, kernel, initrd].map(|path| path.to_string_lossy().into_owned());
     let mut words = vec!["uki", &folder, &kernel, &initrd, cmdline];
     words.extend(Some(unified.addon).filter(|addon| !addon.is_empty()));
-    script(&words, &[("UNSIGNED", unified.unsigned)]).map(PathBuf::from)
+    script(&words, &[("UNSIGNED", unified.unsigned), ("PROFILE", unified.profile)]).map(PathBuf::from)
 }
 
 /// Runs `lab.sh` and returns what it answers. What it says on the way is shown when it works for long (`lab: ...`),

@@ -19,7 +19,7 @@
 #   lab.sh uki FOLDER KERNEL INITRD CMDLINE [ADDON-CMDLINE]
 #                                    an EFI system partition in FOLDER/esp: a unified kernel image, and an addon to its
 #                                    command line, both signed with the key of Debian's ovmf but for those that UNSIGNED=
-#                                    names (uki, addon)
+#                                    names (uki, addon), and with a second profile whose command line has PROFILE= as well
 set -eu
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/vfio-early
@@ -382,11 +382,20 @@ uki() {
 		esac
 		enter "$done" ukify build --output="$inside/$name.efi" "$@" >&2 || die "ukify failed"
 	}
-	unified uki --linux="$inside/kernel" --initrd="$inside/initrd" --cmdline="@$inside/cmdline"
+	set -- "$@" uki --linux="$inside/kernel" --initrd="$inside/initrd" --cmdline="@$inside/cmdline"
+	addon=
+	[ "$1" = uki ] || { addon=$1; shift; }
+	if [ -n "${PROFILE:-}" ]; then
+		# Signed with the image that it is joined to.
+		UNSIGNED="${UNSIGNED:-} profile"
+		unified profile --profile='TITLE=Without vfio-early' --cmdline="$cmdline $PROFILE"
+		set -- "$@" --join-profile="$inside/profile.efi"
+	fi
+	unified "$@"
 	mkdir -p "$folder/esp/EFI/BOOT"
 	mv "$scratch/uki.efi" "$folder/esp/EFI/BOOT/BOOTX64.EFI"
-	if [ $# -gt 0 ]; then
-		unified addon --cmdline="$1"
+	if [ -n "$addon" ]; then
+		unified addon --cmdline="$addon"
 		mkdir "$folder/esp/EFI/BOOT/BOOTX64.EFI.extra.d"
 		mv "$scratch/addon.efi" "$folder/esp/EFI/BOOT/BOOTX64.EFI.extra.d/lab.addon.efi"
 	fi

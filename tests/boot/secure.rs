@@ -15,7 +15,8 @@ const LOCKED: &[(&str, &str)] = &[(
      ask lockdown cat /sys/kernel/security/lockdown\n\
      ask cmdline cat /proc/cmdline\n\
      ask dump vfio-early rom dump 02:00.0 -o /run/now.rom\n\
-     ask bind vfio-early bind 02:00.0\n\
+     ask bind vfio-early bind 02:00.0 reset=pm rebar=0:1M\n\
+     ask reset cat /sys/bus/pci/devices/0000:02:00.0/reset_method\n\
      ask release vfio-early release 02:00.0\n\
      ask groups vfio-early groups\n\
      ask snapshot vfio-early snapshot -o /run/machine.txt\n\
@@ -26,7 +27,7 @@ const LOCKED: &[(&str, &str)] = &[(
 const ASK: &[(&str, &str)] =
     &[("lab/more", "ask cmdline cat /proc/cmdline\nask net readlink /sys/bus/pci/devices/0000:03:00.0/driver\n")];
 
-const SIGNED: Unified = Unified { addon: "", unsigned: "", typed: "", refused: "" };
+const SIGNED: Unified = Unified { addon: "", profile: "", unsigned: "", typed: "", refused: "" };
 
 /// The cases: slow, because the firmware reads and measures an image of fifty megabytes in emulation.
 pub fn cases() -> Vec<Case> {
@@ -45,7 +46,9 @@ pub fn cases() -> Vec<Case> {
                         ("status", "all 4 claimed devices are ready for a guest"),
                         ("net", "vfio-pci"),
                         ("dump-exit", "0"),
-                        ("bind-exit", "0"),
+                        // As without lockdown: the reset method is set, and QEMU's card has no BAR that can be resized.
+                        ("bind", "rebar=0:1M of 0000:02:00.0: this BAR cannot"),
+                        ("reset", "pm"),
                         ("release-exit", "0"),
                         ("groups-exit", "0"),
                         ("snapshot-exit", "0"),
@@ -61,7 +64,7 @@ pub fn cases() -> Vec<Case> {
                     told: &[("net", "e1000e"), ("status", "all 3 claimed devices are ready for a guest")],
                     ..STEP
                 },
-                // The way back that works.
+                // A way back.
                 Step {
                     cmdline: CLAIM,
                     unified: Some(Unified { addon: "vfio_early=off", ..SIGNED }),
@@ -72,7 +75,17 @@ pub fn cases() -> Vec<Case> {
                     told: &[("cmdline", "vfio_early.claim=01:00.0")],
                     ..STEP
                 },
-                // And the one that does not.
+                // Another: a second profile, which a person chooses.
+                Step {
+                    cmdline: CLAIM,
+                    unified: Some(Unified { profile: "vfio_early=off", typed: "@1", ..SIGNED }),
+                    overlay: ASK,
+                    claimed: false,
+                    ends: Some(0),
+                    says: &["vfio_early=off"],
+                    ..STEP
+                },
+                // And one that does not.
                 Step {
                     cmdline: CLAIM,
                     unified: Some(Unified { typed: "vfio_early=off", ..SIGNED }),
