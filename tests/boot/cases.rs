@@ -159,6 +159,24 @@ const MEMORY: &[(&str, &str)] = &[
     ),
 ];
 
+/// The same, and a client of VFIO.
+const CLIENT: &[(&str, &str)] = &[
+    MEMORY[0],
+    MEMORY[1],
+    (
+        "lab/more",
+        "echo @@ framebuffer-before\ncat /lab/seen\nask framebuffer-after sh /lab/framebuffers\nask checked vfio-early check\n\
+         ask client perl /lab/client 0000:01:00.0\n",
+    ),
+    ("lab/client", include_str!("client.pl")),
+];
+
+/// Debian's images have no perl.
+const PERL: &[(&str, &str)] = &[(
+    "etc/initramfs-tools/hooks/perl",
+    "#!/bin/sh\n[ \"$1\" != prereqs ] || exit 0\n. /usr/share/initramfs-tools/hook-functions\ncopy_exec /usr/bin/perl\n",
+)];
+
 /// The reset methods of the two network cards.
 const RESETS: &str = "\
 for card in 02 03; do ask resets-$card cat /sys/bus/pci/devices/0000:$card:00.0/reset_method; done
@@ -322,13 +340,16 @@ fn claims() -> Vec<Case> {
             suite: Suite::Trixie,
             machine: Machine::Uefi,
             configuration: "set framebuffer release\nclaim 01:00.0 id=1234:1111 allow=last-display\n",
-            overlay: MEMORY,
+            contents: Contents { files: PERL, ..Contents::default() },
+            overlay: CLIENT,
             expect: Expect::Boot(Expected {
                 claimed: GPU,
                 told: &[
                     ("framebuffer-before", "efi-framebuffer.0\n"),
                     ("framebuffer-before", " : efifb"),
                     ("report", "\"op\":\"release-framebuffer\",\"value\":\"efi-framebuffer.0\",\"result\":\"ok\""),
+                    ("client", "BAR 0: 16777216 bytes"),
+                    ("client", "read: 00000000\nmapped: 00000000\n"),
                     ("status", "all 3 claimed devices are ready for a guest"),
                     ("status-exit", "0"),
                     ("status-json", "\"boot_display\":true,\"boot_display_by\":\"framebuffer\""),
@@ -343,7 +364,8 @@ fn claims() -> Vec<Case> {
             suite: Suite::Bookworm,
             machine: Machine::Uefi,
             configuration: "claim 01:00.0 id=1234:1111 allow=last-display\n",
-            overlay: MEMORY,
+            contents: Contents { files: PERL, ..Contents::default() },
+            overlay: CLIENT,
             expect: Expect::Boot(Expected {
                 claimed: GPU,
                 told: &[
@@ -351,6 +373,7 @@ fn claims() -> Vec<Case> {
                     ("status", "0000:01:00.0: efifb uses its memory"),
                     ("status-exit", "1"),
                     ("checked", "keeps its memory"),
+                    ("client", "read: Device or resource busy\nmapped: Device or resource busy\n"),
                 ],
                 ..Expected::default()
             }),
@@ -361,12 +384,15 @@ fn claims() -> Vec<Case> {
             about: "the same on Linux 6.1, which has the framebuffer below no PCI device: /proc/iomem tells where it is",
             machine: Machine::Uefi,
             configuration: "set framebuffer release\nclaim 01:00.0 id=1234:1111 allow=last-display\n",
-            overlay: MEMORY,
+            contents: Contents { files: PERL, ..Contents::default() },
+            overlay: CLIENT,
             expect: Expect::Boot(Expected {
                 claimed: GPU,
                 told: &[
                     ("framebuffer-before", " : efifb"),
                     ("report", "\"op\":\"release-framebuffer\",\"value\":\"efi-framebuffer.0\",\"result\":\"ok\""),
+                    ("client", "BAR 0: 16777216 bytes"),
+                    ("client", "read: 00000000\nmapped: 00000000\n"),
                     ("status-exit", "0"),
                 ],
                 ..Expected::default()
