@@ -131,6 +131,14 @@ fn ask_ovmf(folder: &Path, variants: &[Variant]) -> Vec<BTreeSet<usize>> {
     answers
 }
 
+/// Whether SeaBIOS runs a ROM. With some of them it never comes to an end: then it has run nothing.
+fn ask_seabios(folder: &Path, variant: &Variant) -> bool {
+    ask::seabios(folder, &variant.rom).unwrap_or_else(|_| {
+        println!("{}: SeaBIOS does not come up", variant.name);
+        false
+    })
+}
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     if let Some(missing) = missing() {
@@ -146,14 +154,14 @@ fn main() -> ExitCode {
         let boot = ask::ovmf(&folder, &[whole, vec![0; 2048]], true).expect("OVMF comes up");
         assert!(boot.manages[0] && boot.drivers[1].is_empty(), "the driver of the real ROM manages a device");
     }
-    let started = ask_ovmf(&folder, &variants);
+    // Both at a time.
+    let (started, ran) = std::thread::scope(|scope| {
+        let ovmf = scope.spawn(|| ask_ovmf(&folder, &variants));
+        let seabios: Vec<bool> = variants.iter().map(|variant| ask_seabios(&folder, variant)).collect();
+        (ovmf.join().unwrap(), seabios)
+    });
     let mut failed = 0;
-    for (variant, started) in variants.iter().zip(&started) {
-        // SeaBIOS never comes to an end with some of them: then it has run nothing.
-        let seabios = ask::seabios(&folder, &variant.rom).unwrap_or_else(|_| {
-            println!("{}: SeaBIOS does not come up", variant.name);
-            false
-        });
+    for ((variant, started), seabios) in variants.iter().zip(&started).zip(ran) {
         let wrong = compare(variant, started, seabios);
         let (ovmf, bios) = (variant.judged.ovmf.answer.name(), variant.judged.seabios.answer.name());
         println!("{}: {}, OVMF {ovmf}, SeaBIOS {bios}", variant.name, variant.judged.verdict.name());
