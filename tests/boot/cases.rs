@@ -57,7 +57,8 @@ pub struct Expected {
     pub later: &'static [&'static str],
     /// On vfio-pci: virtual functions that no host driver has seen, although it is loaded and takes them in the control boot.
     pub virtual_functions: &'static [&'static str],
-    /// As `claimed`, in slots that are filled while the system runs, in whatever order the kernel finds them.
+    /// On vfio-pci, in slots that are filled while the system runs, in whatever order the kernel finds them. The host's driver may
+    /// have been there for a moment: udev loads it for the first of them.
     pub plugged: &'static [&'static str],
     /// No longer there.
     pub gone: &'static [&'static str],

@@ -184,9 +184,9 @@ impl Expected {
             }
             let device = after.get(address).cloned().unwrap_or_default();
             let plugged = self.plugged.contains(&name);
-            let (claimed, later) = (plugged || self.claimed.contains(&name), self.later.contains(&name));
+            let (claimed, later) = (self.claimed.contains(&name), self.later.contains(&name));
             let is_virtual = self.virtual_functions.contains(&name);
-            if claimed || later || is_virtual || self.detached.contains(&name) {
+            if claimed || later || plugged || is_virtual || self.detached.contains(&name) {
                 let tried = control.probes(address);
                 match &host.driver {
                     Some(driver) if tried.contains(&driver.as_str()) => {}
@@ -198,6 +198,9 @@ impl Expected {
                 let same_group = device.iommu_group == host.iommu_group || (plugged && device.iommu_group.is_some());
                 if device.driver != wanted || device.driver_override != wanted || !same_group {
                     fault(format!("{address}: {}", describe(&device)));
+                }
+                if plugged && probes.last() != Some(&"vfio-pci") {
+                    fault(format!("{address}: probed by {probes:?}"));
                 }
                 if claimed && probes != ["vfio-pci"] {
                     fault(format!("{address}: probed by {probes:?}"));
