@@ -139,7 +139,7 @@ fn options(
 }
 
 /// Whether a word looks like an ID, or like several.
-fn is_id(word: &str) -> bool {
+pub fn is_id(word: &str) -> bool {
     let first = word.split([',', ';']).find(|word| !word.is_empty()).unwrap_or_default();
     let mut parts = first.split(':');
     let mut is_number = || parts.next().is_some_and(|part| part.len() == 4 && u16::from_str_radix(part, 16).is_ok());

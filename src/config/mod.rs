@@ -13,7 +13,7 @@ mod problems;
 mod reader;
 mod selector;
 
-pub use adopt::module_switch;
+pub use adopt::{is_id, module_switch};
 pub use cmdline::{Words, words};
 pub(crate) use files::LOCAL;
 pub use keywords::{DIRECTIVES, Keyword, OPTIONS, RESET_METHODS, SETTINGS};

@@ -69,7 +69,9 @@ fn claim_words<'a>(words: impl Iterator<Item = &'a str>, redactor: &mut Redactor
         // Some options suit only addresses, others only patterns.
         Some(_) if valid("00:00.0", word) || valid("pci:v*", word) => word.to_owned(),
         Some((name, value)) if OPTIONS.iter().any(|keyword| keyword.name == name) => {
-            format!("{name}={}", redactor.names.plain(value))
+            let replaced = format!("{name}={}", redactor.names.plain(value));
+            // A name may be the right word for a driver where the value was none: what is wrong stays wrong.
+            if valid("00:00.0", &replaced) { replaced + ":" } else { replaced }
         }
         Some((name, value)) => format!("{}={}", redactor.names.replace(name), redactor.names.plain(value)),
     });

@@ -106,7 +106,7 @@ virtlogd -d
 libvirtd -d
 # domain SECTION MANAGED: defines and starts one.
 domain() {
-	vfio-early guest --domain inner --memory 256M 02:00.0 >/run/domain.xml
+	vfio-early guest --domain inner --memory 256M 02:00.0 >/run/domain.xml 2>/dev/null
 	sed -i -e \"s/managed='no'/managed='$2'/\" -e \"s|</os>|<kernel>/boot/vmlinux</kernel><initrd>/run/inner</initrd><cmdline>$cmdline</cmdline></os>|\" \
 -e \"s|<serial type='pty'/>|<serial type='file'><source path='/run/serial'/></serial>|\" /run/domain.xml
 	ask define-$1 virsh define /run/domain.xml

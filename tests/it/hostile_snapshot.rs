@@ -7,6 +7,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::test_runner::RngSeed;
 use vfio_early::json::Value;
 use vfio_early::machine::{Node, Tree, print};
 
@@ -164,7 +165,8 @@ fn owner(word: impl Strategy<Value = String> + Clone) -> impl Strategy<Value = O
             user: words[1].clone(),
             password: words[2].clone(),
             volume: words[3].clone(),
-            interface: words[4].clone(),
+            // No `/`, `:` or blank is in the name of a network interface (net/core/dev.c, `dev_valid_name`).
+            interface: words[4].replace([':', '/', ' '], ""),
             comment: words[5].clone(),
             process: words[6].clone(),
             mac,
@@ -283,8 +285,15 @@ fn bases() -> impl Strategy<Value = &'static str> {
     select(vec!["two-identical-gpus-running", "luks-lvm-bond", "layers", "desktop-running", "amd-running"])
 }
 
+/// The same machines every time: what fails today has to fail tomorrow. PROPTEST_RNG_SEED=N draws others.
+fn drawn() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    let rng_seed = if usual.rng_seed == RngSeed::Random { RngSeed::Fixed(1) } else { usual.rng_seed };
+    ProptestConfig { cases: 40, failure_persistence: None, rng_seed, ..usual }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(drawn())]
 
     #[test]
     fn no_secret_is_in_a_snapshot(base in bases(), owner in owner(secret().boxed()), wrong in any::<bool>()) {
@@ -300,4 +309,24 @@ proptest! {
     fn a_name_that_means_something_changes_nothing(base in bases(), owner in owner(odd().boxed()), wrong in any::<bool>()) {
         hold(base, &owner, wrong)?;
     }
+}
+
+/// Found by the property above: a name in its place would be the name of a driver, and the line would be right.
+#[test]
+fn a_wrong_driver_stays_wrong() {
+    let word = || "vfio".to_owned();
+    let owner = Owner {
+        host: word(),
+        user: "driver".to_owned(),
+        password: "10de:1e04".to_owned(),
+        volume: word(),
+        interface: word(),
+        comment: word(),
+        process: word(),
+        mac: "525400123456".to_owned(),
+        address: "100.110.110.110".to_owned(),
+        uuid: "aaaaaaaa-0000-0000-0000-000000000000".to_owned(),
+        serial: "S000NX00000000".to_owned(),
+    };
+    hold("desktop-running", &owner, true).unwrap();
 }
