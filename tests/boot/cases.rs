@@ -174,7 +174,7 @@ const CLIENT: &[(&str, &str)] = &[
 
 /// Debian's images have no perl.
 const PERL: &[(&str, &str)] = &[(
-    "etc/initramfs-tools/hooks/perl",
+    "usr/share/initramfs-tools/hooks/perl",
     "#!/bin/sh\n[ \"$1\" != prereqs ] || exit 0\n. /usr/share/initramfs-tools/hook-functions\ncopy_exec /usr/bin/perl\n",
 )];
 
