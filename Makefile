@@ -29,7 +29,7 @@ tiny:
 	packaging/tiny
 
 # The same two for arm64, on any machine.
-.PHONY: build-arm64 tiny-arm64 test-arm64
+.PHONY: build-arm64 tiny-arm64 test-arm64 boot-arm64
 build-arm64:
 	packaging/cross aarch64 build --release
 tiny-arm64:
@@ -143,6 +143,12 @@ bench: build
 # The boots that take too long for `make test`, which says that they are not run.
 boot-slow: build
 	$(BOOT) --slow
+
+# Boots of arm64, and of its kernel's IOMMU groups: everything is emulated, which takes half an hour.
+boot-arm64:
+	tests/boot/lab.sh binfmt
+	VFIO_EARLY=$$(MUSL=$$(tests/boot/lab.sh musl) packaging/tiny aarch64) $(BOOT) $(or $(CASE),--arm64)
+	$(if $(CASE),,GROUPS_ARCH=arm64 tests/boot/groups.sh)
 
 # What is installed: mode, file, place below PREFIX.
 INSTALLED = \

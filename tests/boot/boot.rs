@@ -70,6 +70,13 @@ impl Firmware {
         Ok(Self { code: "/usr/share/OVMF/OVMF_CODE_4M.fd", variables, arguments: "" })
     }
 
+    /// The same for arm64: Debian's AAVMF.
+    pub fn arm64(variables: PathBuf) -> Result<Self, String> {
+        let fresh = "/usr/share/AAVMF/AAVMF_VARS.fd";
+        fs::copy(fresh, &variables).map_err(|error| format!("{fresh}: {error}"))?;
+        Ok(Self { code: "/usr/share/AAVMF/AAVMF_CODE.fd", variables, arguments: "" })
+    }
+
     /// OVMF with Secure Boot, which knows the key that Debian gives away with it, and nobody else's.
     pub fn secure(variables: PathBuf) -> Result<Self, String> {
         let fresh = "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd";
@@ -140,7 +147,12 @@ impl Boot<'_> {
         fs::write(&initrd, bytes).map_err(trouble)?;
 
         let mut qemu = Command::new(Lab::qemu(self.machine)?);
-        let own = if self.machine.has_uefi() { Some(Firmware::copy_to(folder.join("variables"))?) } else { None };
+        let variables = folder.join("variables");
+        let own = match (self.machine.has_uefi(), self.machine.is_arm()) {
+            (true, true) => Some(Firmware::arm64(variables)?),
+            (true, false) => Some(Firmware::copy_to(variables)?),
+            (false, _) => None,
+        };
         if let Some(firmware) = self.firmware.or(own.as_ref()) {
             qemu.args(["-drive", &format!("if=pflash,unit=0,format=raw,readonly=on,file={}", firmware.code)]);
             qemu.args(["-drive", &format!("if=pflash,unit=1,format=raw,file={}", firmware.variables.display())]);
@@ -169,10 +181,19 @@ impl Boot<'_> {
         }
         let serial =
             if stay { "mon:stdio".to_owned() } else { format!("file:{}", folder.join("serial.log").display()) };
-        qemu.args(["-serial", &serial, "-serial", &format!("file:{}", folder.join("evidence.txt").display())]);
+        let evidence = format!("{}", folder.join("evidence.txt").display());
+        qemu.args(["-serial", &serial]);
+        if self.machine.is_arm() {
+            // The board has one serial port. The first one on PCI, ttyS0, is the serial card.
+            qemu.args(["-chardev", &format!("file,id=evidence,path={evidence}")]);
+            qemu.args(["-device", "pci-serial,chardev=evidence,addr=06.0"]);
+        } else {
+            qemu.args(["-serial", &format!("file:{evidence}")]);
+        }
         // The kernel checks at its start that the timer ticks in time, which fails on a busy machine.
         let cmdline = format!(
-            "console=ttyS0 loglevel=4 panic=-1 no_timer_check rd.shell=0 rd.emergency=reboot log_buf_len=4M dyndbg=\"file drivers/base/dd.c +p\" {} {}{}",
+            "console={} loglevel=4 panic=-1 no_timer_check rd.shell=0 rd.emergency=reboot log_buf_len=4M dyndbg=\"file drivers/base/dd.c +p\" {} {}{}",
+            if self.machine.is_arm() { "ttyAMA0" } else { "ttyS0" },
             self.machine.cmdline(),
             self.cmdline,
             if stay { " lab.stay" } else { "" }
@@ -205,6 +226,8 @@ impl Boot<'_> {
         let mut child = qemu.spawn().map_err(trouble)?;
         let start = Instant::now();
         let limit = if self.machine == Machine::Guests { LIMIT_OF_GUESTS } else { LIMIT };
+        // What is emulated of arm64 takes several times as long.
+        let limit = if self.machine.is_arm() { limit * 3 } else { limit };
         let mut told = later.is_empty();
         let status = loop {
             if !told && fs::read(folder.join("evidence.txt")).is_ok_and(|text| text.starts_with(b"@@ ready")) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The cases: what is booted, and what must come of it.
 
+use crate::arm;
 use crate::generators;
 use crate::guests;
 use crate::ids;
@@ -105,6 +106,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(guests::cases());
     cases.extend(trial::cases());
     cases.extend(secure::cases());
+    cases.extend(arm::cases());
     cases
 }
 

@@ -5,6 +5,7 @@
 # (tests/it/groups/kernels.rs). Without arguments the kernels are those of Debian 12 and 13, from the lab's roots; other
 # kernels can be named as arguments (vmlinux or vmlinuz). Two boots at a time, four seconds each.
 #
+#   GROUPS_ARCH=arm64  the kernel of Debian 13 for arm64, on QEMU's board virt with an SMMUv3 (or those named)
 #   GROUPS_SEEDS=N     how many generated machines (16)
 #   GROUPS_ONLY=TEXT   only machines with TEXT in their name
 #   GROUPS_KEEP=DIR    keep the recorded machines
@@ -15,6 +16,12 @@ die() { echo "groups: $*" >&2; exit 1; }
 
 "$here/lab.sh" tools
 busybox=${BUSYBOX:-$(command -v busybox)} || die "busybox is missing (package busybox-static)"
+base=
+if [ "${GROUPS_ARCH:-}" = arm64 ]; then
+	base=$("$here/lab.sh" root trixie-arm64)
+	busybox=$base/bin/busybox
+	[ $# != 0 ] || set -- "$base/boot/vmlinux"
+fi
 
 if [ $# = 0 ]; then
 	for suite in bookworm trixie; do
@@ -33,9 +40,9 @@ trap 'rm -rf "$scratch"' EXIT
 mkdir -p "$scratch/root/bin"
 cp "$busybox" "$scratch/root/bin/busybox"
 # A busybox that is not static brings its libraries.
-ldd "$busybox" 2>/dev/null | grep -o '/[^ ]*' | while read -r library; do
+{ if [ -n "$base" ]; then chroot "$base" ldd /bin/busybox; else ldd "$busybox"; fi; } 2>/dev/null | grep -o '/[^ ]*' | while read -r library; do
 	mkdir -p "$scratch/root$(dirname "$library")"
-	cp -L "$library" "$scratch/root$library"
+	cp -L "$base$library" "$scratch/root$library"
 done
 ln -s busybox "$scratch/root/bin/sh"
 cp "$here/groups/init" "$scratch/root/init"

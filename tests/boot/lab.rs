@@ -20,6 +20,8 @@ pub enum Suite {
     Backports,
     /// Debian 13 with QEMU, libvirt and DPDK.
     Guests,
+    /// Debian 13 for arm64.
+    Arm64,
 }
 
 impl fmt::Display for Suite {
@@ -29,6 +31,7 @@ impl fmt::Display for Suite {
             Suite::Trixie => "trixie",
             Suite::Backports => "trixie-backports",
             Suite::Guests => "trixie-guests",
+            Suite::Arm64 => "trixie-arm64",
         })
     }
 }
@@ -129,6 +132,8 @@ impl Lab {
     pub fn qemu(machine: Machine) -> Result<PathBuf, String> {
         if machine.needs_new_qemu() {
             script(&["qemu"], &[]).map(PathBuf::from)
+        } else if machine.is_arm() {
+            Ok("qemu-system-aarch64".into())
         } else {
             Ok("qemu-system-x86_64".into())
         }

@@ -51,6 +51,20 @@ pub enum Machine {
     Plugged,
     /// Intel, and an NVMe namespace that two controllers of one subsystem reach, beside a third controller.
     Layers,
+    /// A virtual machine with a virtio-iommu, whose driver is a module.
+    VirtioIommu,
+    /// arm64, with a device tree, an SMMUv3, and a GICv3 with an ITS.
+    Arm,
+    /// The same with UEFI, and so with ACPI.
+    ArmAcpi,
+    /// The same with a device tree, and a GICv3 without an ITS.
+    ArmNoIts,
+    /// The same without an IOMMU.
+    ArmOff,
+    /// The same with UEFI, and without an IOMMU.
+    ArmAcpiOff,
+    /// The same with a virtio-iommu.
+    ArmVirtio,
     /// Intel, and a real root that starts guests: a network card with virtual functions, and an NVMe disk with a known content.
     Guests,
 }
@@ -86,6 +100,13 @@ impl Machine {
             Machine::Bridges => "bridges",
             Machine::Unplugged => "unplugged",
             Machine::Plugged => "plugged",
+            Machine::VirtioIommu => "virtio-iommu",
+            Machine::Arm => "arm",
+            Machine::ArmAcpi => "arm-acpi",
+            Machine::ArmNoIts => "arm-no-its",
+            Machine::ArmOff => "arm-off",
+            Machine::ArmAcpiOff => "arm-acpi-off",
+            Machine::ArmVirtio => "arm-virtio",
         }
     }
 
@@ -108,7 +129,15 @@ impl Machine {
             // a matter of luck.
             Machine::Guests => "intel_iommu=on root=LABEL=lab rw init=/lab/init modprobe.blacklist=lpc_ich,i2c_i801",
             Machine::IntelOff => "intel_iommu=off",
-            Machine::Bare | Machine::Amd => "",
+            Machine::Bare
+            | Machine::Amd
+            | Machine::VirtioIommu
+            | Machine::Arm
+            | Machine::ArmAcpi
+            | Machine::ArmNoIts
+            | Machine::ArmOff
+            | Machine::ArmAcpiOff
+            | Machine::ArmVirtio => "",
         }
     }
 
@@ -145,7 +174,20 @@ impl Machine {
 
     /// Whether its firmware is UEFI.
     pub fn has_uefi(self) -> bool {
-        matches!(self, Machine::Uefi | Machine::UefiTwo)
+        matches!(self, Machine::Uefi | Machine::UefiTwo | Machine::ArmAcpi | Machine::ArmAcpiOff)
+    }
+
+    /// Whether its processor is an arm64.
+    pub fn is_arm(self) -> bool {
+        matches!(
+            self,
+            Machine::Arm
+                | Machine::ArmAcpi
+                | Machine::ArmNoIts
+                | Machine::ArmOff
+                | Machine::ArmAcpiOff
+                | Machine::ArmVirtio
+        )
     }
 
     /// QEMU's arguments, separated by blanks.
@@ -167,7 +209,14 @@ impl Machine {
             | Machine::Plugged => "-cpu max -device intel-iommu,intremap=on,caching-mode=on",
             Machine::Bare => "-cpu max",
             Machine::Amd => "-cpu EPYC -device amd-iommu",
+            Machine::VirtioIommu => "-cpu max -device virtio-iommu-pci",
+            // Authenticated pointers by the algorithm of the architecture are slow to emulate.
+            Machine::Arm | Machine::ArmAcpi => "-machine virt,gic-version=3,iommu=smmuv3 -cpu max,pauth-impdef=on",
+            Machine::ArmNoIts => "-machine virt,gic-version=3,iommu=smmuv3,its=off -cpu max,pauth-impdef=on",
+            Machine::ArmOff | Machine::ArmAcpiOff => "-machine virt,gic-version=3 -cpu max,pauth-impdef=on",
+            Machine::ArmVirtio => "-machine virt,gic-version=3 -cpu max,pauth-impdef=on -device virtio-iommu-pci",
         };
+        let iommu = if self.is_arm() { iommu.to_owned() } else { format!("-machine q35,kernel-irqchip=split {iommu}") };
         // One that runs a guest, and one that emulates what it has.
         let processors = if self == Machine::Guests { 2 } else { 1 };
         let (first, second) =
@@ -233,7 +282,7 @@ sriov_vq_flexible=4,sriov_vi_flexible=2 \
             }
         };
         format!(
-            "-machine q35,kernel-irqchip=split -smp {processors} {iommu} \
+            "{iommu} -smp {processors} \
              -audiodev none,id=silence -netdev user,id=net1,restrict=on -netdev user,id=net2,restrict=on \
              {display} -device pci-serial,addr=05.0 \
              -device pcie-root-port,id=port1,chassis=1,addr=1c.0,multifunction=on \

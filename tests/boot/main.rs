@@ -16,6 +16,7 @@
 )]
 #![allow(unreachable_pub, reason = "modules of one program")]
 
+mod arm;
 mod boot;
 mod cases;
 mod cpio;
@@ -35,13 +36,14 @@ mod trial;
 use std::process::exit;
 
 const USAGE: &str = "\
-usage: cargo test --test boot -- [--list | --demo | --slow | --guests | --stay NAME | NAME...]
+usage: cargo test --test boot -- [--list | --demo | --slow | --guests | --arm64 | --stay NAME | NAME...]
 
 Runs all cases but those that start guests or are slow, or those named. Each keeps its serial log, its evidence and its command below target/tmp/boot/NAME.
 
   --list   name the cases
   --slow   run the cases that are left out otherwise
   --guests run the cases that start guests
+  --arm64  run the cases of arm64, with a program for that
   --demo   boot a machine without and with vfio-early and show both, side by side
   --stay   boot one case and leave a shell on the guest's serial console
 
@@ -49,8 +51,8 @@ Environment: VFIO_EARLY names the program under test, BOOT_JOBS how many boots r
 accelerator (tcg), MIRROR a Debian mirror (that of this machine's apt).";
 
 fn main() {
-    let (mut list, mut stay, mut demo, mut slow, mut guests, mut names) =
-        (false, false, false, false, false, Vec::new());
+    let (mut list, mut stay, mut demo, mut slow, mut guests, mut arm64, mut names) =
+        (false, false, false, false, false, false, Vec::new());
     for word in std::env::args().skip(1) {
         match word.as_str() {
             "--list" => list = true,
@@ -58,6 +60,7 @@ fn main() {
             "--demo" => demo = true,
             "--guests" => guests = true,
             "--slow" => slow = true,
+            "--arm64" => arm64 = true,
             // cargo passes its own options on to every test program.
             "-q" | "--quiet" => {}
             "-h" | "--help" => return println!("{USAGE}"),
@@ -76,13 +79,20 @@ fn main() {
         fail(&format!("no case is called {name}; --list names them"));
     }
     let is_chosen = |case: &cases::Case| match names.as_slice() {
-        [] => guests == (case.machine == machine::Machine::Guests) && slow == case.slow,
+        [] => {
+            guests == (case.machine == machine::Machine::Guests) && slow == case.slow && arm64 == case.machine.is_arm()
+        }
         names => names.iter().any(|name| name == case.name),
     };
-    if names.is_empty() && !guests && !slow && !demo {
+    if names.is_empty() && !guests && !slow && !arm64 && !demo {
         for case in all.iter().filter(|case| !is_chosen(case)) {
-            let why =
-                if case.slow { "make boot-slow runs it" } else { "a guest in a guest takes long; make guests runs it" };
+            let why = if case.machine.is_arm() {
+                "make boot-arm64 runs it"
+            } else if case.slow {
+                "make boot-slow runs it"
+            } else {
+                "a guest in a guest takes long; make guests runs it"
+            };
             println!("NOT RUN {}: {why}", case.name);
         }
     }

@@ -333,22 +333,39 @@ fn generated(seed: u64) -> Topology {
     Topology { name: format!("seed {seed}"), amd, parameters: String::new(), devices: generator.devices }
 }
 
+/// Whether the machines are arm64, and their IOMMU an SMMU.
+fn is_arm64() -> bool {
+    std::env::var("GROUPS_ARCH").is_ok_and(|name| name == "arm64")
+}
+
 /// Boots `kernel` with the topology and returns what the guest recorded.
 fn boot(topology: &Topology, kernel: &str, initramfs: &str, scratch: &Path) -> Result<Vec<u8>, String> {
     let console = scratch.join("console");
+    let (program, machine, console_name, iommu) = match (is_arm64(), topology.amd) {
+        // The kernel runs the SMMU without a parameter.
+        (true, _) => {
+            ("qemu-system-aarch64", "-machine virt,gic-version=3,iommu=smmuv3 -cpu max,pauth-impdef=on", "ttyAMA0", "")
+        }
+        (false, true) => (
+            "qemu-system-x86_64",
+            "-machine q35,kernel-irqchip=split -cpu EPYC -device amd-iommu",
+            "ttyS0",
+            "amd_iommu=on",
+        ),
+        (false, false) => (
+            "qemu-system-x86_64",
+            "-machine q35,kernel-irqchip=split -cpu max -device intel-iommu,intremap=on,caching-mode=on",
+            "ttyS0",
+            "intel_iommu=on",
+        ),
+    };
     let mut qemu = Command::new("timeout");
-    qemu.args(["180", "qemu-system-x86_64", "-nodefaults", "-display", "none", "-no-reboot", "-accel", "tcg"]);
-    qemu.args(["-machine", "q35,kernel-irqchip=split", "-smp", "1", "-m", "512", "-kernel", kernel]);
+    qemu.args(["300", program, "-nodefaults", "-display", "none", "-no-reboot", "-accel", "tcg"]);
+    qemu.args(machine.split(' ')).args(["-smp", "1", "-m", "512", "-kernel", kernel]);
     qemu.args(["-initrd", initramfs, "-serial", &format!("file:{}", console.display())]);
-    let iommu = if topology.amd { "amd_iommu=on" } else { "intel_iommu=on" };
     // On a loaded machine the emulated timer is late, and the kernel would consider it broken.
-    let line = format!("console=ttyS0 quiet panic=-1 no_timer_check {iommu} {}", topology.parameters);
+    let line = format!("console={console_name} quiet panic=-1 no_timer_check {iommu} {}", topology.parameters);
     qemu.args(["-append", line.trim_end()]);
-    if topology.amd {
-        qemu.args(["-cpu", "EPYC", "-device", "amd-iommu"]);
-    } else {
-        qemu.args(["-cpu", "max", "-device", "intel-iommu,intremap=on,caching-mode=on"]);
-    }
     for device in &topology.devices {
         qemu.args(["-device", device]);
     }
@@ -581,7 +598,7 @@ fn real_kernels_group_as_recomputed() {
     let only = variable("GROUPS_ONLY").unwrap_or_default();
     let mut topologies = by_hand();
     topologies.extend((1..=number("GROUPS_SEEDS", 16)).map(generated));
-    topologies.retain(|topology| topology.name.contains(&only));
+    topologies.retain(|topology| topology.name.contains(&only) && !(is_arm64() && topology.amd));
     let start = Instant::now();
     let outcomes = lab.run_all(&topologies);
     std::fs::remove_dir_all(&lab.scratch).unwrap();
