@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # client.pl ADDRESS: a client of VFIO, as small as it gets. Opens the device, reads the first four bytes of its BAR 0, maps the
-# BAR and reads them once more, and says what the kernel answers (include/uapi/linux/vfio.h).
-use strict;
-use warnings;
+# BAR and reads them once more, and says what the kernel answers (include/uapi/linux/vfio.h). The image has no modules of perl.
 
 my $address = shift;
 my $group = readlink("/sys/bus/pci/devices/$address/iommu_group") or die "no group: $!\n";
