@@ -16,7 +16,7 @@ CARGO_FLAGS =
 BOOT = $(CARGO) test -q --target $(TARGET) --test boot --
 
 .PHONY: all build tiny deb rpm arch dist sbom reproducible distributions tools lint check test faults fuzz demo picture boot boot-slow guests firmware bench install uninstall \
-	clean
+	build-arm64 tiny-arm64 test-arm64 boot-arm64 clean
 
 all: build
 
@@ -29,7 +29,6 @@ tiny:
 	packaging/tiny
 
 # The same two for arm64, on any machine.
-.PHONY: build-arm64 tiny-arm64 test-arm64 boot-arm64
 build-arm64:
 	packaging/cross aarch64 build --release
 tiny-arm64:
@@ -76,18 +75,17 @@ lint:
 	command -v mandoc >/dev/null
 	! mandoc -Tlint man/* 2>&1 | grep -v -e 'referenced manual not found' -e 'mandoc\.db'
 
-SCRIPTS = .ci/run packaging/tiny packaging/musl-ld packaging/rustflags packaging/package packaging/third-party \
+SCRIPTS = .ci/run packaging/cross packaging/tiny packaging/musl-ld packaging/rustflags packaging/package packaging/third-party \
 	packaging/debian/postinst packaging/debian/postrm packaging/debian/tests/boot packaging/debian/update-copyright \
 	packaging/mkosi/mkosi.postinst.chroot packaging/dist packaging/picture packaging/release packaging/arch/PKGBUILD \
 	completions/vfio-early tests/it/completions/ask.bash \
-	tests/packages.sh tests/distributions.sh tests/enter tests/licenses.sh tests/nix.sh tests/dependencies.sh tests/reproducible.sh tests/fuzz.sh tests/msrv.sh tests/boot/lab.sh tests/boot/all.sh tests/boot/groups.sh \
+	tests/packages.sh tests/distributions.sh tests/enter tests/licenses.sh tests/nix.sh tests/dependencies.sh tests/reproducible.sh tests/fuzz.sh tests/msrv.sh tests/arm64.sh \
+	tests/boot/lab.sh tests/boot/all.sh tests/boot/groups.sh \
 	tests/boot/groups/init tests/boot/guests/init tests/boot/guests/inner-init tests/boot/guests/start tests/groups/from-lspci.sh \
 	bench/bench bench/guest/bench/run bench/guest/bench/script bench/boot/lab/initramfs-tools/scripts/init-top/zz-mark \
 	initramfs-tools/hooks/vfio-early initramfs-tools/scripts/init-top/00-vfio-early \
 	dracut/50vfio-early/module-setup.sh dracut/50vfio-early/vfio-early.sh \
 	mkinitcpio/install/vfio-early mkinitcpio/hooks/vfio-early
-
-SCRIPTS += packaging/cross tests/arm64.sh
 
 # Everything but the boots.
 check: build

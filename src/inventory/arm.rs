@@ -201,16 +201,20 @@ pub(super) fn smmu_of_nodes(types: &[u8]) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    /// A table of nodes of these kinds, eight bytes each, after so many bytes of header.
+    fn nodes(signature: &[u8], header: usize, kinds: &[u8]) -> Vec<u8> {
+        let mut table = signature.to_vec();
+        table.resize(header, 0);
+        table.extend(kinds.iter().flat_map(|kind| [*kind, 8, 0, 0, 0, 0, 0, 0]));
+        table
+    }
+
     #[test]
     fn an_iort_table_tells_whether_there_is_an_smmu() {
         let table = |kinds: &[u8]| {
-            let mut table = b"IORT".to_vec();
-            table.resize(48, 0);
+            let mut table = nodes(b"IORT", 48, kinds);
             table[36] = u8::try_from(kinds.len()).unwrap();
             table[40] = 48;
-            for kind in kinds {
-                table.extend([*kind, 8, 0, 0, 0, 0, 0, 0]);
-            }
             table
         };
         let smmu = |kinds: &[u8]| smmu_of_nodes(&nodes_of_iort(&table(kinds)).unwrap());
@@ -226,14 +230,7 @@ mod tests {
 
     #[test]
     fn a_madt_tells_whether_there_is_an_its() {
-        let table = |kinds: &[u8]| {
-            let mut table = b"APIC".to_vec();
-            table.resize(44, 0);
-            for kind in kinds {
-                table.extend([*kind, 8, 0, 0, 0, 0, 0, 0]);
-            }
-            table
-        };
+        let table = |kinds: &[u8]| nodes(b"APIC", 44, kinds);
         // GICC, GICD, GICR, and the ITS or a frame of a GICv2m.
         assert_eq!(its_of_madt(&table(&[11, 12, 14, 15])), Some(Its::Present));
         assert_eq!(its_of_madt(&table(&[11, 12, 13])), Some(Its::Absent));
