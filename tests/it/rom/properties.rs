@@ -228,10 +228,10 @@ fn hostile() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// The promise: under 100 ms for 16 MiB. Held by the program as it ships; a debug build is ten times slower.
+/// The promise: under 100 ms for 16 MiB, of the program as it ships. What tests are built with is ten times slower.
 #[test]
 fn hostile_files_cost_little() {
-    let limit = if cfg!(debug_assertions) { Duration::from_secs(4) } else { Duration::from_millis(100) };
+    let limit = Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 });
     for (name, rom) in hostile() {
         // The best of three: caches are cold at first.
         let best = (0..3).map(|_| {
