@@ -17,5 +17,5 @@ tiny=$(MUSL=$(tests/boot/lab.sh musl) packaging/tiny aarch64)
 small "$tiny" 798720
 "$tiny" --root tests/machines/arm-server.txt status | grep 'enabled (Arm SMMU'
 packaging/cross aarch64 test --quiet --lib
-packaging/cross aarch64 test --quiet --test it -- config:: corpora:: fleet:: golden:: groups:: json:: machines:: proposals:: rom:: snapshot::
-echo 'NOT RUN under qemu-user: the tests of the host (processes, time limits, devices), of shells and of the simulated machine'
+packaging/cross aarch64 test --quiet --test it -- config:: corpora:: golden:: groups:: json:: machines:: proposals:: rom:: snapshot::
+echo 'NOT RUN under qemu-user: the tests of the host (processes, time limits, devices), of many runs at once, of shells and of the simulated machine'

@@ -21,7 +21,7 @@ pub struct Card<'a> {
 
 impl Inventory {
     /// The card that a device is part of. What shares the slot of a display and has another vendor ID is part of the card
-    /// only if it is in the same IOMMU group, for which the details of both have to be read.
+    /// only if it is in the same IOMMU group, for which the details of both have to be read, or if neither has its group yet.
     pub fn card<'a>(&'a self, device: &'a Device) -> Card<'a> {
         let alone = || Card { functions: vec![device], left: Vec::new() };
         if device.is_virtual() || device.identity.class.is_bridge() {
@@ -74,7 +74,8 @@ impl Inventory {
         if other.address.slot() == display.address.slot() {
             let group = |device: &Device| device.detail.as_ref().and_then(|detail| detail.group);
             let chipset = self.slot_of(display).any(|one| one.identity.class.is_bridge());
-            return !chipset && (same_vendor || group(display).is_some() && group(display) == group(other));
+            let known = group(display).is_some() || self.is_grouped_later(display) && self.is_grouped_later(other);
+            return !chipset && (same_vendor || known && group(display) == group(other));
         }
         let Some(switch) = self.switch_of(display).filter(|_| same_vendor && !is_display(other)) else { return false };
         // Where another display is behind the same switch, what is in neither slot may belong to either.
@@ -147,7 +148,7 @@ fn is_of_the_board(device: &Device) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::Detail;
+    use crate::inventory::{Detail, IommuFacts};
     use crate::pci::{Class, Identity};
 
     /// A machine of these devices: `ADDRESS VENDOR CLASS GROUP`, indented by two for each bridge above; without a group, `-`.
@@ -203,6 +204,10 @@ mod tests {
         // No group, as without an IOMMU, is not the same group.
         let groupless = machine("00:01.0 1002 0300 -\n00:01.1 1022 0c03 -\n00:01.2 1002 0403 -");
         assert_eq!(card(&groupless, "00:01.0"), "00:01.0 00:01.2 | 00:01.1");
+        // Before Linux 6.15, the drivers bring the groups of what an SMMU translates for.
+        let iommu = IommuFacts { driver: Some("arm_smmu_v3"), ..IommuFacts::default() };
+        let later = Inventory { kernel: "6.12.1-arm64".to_owned(), iommu, ..groupless };
+        assert_eq!(card(&later, "00:01.0"), "00:01.0 00:01.1 00:01.2");
         let chipset = machine("00:01.0 1106 0601 1\n00:01.1 1106 0300 1\n00:01.2 1106 0403 1");
         assert_eq!(card(&chipset, "00:01.1"), "00:01.1 | 00:01.2");
     }

@@ -157,9 +157,12 @@ impl IommuFacts {
         let known = FirmwareTable::ALL.into_iter().filter(is_listed);
         let firmware = known.into_iter().find(|table| !(iort_without_smmu && *table == FirmwareTable::Iort));
         let by_table = (firmware == Some(FirmwareTable::Viot)).then_some(VIRTIO_IOMMU);
-        let of_units = [("smmu3.", arm::SMMU_V3), ("smmu.", arm::SMMU), ("virtio", VIRTIO_IOMMU)];
-        let by_unit = of_units.iter().find(|(start, _)| units.iter().any(|unit| unit.starts_with(start)));
-        let by_unit = by_unit.map(|(_, driver)| *driver);
+        let by_unit = units.iter().find_map(|unit| match unit {
+            _ if unit.starts_with("smmu3.") => Some(arm::SMMU_V3),
+            _ if unit.starts_with("smmu.") => Some(arm::SMMU),
+            _ if is_virtio(unit) => Some(VIRTIO_IOMMU),
+            _ => None,
+        });
         Self {
             firmware,
             iort_without_smmu,
@@ -175,6 +178,12 @@ impl IommuFacts {
             unsafe_iommufd: allowed("iommufd"),
         }
     }
+}
+
+/// Whether the name of a unit is that of a virtio-iommu: it is named after its device, on PCI or not (drivers/iommu/virtio-iommu.c,
+/// `viommu_probe`).
+pub(crate) fn is_virtio(unit: &str) -> bool {
+    unit.parse::<Address>().is_ok() || unit.contains("virtio")
 }
 
 /// The vendor of the first processor in /proc/cpuinfo.
@@ -261,6 +270,12 @@ mod tests {
         let text =
             b"0x00000000000e0000 0x00000000000fffff direct\n0x1 0x2 direct-relaxable\n0xfee00000 0xfeefffff msi\n";
         assert_eq!(direct_regions(text), ["0x00000000000e0000-0x00000000000fffff"]);
+    }
+
+    #[test]
+    fn a_virtio_iommu_is_named_after_its_device() {
+        assert!(is_virtio("0000:00:01.0") && is_virtio("a003e00.virtio_mmio"));
+        assert!(!is_virtio("dmar0") && !is_virtio("ivhd1") && !is_virtio("smmu3.0x0000000009050000"));
     }
 
     #[test]

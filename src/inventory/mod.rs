@@ -37,6 +37,7 @@ pub use host_display::{Evidence, HostDisplay};
 pub(crate) use in_use::{DEVICE_MINOR, default_routes, is_device_file, mounts, swaps};
 pub use in_use::{Mount, Use};
 use iommu::VIRTIO_IOMMU;
+pub(crate) use iommu::is_virtio;
 pub use iommu::{FirmwareTable, Group, IommuFacts, Processor, Xen};
 pub use resources::Resources;
 pub use sriov::PhysicalFunction;
@@ -297,6 +298,17 @@ impl Inventory {
         // VFIO itself uses it as `vfio-pci` or `vfio`.
         let others = self.memory_users.iter().filter(|(_, name)| !name.starts_with("vfio") && !is_vfio_driver(name));
         others.map(|(address, name)| (*address, name.as_str()))
+    }
+
+    /// Whether a device without a group may get one from the driver that takes it. Where the firmware's description of an SMMU or a
+    /// virtio-iommu says which devices it translates for, Linux reads that when a driver probes the device
+    /// (drivers/pci/pci-driver.c, `pci_dma_configure`), and since 6.15 before that (drivers/iommu/iommu.c, `iommu_init_device`).
+    /// VFIO takes no device without a group.
+    pub fn is_grouped_later(&self, device: &Device) -> bool {
+        self.iommu.driver.is_some()
+            && self.iommu.device_tree != Some(TreeIommu::Unmapped)
+            && device.driver().is_none()
+            && self.kernel_version().is_some_and(|version| version < (6, 15))
     }
 
     /// The IOMMU group of a device, if its details were read.

@@ -44,7 +44,7 @@ pub(super) fn apply(config: &Config, inventory: &Inventory, devices: &mut [Plann
                     .or_else(|| unknown_driver(device))
                     .or_else(|| no_group(config, inventory, device, enabled))
                     .or_else(|| vfio::refusal(config, inventory, device, &planned.target))
-                    .or_else(|| isolation::refusal(examination.as_ref()?, device)),
+                    .or_else(|| isolation::refusal(inventory, examination.as_ref()?, device)),
             };
             if let Some(refusal) = refusal {
                 planned.decision = Decision::Refuse(refusal);
@@ -175,7 +175,8 @@ pub fn no_group_reason(inventory: &Inventory, device: &Device) -> String {
 fn no_group(config: &Config, inventory: &Inventory, device: &Device, enabled: bool) -> Option<Refusal> {
     let grouped = device.detail.as_ref().is_some_and(|detail| detail.group.is_some());
     let required = config.settings.iommu == IommuPolicy::Required;
-    (enabled && required && !grouped).then(|| Refusal::new(Code::NoIommuGroup, no_group_reason(inventory, device)))
+    (enabled && required && !grouped && !inventory.is_grouped_later(device))
+        .then(|| Refusal::new(Code::NoIommuGroup, no_group_reason(inventory, device)))
 }
 
 /// What people should know: every refusal, and every claim that is carried out but has a catch. `claimed`: every function that

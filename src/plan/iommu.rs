@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether the IOMMU protects the host, and what to do where it does not.
 
-use crate::inventory::{FirmwareTable, Inventory, TreeIommu};
+use crate::inventory::{FirmwareTable, Inventory, TreeIommu, is_virtio};
 use crate::json::{self, FromJson, Json, Value, readable_words};
 
 use super::iommu_advice;
@@ -176,8 +176,7 @@ impl Iommu {
             Some(IommuKind::Amd) => "AMD-Vi",
             Some(IommuKind::Smmu) => "Arm SMMU",
             _ => match self.firmware_table {
-                // drivers/iommu/virtio-iommu.c, `viommu_probe`: named after the virtio device.
-                _ if self.units.first().is_some_and(|unit| unit.starts_with("virtio")) => "virtio-iommu",
+                _ if self.units.first().is_some_and(|unit| is_virtio(unit)) => "virtio-iommu",
                 Some(FirmwareTable::Viot) => "virtio-iommu",
                 Some(FirmwareTable::Rimt) => "RISC-V IOMMU",
                 _ => "IOMMU",

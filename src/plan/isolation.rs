@@ -2,15 +2,21 @@
 //! `set isolation required`: what the hardware does not isolate from the host is not claimed.
 
 use crate::groups::{Examination, Isolated};
-use crate::inventory::Device;
+use crate::inventory::{Device, Inventory};
 use crate::problem::Code;
 
 use super::Refusal;
 
 /// Why a function is refused while isolation is required: with the hops that lack ACS controls, and which.
-pub(super) fn refusal(examination: &Examination<'_>, device: &Device) -> Option<Refusal> {
+pub(super) fn refusal(inventory: &Inventory, examination: &Examination<'_>, device: &Device) -> Option<Refusal> {
     let name = device.name();
     let Some(group) = examination.group_of(device.address) else {
+        if inventory.is_grouped_later(device) {
+            return Some(refuse(&format!(
+                "{name} is in no IOMMU group yet: Linux before 6.15 assigns one when a driver takes the device, so what isolates it \
+                 is not known"
+            )));
+        }
         return Some(refuse(&format!("{name} is in no IOMMU group, so nothing isolates it")));
     };
     let what = match group.isolated {

@@ -65,6 +65,8 @@ pub struct Expected {
     pub gone: &'static [&'static str],
     /// On the driver of the control boot, after an attempt that failed.
     pub given_back: &'static [&'static str],
+    /// The driver of the IOMMU comes at another time than in the control boot, and with it the groups of all devices.
+    pub regrouped: bool,
     /// How the claim ends when it is run again, which must change nothing.
     pub status: u8,
     /// What the kernel log must say.

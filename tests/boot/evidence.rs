@@ -53,7 +53,7 @@ impl Evidence {
         self.section(&format!("{name}-exit")).trim().parse().ok()
     }
 
-    /// The devices of a section by address.
+    /// The devices of a section by address. A group is named after its first member: its number depends on who came first.
     pub fn devices(&self, section: &str) -> BTreeMap<String, Device> {
         let mut devices: BTreeMap<String, Device> = BTreeMap::new();
         for line in self.section(section).lines() {
@@ -70,6 +70,12 @@ impl Evidence {
                     "iommu_group" => device.iommu_group = target,
                     _ => {}
                 }
+            }
+        }
+        let mut first: BTreeMap<String, String> = BTreeMap::new();
+        for (address, device) in &mut devices {
+            if let Some(group) = &mut device.iommu_group {
+                first.entry(group.clone()).or_insert_with(|| address.clone()).clone_into(group);
             }
         }
         devices

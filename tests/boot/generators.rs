@@ -14,6 +14,7 @@ const NO_FAULT: Expected = Expected {
     gone: &[],
     virtual_functions: &[],
     given_back: &[],
+    regrouped: false,
     status: 0,
     says: &[],
     told: &[],

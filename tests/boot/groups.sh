@@ -5,7 +5,8 @@
 # (tests/it/groups/kernels.rs). Without arguments the kernels are those of Debian 12 and 13, from the lab's roots; other
 # kernels can be named as arguments (vmlinux or vmlinuz). Two boots at a time, four seconds each.
 #
-#   GROUPS_ARCH=arm64  the kernel of Debian 13 for arm64, on QEMU's board virt with an SMMUv3 (or those named)
+#   GROUPS_ARCH=arm64  the kernel of Debian 13 for arm64, on QEMU's board virt with an SMMUv3 (or those named); arm64-acpi: with
+#                      UEFI, and so with ACPI
 #   GROUPS_SEEDS=N     how many generated machines (16)
 #   GROUPS_ONLY=TEXT   only machines with TEXT in their name
 #   GROUPS_KEEP=DIR    keep the recorded machines
@@ -17,11 +18,12 @@ die() { echo "groups: $*" >&2; exit 1; }
 "$here/lab.sh" tools
 busybox=${BUSYBOX:-$(command -v busybox)} || die "busybox is missing (package busybox-static)"
 base=
-if [ "${GROUPS_ARCH:-}" = arm64 ]; then
+case ${GROUPS_ARCH:-} in arm64*)
 	base=$("$here/lab.sh" root trixie-arm64)
 	busybox=$base/bin/busybox
 	[ $# != 0 ] || set -- "$base/boot/vmlinux"
-fi
+	;;
+esac
 
 if [ $# = 0 ]; then
 	for suite in bookworm trixie; do

@@ -335,7 +335,12 @@ fn generated(seed: u64) -> Topology {
 
 /// Whether the machines are arm64, and their IOMMU an SMMU.
 fn is_arm64() -> bool {
-    std::env::var("GROUPS_ARCH").is_ok_and(|name| name == "arm64")
+    std::env::var("GROUPS_ARCH").is_ok_and(|name| name.starts_with("arm64"))
+}
+
+/// Whether they have UEFI, and so ACPI: with a device tree, Linux before 7.0 enables no ACS.
+fn has_acpi() -> bool {
+    std::env::var("GROUPS_ARCH").is_ok_and(|name| name == "arm64-acpi")
 }
 
 /// Boots `kernel` with the topology and returns what the guest recorded.
@@ -366,6 +371,9 @@ fn boot(topology: &Topology, kernel: &str, initramfs: &str, scratch: &Path) -> R
     // On a loaded machine the emulated timer is late, and the kernel would consider it broken.
     let line = format!("console={console_name} quiet panic=-1 no_timer_check {iommu} {}", topology.parameters);
     qemu.args(["-append", line.trim_end()]);
+    if has_acpi() {
+        qemu.args(["-bios", "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"]);
+    }
     for device in &topology.devices {
         qemu.args(["-device", device]);
     }
@@ -495,7 +503,9 @@ fn compare(topology: &Topology, recorded: &[u8]) -> Outcome {
             }
             // Ports with ACS and a card in each: only the chipset's functions share a group.
             let shares = |isolated| isolated != Isolated::No;
-            if examination.groups.iter().filter(|group| !shares(group.isolated)).count() > 1 {
+            // In a generated machine, not every port has ACS.
+            let has_ports = !topology.name.starts_with("seed ");
+            if has_ports && examination.groups.iter().filter(|group| !shares(group.isolated)).count() > 1 {
                 outcome.failure = Some(format!("not isolated\n{}", examination.text(&[])));
             }
         }
@@ -626,7 +636,8 @@ fn real_kernels_group_as_recomputed() {
         println!("with {name}: {times} of {} differ", outcomes.len());
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    if only.is_empty() {
+    // Where no ACS is on, most of these change nothing.
+    if only.is_empty() && (!is_arm64() || has_acpi()) {
         let undetected: Vec<_> = detected.iter().filter(|(_, times)| **times == 0).collect();
         assert!(undetected.is_empty(), "never detected: {undetected:?}");
     }
