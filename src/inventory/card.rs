@@ -107,25 +107,22 @@ impl Inventory {
     /// Finds out which displays are behind a switch of their own, and what else is behind it: the bridges above each display
     /// and, where the nearest ones have its vendor ID, above all that might be part of its card. One system call each.
     pub(super) fn read_switches(&mut self, machine: &dyn Machine) {
-        self.fill_chains(machine, &|_, device| is_display(device));
-        self.fill_chains(machine, &|inventory, device| {
-            let class = device.identity.class;
-            let mut displays = inventory.devices.iter().filter(|display| is_display(display));
-            !class.is_bridge()
-                && displays.any(|display| {
-                    display.identity.vendor == device.identity.vendor && inventory.switch_of(display).is_some()
-                })
+        self.fill_chains(machine, &is_display);
+        let displays = self.devices.iter().filter(|device| is_display(device) && self.switch_of(device).is_some());
+        let vendors: Vec<u16> = displays.map(|display| display.identity.vendor).collect();
+        self.fill_chains(machine, &|device| {
+            !device.identity.class.is_bridge() && vendors.contains(&device.identity.vendor)
         });
     }
 
     /// Reads the bridges above these devices.
     pub fn read_chains(&mut self, machine: &dyn Machine, addresses: &[Address]) {
-        self.fill_chains(machine, &|_, device| addresses.contains(&device.address));
+        self.fill_chains(machine, &|device| addresses.contains(&device.address));
     }
 
     /// Reads the bridges above the devices that are `wanted` and have not been looked at yet.
-    fn fill_chains(&mut self, machine: &dyn Machine, wanted: &dyn Fn(&Self, &Device) -> bool) {
-        let unknown = self.devices.iter().filter(|device| device.chain.is_empty() && wanted(self, device));
+    fn fill_chains(&mut self, machine: &dyn Machine, wanted: &dyn Fn(&Device) -> bool) {
+        let unknown = self.devices.iter().filter(|device| device.chain.is_empty() && wanted(device));
         let addresses: Vec<Address> = unknown.map(|device| device.address).collect();
         for address in addresses {
             if let Some(device) = self.device_mut(address) {

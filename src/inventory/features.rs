@@ -3,6 +3,7 @@
 
 use super::{Device, PCI};
 use crate::machine::{self, Machine};
+use crate::pci::Address;
 
 /// A BAR that can be resized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ impl Features {
             features.physical = machine::link_name(machine, &path("physfn")).ok();
         }
         if has("vfio-dev") {
-            features.vfio = machine.list(&path("vfio-dev")).ok().and_then(|names| names.into_iter().next());
+            features.vfio = device_file(machine, address);
         }
         let number = |name: &String| name.strip_prefix("resource")?.strip_suffix("_resize")?.parse().ok();
         let resizable: Vec<u8> = names.iter().filter_map(number).collect();
@@ -66,6 +67,15 @@ impl Features {
         }
         features
     }
+}
+
+/// The name of a device's file below /dev/vfio/devices. The directory `vfio-dev` is there for each device that VFIO has
+/// (drivers/vfio/vfio_main.c, `vfio_init_device`); the number of a file is in it only with CONFIG_VFIO_DEVICE_CDEV
+/// (drivers/vfio/device_cdev.c, `vfio_init_device_cdev`), which the kernels of Debian 13 do not have.
+pub(super) fn device_file(machine: &dyn Machine, address: Address) -> Option<String> {
+    let directory = format!("{PCI}/devices/{address}/vfio-dev");
+    let name = machine.list(&directory).ok()?.into_iter().next()?;
+    machine.list(&format!("{directory}/{name}")).ok()?.iter().any(|file| file == "dev").then_some(name)
 }
 
 /// `0x0000000000fc0000`, with or without its `0x`.

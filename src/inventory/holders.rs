@@ -8,6 +8,7 @@ use crate::machine::{self, Machine};
 use crate::pci::Address;
 
 use super::PCI;
+use super::features::device_file;
 use super::in_use::{BLOCK, is_device_file};
 
 /// A process that has a device file open.
@@ -72,7 +73,7 @@ impl Holders {
     pub fn of_device(&self, machine: &dyn Machine, address: Address, driver: &str) -> Option<Vec<Holder>> {
         let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
         let group = machine::link_name(machine, &path("iommu_group")).ok().and_then(|name| name.parse().ok());
-        let file = machine.list(&path("vfio-dev")).ok().and_then(|names| names.into_iter().next());
+        let file = device_file(machine, address);
         self.of(machine, driver, group, file.as_deref())
     }
 

@@ -22,10 +22,9 @@ start first \"$printed\"
 ask between vfio-early status
 start second \"$printed\"
 ask afterwards vfio-early status
-ask libvirt vfio-early guest --iommufd 02:00.0
-printed=$(vfio-early guest --iommufd --format qemu --memory 256M --vcpus 1 01:00.0 02:00.0)
-ask asked echo \"$printed\"
-start iommufd \"$printed\"
+ask iommufd vfio-early guest --iommufd 02:00.0
+ask cdev timeout 120 qemu-system-x86_64 -machine q35 -accel tcg -nodefaults -display none -object iommufd,id=iommufd \
+-device vfio-pci,host=0000:02:00.0,iommufd=iommufd
 ";
 
 const CARD_SAYS: &[(&str, &str)] = &[
@@ -42,11 +41,11 @@ const CARD_SAYS: &[(&str, &str)] = &[
     ("second", "inner end"),
     ("afterwards", "ready for a guest"),
     ("afterwards-exit", "0"),
-    ("libvirt", "<driver iommufd='yes'/>"),
-    ("asked", "-object iommufd"),
-    ("iommufd", "inner 0000:01:00.1 0x8086 0x040300 snd_hda_intel"),
-    ("iommufd", "inner 0000:02:00.0 0x8086 0x020000 e1000e 52:54:00:12:34:"),
-    ("iommufd", "inner end"),
+    // Debian's kernels have no files for iommufd, and QEMU wants them.
+    ("iommufd", "0000:02:00.0 has no file in /dev/vfio/devices"),
+    ("iommufd-exit", "1"),
+    ("cdev", "vfio-dev/vfio"),
+    ("cdev-exit", "1"),
 ];
 
 /// Nothing is claimed: `guest` refuses, and QEMU, DPDK and libvirt could not do it either.
@@ -175,7 +174,7 @@ pub fn cases() -> Vec<Case> {
         },
         Case {
             name: "guest-card",
-            about: "a card of three functions and a network card, in a guest that is started twice, and once more with iommufd",
+            about: "a card of three functions and a network card, in a guest that is started twice; iommufd, which the kernel lacks",
             contents: Contents {
                 files: &[INIT, INNER, START, (CONF, "claim 01:00.0\nclaim 02:00.0\n"), ("lab/more", CARD)],
                 ..Contents::default()
