@@ -126,7 +126,7 @@ fn no_command_takes_more_instructions_than_before() {
         let (first, last) = (each(SIZES[1], SIZES[2]), each(SIZES[2], SIZES[3]));
         say(&format!("figures: {command}: {first} instructions for each function more, {last} with thousands"));
         // The files of a recorded machine are in a tree, whose depth grows too.
-        assert!(last < 2 * first, "{command} grows faster than the machine: {first}, then {last}");
+        assert!(5 * last < 6 * first, "{command} grows faster than the machine: {first}, then {last}");
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/figures/instructions.txt");
     let (with, before) = kept(&path);
