@@ -9,7 +9,7 @@ use super::{Node, Tree};
 /// Prints a machine as text. Files with names that the format cannot represent are omitted.
 pub fn print(tree: &Tree) -> String {
     let mut out = format!("{MAGIC}\n");
-    let mut at = "";
+    let mut at = None;
     for (path, node) in tree.iter() {
         let Some((directory, name)) = path.rsplit_once('/') else { continue };
         // A directory with entries is implied by them.
@@ -21,9 +21,9 @@ pub fn print(tree: &Tree) -> String {
         if odd(&format!("{path} ")) || name.starts_with(' ') || name.starts_with('#') || name.ends_with([' ', '|']) {
             continue;
         }
-        if directory != at {
+        if at != Some(directory) {
             let _ = writeln!(out, "\nat {}", if directory.is_empty() { "/" } else { directory });
-            at = directory;
+            at = Some(directory);
         }
         match node {
             Node::Directory => {
