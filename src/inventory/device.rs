@@ -118,7 +118,7 @@ impl Detail {
             driver_override: None,
             group: machine::link_name(machine, &path("iommu_group")).ok().and_then(|name| name.parse().ok()),
             is_virtual,
-            boot_vga: word("boot_vga").map(|text| text == "1"),
+            boot_vga: if names.is_empty() || has("boot_vga") { word("boot_vga").map(|text| text == "1") } else { None },
             shown_by,
             power_state: word("power_state"),
             power_control: word("power/control"),

@@ -5,7 +5,9 @@ use std::cell::Cell;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
+use rustix::fs::{OFlags, RawDir};
 
 use super::helper::{Helper, Order};
 use super::walk::{Rule, close_to_others, place_of, walk};
@@ -132,7 +135,11 @@ impl Host {
         let no_tty = if flags.contains(OFlag::O_PATH) { OFlag::empty() } else { OFlag::O_NOCTTY };
         let flags = flags | OFlag::O_CLOEXEC | no_tty;
         match &self.root_directory {
-            None => nix::fcntl::open(path, flags, Mode::empty()),
+            // Without the C library: musl has a second system call for O_CLOEXEC.
+            None => {
+                let flags = OFlags::from_bits_retain(u32::try_from(flags.bits()).map_err(|_| Errno::EINVAL)?);
+                rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(errno_of)
+            }
             Some(root) => {
                 let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
                 // Resolving `..` fails with EAGAIN if anything is renamed or mounted on the machine meanwhile.
@@ -235,7 +242,7 @@ impl Host {
             flags.set(IFlags::IMMUTABLE, immutable);
             ioctl_setflags(&file, flags)
         });
-        changed.map_err(|error| Errno::from_raw(error.raw_os_error()))
+        changed.map_err(errno_of)
     }
 
     /// Mounts a file system in this process, with the options that systemd would use (src/shared/mount-setup.c).
@@ -292,7 +299,7 @@ impl Host {
 
     fn read_at_most(&self, path: &str, max: usize) -> io::Result<Vec<u8>> {
         // O_NONBLOCK, so that a FIFO in place of a configuration file does not block the boot.
-        let mut file = File::from(self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
+        let file = File::from(self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
         let kind = file.metadata()?.file_type();
         if kind.is_dir() {
             return Err(Errno::EISDIR.into());
@@ -301,8 +308,26 @@ impl Host {
         if !kind.is_file() && !std::os::unix::fs::FileTypeExt::is_char_device(&kind) {
             return Err(io::Error::other("not a regular file"));
         }
+        // Most files are small, and read_to_end begins with 32 bytes where it knows no size.
         let mut content = Vec::new();
-        Read::by_ref(&mut file).take(u64::try_from(max).unwrap_or(u64::MAX)).read_to_end(&mut content)?;
+        let mut page = [0; 4096];
+        loop {
+            let rest = max.saturating_sub(content.len());
+            let part = page.get_mut(..rest.min(4096)).unwrap_or_default();
+            let count = match nix::unistd::read(&file, part) {
+                Err(Errno::EINTR) => continue,
+                count => count?,
+            };
+            content.extend_from_slice(part.get(..count).unwrap_or_default());
+            if count == 0 {
+                return Ok(content);
+            }
+            if count == page.len() {
+                break;
+            }
+        }
+        let rest = max.saturating_sub(content.len());
+        file.take(u64::try_from(rest).unwrap_or(u64::MAX)).read_to_end(&mut content)?;
         Ok(content)
     }
 
@@ -329,13 +354,21 @@ impl Host {
 
     fn read_link(&self, path: &str) -> nix::Result<OsString> {
         match &self.root_directory {
-            None => nix::fcntl::readlink(path),
+            None => {
+                let target = rustix::fs::readlink(path, Vec::new()).map_err(errno_of)?;
+                Ok(OsString::from_vec(target.into_bytes()))
+            }
             Some(_) => {
                 let link = self.open_at(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
                 nix::fcntl::readlinkat(&link, "")
             }
         }
     }
+}
+
+/// The same error as the other library has it.
+fn errno_of(error: rustix::io::Errno) -> Errno {
+    Errno::from_raw(error.raw_os_error())
 }
 
 /// How the name of a temporary file begins. A process ID, a dot and a number follow.
@@ -451,8 +484,10 @@ impl Machine for Host {
         let fail = |errno| Error::os(Operation::List, path, errno);
         let directory = self.open_at(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(fail)?;
         let mut names = Vec::new();
-        for entry in Dir::from_fd(directory).map_err(fail)?.iter() {
-            let entry = entry.map_err(fail)?;
+        let mut buffer = [MaybeUninit::uninit(); 8192];
+        let mut entries = RawDir::new(&directory, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(|error| fail(errno_of(error)))?;
             let name = entry.file_name().to_string_lossy();
             if name != "." && name != ".." {
                 names.push(name.into_owned());
