@@ -114,7 +114,7 @@ mkosi() {
 		# As the root's own packages: mkosi's other archives are not on each mirror.
 		mirror=$(sed -n 's/^deb \(http[^ ]*\) .*/\1/p' /etc/apt/sources.list | head -n 1)
 		build() {
-			mkosi --force --local-mirror="$mirror" --kernel-command-line='console=ttyS0 panic=-1 no_timer_check' "$@" build \
+			mkosi --force --local-mirror="$mirror" --kernel-modules-include=/e1000e.ko --kernel-command-line='console=ttyS0 panic=-1 no_timer_check' "$@" build \
 				>../mkosi.log 2>&1 || { tail -n 60 ../mkosi.log; exit 1; }
 		}
 		build

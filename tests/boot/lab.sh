@@ -476,8 +476,9 @@ image() {
 		[ -f "$scratch/lab.out/image" ] || die "$1 made no image"
 		mv "$scratch/lab.out/image" "$result"
 		rm -rf "$scratch"
-		# Images of files that have changed since: each new program makes all of them anew. One run has a hundred.
-		find "$cache/images" -maxdepth 1 -name '*.*' -type f -printf '%T@ %p\n' | sort -rn | tail -n +151 | cut -d ' ' -f 2- | xargs -r rm -f
+		# Images of files that have changed since: each new program makes all of them anew. One run has a hundred, and others
+		# may run now.
+		find "$cache/images" -maxdepth 1 -name '*.*' -type f -mmin +120 -printf '%T@ %p\n' | sort -rn | tail -n +151 | cut -d ' ' -f 2- | xargs -r rm -f
 	fi
 	scratch=
 	echo "$result"

@@ -544,7 +544,6 @@ fn large_machines_take_linear_time() {
     let (quick, slow) = times(&few, &many);
     // Four times the functions: linear growth takes four times as long, quadratic growth sixteen times.
     assert!(slow < quick * 8, "512 functions take {quick:?}, 2048 take {slow:?}");
-    // Of the program as it ships: tests/figures, `the_groups_of_2048_functions_are_quick`.
     // One group of all functions: the worst case for whatever compares each pair of members.
     let together = |count| {
         let mut all = vec![port("00:00.0", 0)];

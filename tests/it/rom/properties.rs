@@ -228,7 +228,7 @@ fn hostile() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// The promise: under 100 ms for 16 MiB, of the program as it ships. What tests are built with is ten times slower.
+/// Under 100 ms for 16 MiB in a release build. The build that the tests use is ten times slower.
 #[test]
 fn hostile_files_cost_little() {
     let limit = Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 });
