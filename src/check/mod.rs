@@ -3,7 +3,7 @@
 
 mod text;
 
-use crate::config::{Config, ConfigError, Selector};
+use crate::config::{Config, ConfigError, Selector, With};
 use crate::exit::Exit;
 use crate::inventory::{Inventory, Use};
 use crate::json::fields;
@@ -92,6 +92,15 @@ pub fn advice(config: &Config, inventory: &Inventory, plan: &Plan) -> Vec<Proble
             let (selector, id) = (&claim.selector, device.identity.id());
             let message = format!("{selector} may be another device once a card is added or moved: say id={id}");
             problems.push(Problem::warning(Code::NoId, Some(device.address), message).of(config, index));
+        }
+        let later = found.filter(|device| inventory.is_grouped_later(device));
+        if let (Some(device), false) = (later, claim.options.with == Some(With::Group)) {
+            let message = format!(
+                "{} has no IOMMU group yet (before Linux 6.15, the kernel assigns it when a driver binds to the device), so it is not \
+                 known which devices share it, and whether the firmware reserves memory for one",
+                device.address
+            );
+            problems.push(Problem::warning(Code::NoIommuGroup, Some(device.address), message).of(config, index));
         }
     }
     problems.extend(twins(config, inventory, plan));

@@ -37,7 +37,11 @@ pub(super) fn run(machine: &dyn Machine, options: &arguments::Groups, output: &m
     if inventory.devices.is_empty() {
         output.warn("no PCI devices");
     } else if examination.groups.is_empty() {
-        output.warn("no IOMMU groups: the IOMMU is off or absent (see vfio-early status)");
+        output.warn(if inventory.iommu.units.is_empty() {
+            "no IOMMU groups: the IOMMU is off or absent (see vfio-early status)"
+        } else {
+            "no PCI device has an IOMMU group yet"
+        });
         return Ok(Exit::Unprotected);
     }
     let viable = options.address.is_empty() || selected.iter().all(|group| group.viable);

@@ -109,6 +109,17 @@ pub enum ClaimError {
     BoundTo(Option<String>),
 }
 
+impl ClaimError {
+    /// Every step was done, and the device is bound to no driver.
+    pub fn is_without_driver(&self) -> bool {
+        match self {
+            Self::Step(error) => matches!(error.cause, Cause::BoundTo(None)),
+            Self::BoundTo(driver) => driver.is_none(),
+            Self::GivenBackWith(_) | Self::DriverUnknown(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for ClaimError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -106,11 +106,19 @@ pub struct IommuFacts {
     pub xen: Option<Xen>,
     /// Whether interrupt remapping is enabled; `None` if /proc/interrupts does not show it.
     pub remapping: Option<bool>,
-    /// Whether vfio_iommu_type1 allows guests without interrupt remapping (`allow_unsafe_interrupts`); false where it is not
-    /// needed.
-    pub unsafe_type1: bool,
-    /// The same for iommufd.
-    pub unsafe_iommufd: bool,
+    /// What modules allow although it is not safe.
+    pub allowed: Allowed,
+}
+
+/// What modules allow although it is not safe; false where it is of no interest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// Guests without interrupt remapping, by vfio_iommu_type1 (`allow_unsafe_interrupts`).
+    pub type1: bool,
+    /// The same by iommufd.
+    pub iommufd: bool,
+    /// Devices that no IOMMU translates for, by VFIO (`enable_unsafe_noiommu_mode`).
+    pub no_iommu: bool,
 }
 
 impl IommuFacts {
@@ -138,14 +146,11 @@ impl IommuFacts {
             _ => {}
         }
         // Where the module is not loaded yet, what it will be loaded with.
-        let allowed = |module: &str| {
-            let path = format!("/sys/module/{module}/parameters/allow_unsafe_interrupts");
-            remapping == Some(false)
-                && machine::text(machine, &path).map_or_else(
-                    |_| config::module_switch(machine, command_line, module, "allow_unsafe_interrupts"),
-                    |text| text == "Y",
-                )
+        let switch = |module: &str, parameter: &str| {
+            machine::text(machine, &format!("/sys/module/{module}/parameters/{parameter}"))
+                .map_or_else(|_| config::module_switch(machine, command_line, module, parameter), |text| text == "Y")
         };
+        let allowed = |module: &str| remapping == Some(false) && switch(module, "allow_unsafe_interrupts");
         let is_listed = |table: &FirmwareTable| tables.iter().any(|name| name == table.name());
         let iort = if is_listed(&FirmwareTable::Iort) {
             machine.read(&format!("{TABLES}/IORT"), MAX_TABLE).ok().and_then(|table| arm::nodes_of_iort(&table))
@@ -163,10 +168,11 @@ impl IommuFacts {
             _ if is_virtio(unit) => Some(VIRTIO_IOMMU),
             _ => None,
         });
+        let driver = by_unit.or(by_iort).or(by_table).or(tree.as_ref().and_then(|tree| tree.driver));
         Self {
             firmware,
             iort_without_smmu,
-            driver: by_unit.or(by_iort).or(by_table).or(tree.as_ref().and_then(|tree| tree.driver)),
+            driver,
             device_tree: tree.map(|tree| tree.iommu),
             bypass: arm::bypass(machine, &units),
             its,
@@ -174,8 +180,11 @@ impl IommuFacts {
             processor,
             units,
             remapping,
-            unsafe_type1: allowed("vfio_iommu_type1"),
-            unsafe_iommufd: allowed("iommufd"),
+            allowed: Allowed {
+                type1: allowed("vfio_iommu_type1"),
+                iommufd: allowed("iommufd"),
+                no_iommu: driver.is_some() && switch("vfio", "enable_unsafe_noiommu_mode"),
+            },
         }
     }
 }

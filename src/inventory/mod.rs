@@ -300,14 +300,16 @@ impl Inventory {
         others.map(|(address, name)| (*address, name.as_str()))
     }
 
-    /// Whether a device without a group may get one from the driver that takes it. Where the firmware's description of an SMMU or a
+    /// Whether a device without a group may get one when a driver takes it. Where the firmware's description of an SMMU or a
     /// virtio-iommu says which devices it translates for, Linux reads that when a driver probes the device
     /// (drivers/pci/pci-driver.c, `pci_dma_configure`), and since 6.15 before that (drivers/iommu/iommu.c, `iommu_init_device`).
-    /// VFIO takes no device without a group.
+    /// The group stays. VFIO takes no device without one, unless that is switched on (drivers/vfio/group.c,
+    /// `vfio_group_find_or_alloc`).
     pub fn is_grouped_later(&self, device: &Device) -> bool {
         self.iommu.driver.is_some()
+            && !self.iommu.allowed.no_iommu
             && self.iommu.device_tree != Some(TreeIommu::Unmapped)
-            && device.driver().is_none()
+            && device.detail.as_ref().is_some_and(|detail| detail.group.is_none() && detail.driver.is_none())
             && self.kernel_version().is_some_and(|version| version < (6, 15))
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What keeps a function from being claimed, and what people should know of one that is.
 
-use crate::config::{Claim, Config, Framebuffer, Guard, IommuPolicy, Selector};
+use crate::config::{Claim, Config, Framebuffer, Guard, IommuPolicy, Selector, With};
 use crate::groups::{self, Isolated};
 use crate::inventory::{Device, FirmwareFramebuffer, Inventory, Processor};
 use crate::pci::{Address, Identity, Slot};
@@ -159,24 +159,38 @@ fn no_answer(device: &Device) -> Option<Problem> {
     Some(Problem::error(Code::NoAnswer, Some(address), message))
 }
 
-/// What is wrong with a function without an IOMMU group, and what to do.
-pub fn no_group_reason(inventory: &Inventory, device: &Device) -> String {
+/// What to do about a function without an IOMMU group.
+pub fn no_group_advice(inventory: &Inventory, device: &Device) -> &'static str {
     let intel = Iommu::of(inventory).kind == Some(IommuKind::Intel);
     let Identity { vendor, class, .. } = device.identity;
-    let graphics = intel && class.is_display() && vendor == 0x8086 && device.address.bus == 0;
-    format!(
-        "{} is in no IOMMU group: the IOMMU does not translate its memory accesses ({})",
-        device.name(),
-        iommu_advice::no_group(inventory, graphics)
-    )
+    iommu_advice::no_group(inventory, intel && class.is_display() && vendor == 0x8086 && device.address.bus == 0)
 }
 
 /// Why a function without an IOMMU group is refused while an IOMMU is required.
 fn no_group(config: &Config, inventory: &Inventory, device: &Device, enabled: bool) -> Option<Refusal> {
     let grouped = device.detail.as_ref().is_some_and(|detail| detail.group.is_some());
     let required = config.settings.iommu == IommuPolicy::Required;
-    (enabled && required && !grouped && !inventory.is_grouped_later(device))
-        .then(|| Refusal::new(Code::NoIommuGroup, no_group_reason(inventory, device)))
+    (enabled && required && !grouped && !inventory.is_grouped_later(device)).then(|| {
+        let reason = format!(
+            "{} is in no IOMMU group: the IOMMU does not translate its memory accesses ({})",
+            device.name(),
+            no_group_advice(inventory, device)
+        );
+        Refusal::new(Code::NoIommuGroup, reason)
+    })
+}
+
+/// A claim of a group that is not known before a driver takes one of its devices.
+fn unknown_group(claim: &Claim, inventory: &Inventory, planned: &PlannedDevice, device: &Device) -> Option<Problem> {
+    let is_wanted = claim.options.with == Some(With::Group) && planned.along.is_none();
+    (is_wanted && inventory.is_grouped_later(device)).then(|| {
+        let address = device.address;
+        let message = format!(
+            "with=group: {address} has no IOMMU group yet, so only its card is claimed: before Linux 6.15, the kernel assigns the \
+             group when a driver binds to the device. Claim the other members by address"
+        );
+        Problem::warning(Code::NoIommuGroup, Some(address), message)
+    })
 }
 
 /// What people should know: every refusal, and every claim that is carried out but has a catch. `claimed`: every function that
@@ -218,6 +232,10 @@ pub(super) fn problems(config: &Config, inventory: &Inventory, plan: &Plan, clai
                 let device = planned.device.and_then(|address| inventory.device(address));
                 if let (Some(device), Some(claim)) = (device, config.claims.get(planned.claim)) {
                     reset_and_rebar::problems(inventory, claim, planned, device, &mut problems);
+                    problems.extend(
+                        unknown_group(claim, inventory, planned, device)
+                            .map(|problem| problem.of(config, planned.claim)),
+                    );
                     problems.extend(no_answer(device).map(|problem| problem.of(config, planned.claim)));
                 }
             }

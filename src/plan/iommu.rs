@@ -145,7 +145,7 @@ impl Iommu {
                 None => InterruptRemapping::Unknown,
             },
             advice,
-            unsafe_interrupts: facts.unsafe_type1 || facts.unsafe_iommufd,
+            unsafe_interrupts: facts.allowed.type1 || facts.allowed.iommufd,
             seen: iommu_advice::seen(inventory),
         }
     }

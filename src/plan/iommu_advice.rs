@@ -250,7 +250,7 @@ pub(super) fn remapping(inventory: &Inventory) -> String {
     } else {
         "look for x2APIC or interrupt remapping in the firmware setup"
     };
-    let starts = match (facts.unsafe_type1, facts.unsafe_iommufd) {
+    let starts = match (facts.allowed.type1, facts.allowed.iommufd) {
         (true, true) => "allow_unsafe_interrupts lets one start nevertheless".to_owned(),
         (true, false) => "allow_unsafe_interrupts lets one start nevertheless, but not through iommufd".to_owned(),
         (false, true) => {

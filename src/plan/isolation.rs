@@ -13,8 +13,8 @@ pub(super) fn refusal(inventory: &Inventory, examination: &Examination<'_>, devi
     let Some(group) = examination.group_of(device.address) else {
         if inventory.is_grouped_later(device) {
             return Some(refuse(&format!(
-                "{name} is in no IOMMU group yet: Linux before 6.15 assigns one when a driver takes the device, so what isolates it \
-                 is not known"
+                "{name} has no IOMMU group yet: before Linux 6.15, the kernel assigns it when a driver binds to the device, so its \
+                 isolation is not known"
             )));
         }
         return Some(refuse(&format!("{name} is in no IOMMU group, so nothing isolates it")));

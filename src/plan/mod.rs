@@ -27,7 +27,7 @@ pub use crate::pci::{is_vfio_driver, same_name};
 pub use bind::{bind, join};
 pub use cards::cards;
 pub use driver::{variant_driver, variant_modules};
-pub use guards::no_group_reason;
+pub use guards::no_group_advice;
 pub use iommu::{InterruptRemapping, Iommu, IommuKind, IommuState};
 pub use planned_device::{Decision, PlannedDevice, Refusal};
 pub use release::release;

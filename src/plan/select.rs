@@ -81,10 +81,11 @@ pub(super) fn along<'a>(claim: &Claim, device: &'a Device, alone: bool, inventor
     let mut others: Vec<&Device> = match claim.options.with.unwrap_or(usual) {
         With::None => Vec::new(),
         With::Card => inventory.card(device).functions,
-        With::Group => {
-            let members = inventory.group_of(device).map(|group| group.members.as_slice()).unwrap_or_default();
-            members.iter().filter_map(|address| inventory.device(*address)).collect()
-        }
+        With::Group => match inventory.group_of(device) {
+            Some(group) => group.members.iter().filter_map(|address| inventory.device(*address)).collect(),
+            None if inventory.is_grouped_later(device) => inventory.card(device).functions,
+            None => Vec::new(),
+        },
     };
     others.retain(|other| other.address != device.address && !other.identity.class.is_bridge());
     others

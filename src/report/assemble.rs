@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A report of a plan and of how it was executed.
 
+use std::fmt::Write as _;
+
 use crate::config::Config;
-use crate::execute::{Execution, StepError, StepResult};
+use crate::execute::{ClaimError, Execution, StepError, StepResult};
 use crate::inventory::Inventory;
-use crate::plan::{Decision, Op, Plan, PlannedDevice, is_vfio_driver, same_name};
+use crate::plan::{Decision, Op, Plan, PlannedDevice, is_vfio_driver, no_group_advice, same_name};
 use crate::problem::{Code, Problem, Severity};
 
 use super::{ClaimState, ClaimedDevice, Ended, Report, ReportedStep, Stage};
@@ -22,6 +24,17 @@ pub fn assemble(
         if claim.state == ClaimState::Claimed && planned.decision == Decision::Take {
             claim.stage = Some(stage);
             claim.time_ms = Some(inventory.uptime_ms);
+        }
+    }
+    let results = execution.iter().flat_map(|execution| &execution.devices);
+    for (claim, result) in claims.iter_mut().zip(results) {
+        let device = claim.device.and_then(|address| inventory.device(address));
+        let device = device.filter(|device| inventory.is_grouped_later(device));
+        let refused = result.failure.as_ref().is_some_and(ClaimError::is_without_driver);
+        if let (true, Some(device), Some(reason)) = (refused, device, &mut claim.reason) {
+            // The kernel says no more than -EINVAL then.
+            let advice = no_group_advice(inventory, device);
+            let _ = write!(reason, "; if the device still is in no IOMMU group: {advice}");
         }
     }
     let mut problems = plan.problems.clone();

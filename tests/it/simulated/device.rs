@@ -59,7 +59,7 @@ impl State {
     }
 
     /// Moves a function to another IOMMU group, or to none.
-    pub(super) fn join_group(&mut self, address: &str, group: Option<u32>) {
+    pub(crate) fn join_group(&mut self, address: &str, group: Option<u32>) {
         let directory = self.directory("pci", address).unwrap();
         let link = format!("{directory}/iommu_group");
         let tree = &mut self.tree;

@@ -92,6 +92,9 @@ pub(crate) struct State {
     /// How large a BAR can get where the window of the bridge above is small: this power of two, in MiB. 0: there is no
     /// bridge above, and no place for a larger one.
     pub(crate) windows: BTreeMap<String, u32>,
+    /// Devices that are in no IOMMU group yet, and the group that each will get (Linux before 6.15, behind an SMMU or a
+    /// virtio-iommu).
+    pub(crate) late_groups: BTreeMap<String, u32>,
     /// A device, and the module that something else loads right before the override of that device is written.
     pub(crate) intruder: Option<(String, String)>,
     /// Drivers that are still being registered, and after how many pauses they have been.
@@ -177,6 +180,10 @@ impl State {
         self.lock(device)?;
         if self.driver_of(driver.bus, device).is_some() {
             return Err(Errno::EBUSY.into());
+        }
+        // `pci_dma_configure`, whatever becomes of the probe.
+        if let Some(group) = self.late_groups.remove(device) {
+            self.join_group(device, Some(group));
         }
         self.use_dma(driver, &directory)?;
         // `pci_device_probe`; the links are there for a moment, and nothing is logged.

@@ -17,6 +17,7 @@ mod excuse;
 mod generated;
 mod kernel_facts;
 mod killed;
+mod late_groups;
 mod machines;
 mod pairs;
 mod promises;
