@@ -10,15 +10,16 @@ use super::{Node, Tree};
 pub fn print(tree: &Tree) -> String {
     let mut out = format!("{MAGIC}\n");
     let mut at = None;
-    for (path, node) in tree.iter() {
+    let entries: Vec<(&str, &Node)> = tree.iter().filter(|(path, node)| is_printable(path, node)).collect();
+    for (path, node) in &entries {
         let Some((directory, name)) = path.rsplit_once('/') else { continue };
         // A directory with entries is implied by them.
-        let below = |next: &str| next.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
-        if *node == Node::Directory && tree.after(path).is_some_and(below) {
-            continue;
-        }
-        let odd = |text: &str| text.contains('\n') || [" = ", " -> ", " ! "].iter().any(|sign| text.contains(sign));
-        if odd(&format!("{path} ")) || name.starts_with(' ') || name.starts_with('#') || name.ends_with([' ', '|']) {
+        let has_entries = || {
+            let below = format!("{path}/");
+            let first = entries.partition_point(|(other, _)| *other < below.as_str());
+            entries.get(first).is_some_and(|(other, _)| other.starts_with(&below))
+        };
+        if **node == Node::Directory && has_entries() {
             continue;
         }
         if at != Some(directory) {
@@ -29,7 +30,6 @@ pub fn print(tree: &Tree) -> String {
             Node::Directory => {
                 let _ = writeln!(out, "{name}/ directory");
             }
-            Node::Link(target) if odd(target) => {}
             Node::Link(target) => {
                 let _ = writeln!(out, "{name} -> {target}");
             }
@@ -41,6 +41,15 @@ pub fn print(tree: &Tree) -> String {
         }
     }
     out
+}
+
+/// Whether the format can represent an entry.
+fn is_printable(path: &str, node: &Node) -> bool {
+    let odd = |text: &str| text.contains('\n') || [" = ", " -> ", " ! "].iter().any(|sign| text.contains(sign));
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let odd_name = name.starts_with([' ', '#']) || name.ends_with([' ', '|']);
+    let odd_target = matches!(node, Node::Link(target) if odd(target));
+    !odd(&format!("{path} ")) && !odd_name && !odd_target
 }
 
 fn print_file(out: &mut String, name: &str, content: &[u8]) {

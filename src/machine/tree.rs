@@ -84,12 +84,6 @@ impl Tree {
         Ok(done)
     }
 
-    /// The path that sorts next after `path`.
-    pub fn after(&self, path: &str) -> Option<&str> {
-        let from = (std::ops::Bound::Excluded(path), std::ops::Bound::Unbounded);
-        self.0.range::<str, _>(from).next().map(|(path, _)| path.as_str())
-    }
-
     /// Whether the tree has a node at exactly this path; links are not followed.
     pub fn holds(&self, path: &str) -> bool {
         self.0.contains_key(path)

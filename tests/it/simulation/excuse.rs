@@ -92,6 +92,19 @@ pub(super) fn beyond_help(case: &Case, run: &Run, fault: Option<&Fault>, address
     fault.lasts == Lasts::ForAll || (hit.operation == Operation::Write && means)
 }
 
+/// The device that two failures keep from being given back: the one kept its probe from being asked for, and the other hung when
+/// its driver was to bind it. After a step that hung, nothing more is tried on a device.
+pub(super) fn gone_with_both<'a>(run: &'a Run, faults: &[&Fault]) -> Option<&'a str> {
+    let [first, second] = faults else { return None };
+    let hit = |fault: &Fault, end: &str| {
+        let entry = run.log.get(fault.at - 1)?;
+        (entry.operation == Operation::Write && entry.object.ends_with(end))
+            .then(|| entry.value.as_deref().unwrap_or("").trim())
+    };
+    let device = hit(first, "/drivers_probe").filter(|_| matches!(first.kind, Kind::Fail(_)))?;
+    (second.kind == Kind::Hang(Hang::Lost) && hit(second, "/bind") == Some(device)).then_some(device)
+}
+
 /// Whether nobody can read which driver has this device.
 pub(super) fn blind(run: &Run, fault: Option<&Fault>, address: &str) -> bool {
     let Some(fault) = fault else { return false };

@@ -11,7 +11,7 @@ use vfio_early::problem::{Code, Severity};
 use vfio_early::report::{self, ClaimState, Ended, Report, ReportedStep};
 
 use super::case::{Case, Drivers, Run, drivers};
-use super::excuse::{Hurt, beyond_help, blind};
+use super::excuse::{Hurt, beyond_help, blind, gone_with_both};
 use crate::simulated::{Entry, Fault, Hang, Kind, Lasts, SimulatedMachine};
 
 /// How often a run may wait for as long as a step may take: an option ROM, three steps, the module, the look before.
@@ -25,7 +25,7 @@ pub(super) fn broken(case: &Case, run: &Run, fault: Option<&Fault>) -> Broken {
     let mut broken = Vec::new();
     only_what_is_planned_is_written(case, run, &mut broken);
     the_report_is_true(run, fault, &mut broken);
-    nothing_hangs_for_ever(run, &mut broken);
+    nothing_hangs_for_ever(run, MOST_WAITS, &mut broken);
     resets_are_as_asked_or_told(case, run, fault, &mut broken);
     bars_are_as_asked_or_told(case, run, fault, &mut broken);
     no_device_is_lost(case, run, fault, &mut broken);
@@ -42,7 +42,8 @@ pub(super) fn broken(case: &Case, run: &Run, fault: Option<&Fault>) -> Broken {
 pub(super) fn broken_by_two(case: &Case, run: &Run, faults: &[&Fault]) -> Broken {
     let mut broken = Vec::new();
     only_what_is_planned_is_written(case, run, &mut broken);
-    nothing_hangs_for_ever(run, &mut broken);
+    // Two option ROMs may hang.
+    nothing_hangs_for_ever(run, MOST_WAITS + 1, &mut broken);
     // Whoever is excused for one of them is excused.
     let excused: Vec<Broken> = faults
         .iter()
@@ -54,7 +55,10 @@ pub(super) fn broken_by_two(case: &Case, run: &Run, faults: &[&Fault]) -> Broken
         })
         .collect();
     let (first, others) = excused.split_first().unwrap();
-    broken.extend(first.iter().filter(|what| others.iter().all(|other| other.contains(what))).cloned());
+    let helpless = gone_with_both(run, faults);
+    let lost = |what: &String| helpless.is_some_and(|device| what.contains(&format!(", {device} is on None;")));
+    let whatever = first.iter().filter(|what| others.iter().all(|other| other.contains(what)));
+    broken.extend(whatever.filter(|what| !lost(what)).cloned());
     broken
 }
 
@@ -401,13 +405,13 @@ fn bars_are_as_asked_or_told(case: &Case, run: &Run, fault: Option<&Fault>, brok
     }
 }
 
-/// The run ends, and soon.
-fn nothing_hangs_for_ever(run: &Run, broken: &mut Broken) {
+/// The run ends, and soon: it waits no more often than that.
+fn nothing_hangs_for_ever(run: &Run, most: usize, broken: &mut Broken) {
     for path in run.machine.deadlocks() {
         broken.push(format!("it would wait for ever for {path}"));
     }
     let waited = run.machine.waited();
-    if waited.limits > MOST_WAITS {
+    if waited.limits > most {
         broken.push(format!("it waited {} times for as long as a step may take", waited.limits));
     }
 }
