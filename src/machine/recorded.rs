@@ -78,11 +78,11 @@ impl Recorded {
             }
             // A file may be named `at`.
             if let Some(path) = line.strip_prefix("at ").filter(|rest| rest.starts_with('/')) {
-                let path = path.trim_end_matches('/');
-                if !path.is_empty() {
-                    tree.put(path, Node::Directory);
+                let path = plain(path);
+                if !path.is_empty() && !tree.holds(&path) {
+                    tree.put(&path, Node::Directory);
                 }
-                directory = Some(path.to_owned());
+                directory = Some(path);
                 continue;
             }
             let (name, node) = if let Some((name, value)) =
@@ -117,10 +117,11 @@ impl Recorded {
                     "expected `at DIR`, `NAME = TEXT`, `NAME |`, `NAME hex`, `NAME -> TARGET`, `NAME ! ERRNO` or `NAME/ directory`",
                 ));
             };
-            let Some(directory) = directory.as_ref().filter(|_| !name.is_empty() && !name.starts_with(' ')) else {
+            let name = plain(name);
+            let Some(directory) = directory.as_ref().filter(|_| !name.is_empty() && !name.starts_with("/ ")) else {
                 return Err(fail(number, "expected a name, after a line `at DIR`"));
             };
-            tree.put(&format!("{directory}/{name}"), node);
+            tree.put(&format!("{directory}{name}"), node);
         }
         Ok(Self { tree })
     }
@@ -134,6 +135,11 @@ impl Recorded {
     pub fn into_tree(self) -> Tree {
         self.tree
     }
+}
+
+/// A path with one slash before each name and none at its end.
+fn plain(path: &str) -> String {
+    path.split('/').filter(|name| !name.is_empty()).flat_map(|name| ["/", name]).collect()
 }
 
 /// Decodes one line of text, including its newline.
