@@ -18,4 +18,4 @@ small "$tiny" 798720
 "$tiny" --root tests/machines/arm-server.txt status | grep 'enabled (Arm SMMU'
 packaging/cross aarch64 test --quiet --lib
 packaging/cross aarch64 test --quiet --test it -- config:: corpora:: golden:: groups:: json:: machines:: proposals:: rom:: snapshot::
-echo 'NOT RUN under qemu-user: the tests of the host (processes, time limits, devices), of many runs at once, of shells and of the simulated machine'
+echo 'NOT RUN under qemu-user: the tests of the host (processes, time limits, devices), of status for fleets, of shells and of the simulated machine'

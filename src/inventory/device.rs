@@ -96,8 +96,10 @@ impl Detail {
             Err(error) => (None, Some(error.to_string())),
         };
         let names = machine.list(&path("")).unwrap_or_default();
-        let has = |name: &str| names.iter().any(|known| known == name);
-        let is_virtual = has("physfn");
+        let is_listed = |name: &str| names.iter().any(|known| known == name);
+        let is_virtual = is_listed("physfn");
+        // Where the directory cannot be listed, everything is tried.
+        let has = |name: &str| names.is_empty() || is_listed(name);
         let mut cards = if has("drm") { machine.list(&path("drm")).unwrap_or_default() } else { Vec::new() };
         cards.retain(|name| name.starts_with("card"));
         let is_boot = |name: &str| word(name).is_some_and(|text| text == "1");
@@ -118,7 +120,7 @@ impl Detail {
             driver_override: None,
             group: machine::link_name(machine, &path("iommu_group")).ok().and_then(|name| name.parse().ok()),
             is_virtual,
-            boot_vga: if names.is_empty() || has("boot_vga") { word("boot_vga").map(|text| text == "1") } else { None },
+            boot_vga: if has("boot_vga") { word("boot_vga").map(|text| text == "1") } else { None },
             shown_by,
             power_state: word("power_state"),
             power_control: word("power/control"),

@@ -11,7 +11,6 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag};
 use nix::mount::MsFlags;
@@ -371,6 +370,21 @@ fn errno_of(error: rustix::io::Errno) -> Errno {
     Errno::from_raw(error.raw_os_error())
 }
 
+/// The names in an open directory, as the kernel lists them.
+fn names_in(directory: &OwnedFd) -> nix::Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut buffer = [MaybeUninit::uninit(); 8192];
+    let mut entries = RawDir::new(directory, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry.map_err(errno_of)?;
+        let name = entry.file_name().to_string_lossy();
+        if name != "." && name != ".." {
+            names.push(name.into_owned());
+        }
+    }
+    Ok(names)
+}
+
 /// How the name of a temporary file begins. A process ID, a dot and a number follow.
 const TEMPORARY: &str = ".vfio-early.";
 
@@ -380,9 +394,9 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 /// Removes the temporary files that runs left behind when they were killed.
 fn remove_abandoned(directory: &OwnedFd) {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let Ok(mut listing) = Dir::openat(directory, ".", flags, Mode::empty()) else { return };
-    for name in listing.iter().filter_map(|entry| Some(entry.ok()?.file_name().to_owned())) {
-        let Some((process, number)) = name.to_str().ok().and_then(parse_temporary) else { continue };
+    let listing = nix::fcntl::openat(directory, ".", flags, Mode::empty()).and_then(|listing| names_in(&listing));
+    for name in listing.unwrap_or_default() {
+        let Some((process, number)) = parse_temporary(&name) else { continue };
         let abandoned = if process == Pid::this() {
             number >= NEXT.load(Ordering::Relaxed)
         } else {
@@ -392,9 +406,9 @@ fn remove_abandoned(directory: &OwnedFd) {
             continue;
         }
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let file = nix::fcntl::openat(directory, name.as_c_str(), flags, Mode::empty());
+        let file = nix::fcntl::openat(directory, name.as_str(), flags, Mode::empty());
         if file.is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok()) {
-            let _ = unlinkat(directory, name.as_c_str(), UnlinkatFlags::NoRemoveDir);
+            let _ = unlinkat(directory, name.as_str(), UnlinkatFlags::NoRemoveDir);
         }
     }
 }
@@ -483,16 +497,7 @@ impl Machine for Host {
         log::debug!("list {path}");
         let fail = |errno| Error::os(Operation::List, path, errno);
         let directory = self.open_at(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(fail)?;
-        let mut names = Vec::new();
-        let mut buffer = [MaybeUninit::uninit(); 8192];
-        let mut entries = RawDir::new(&directory, &mut buffer);
-        while let Some(entry) = entries.next() {
-            let entry = entry.map_err(|error| fail(errno_of(error)))?;
-            let name = entry.file_name().to_string_lossy();
-            if name != "." && name != ".." {
-                names.push(name.into_owned());
-            }
-        }
+        let mut names = names_in(&directory).map_err(fail)?;
         names.sort_unstable();
         Ok(names)
     }

@@ -78,7 +78,7 @@ impl Recorded {
             }
             // A file may be named `at`.
             if let Some(path) = line.strip_prefix("at ").filter(|rest| rest.starts_with('/')) {
-                let path = plain(path);
+                let path = join("", path);
                 if !path.is_empty() && !tree.holds(&path) {
                     tree.put(&path, Node::Directory);
                 }
@@ -117,11 +117,11 @@ impl Recorded {
                     "expected `at DIR`, `NAME = TEXT`, `NAME |`, `NAME hex`, `NAME -> TARGET`, `NAME ! ERRNO` or `NAME/ directory`",
                 ));
             };
-            let name = plain(name);
-            let Some(directory) = directory.as_ref().filter(|_| !name.is_empty() && !name.starts_with("/ ")) else {
+            let names = name.trim_start_matches('/');
+            let Some(directory) = directory.as_ref().filter(|_| !names.is_empty() && !names.starts_with(' ')) else {
                 return Err(fail(number, "expected a name, after a line `at DIR`"));
             };
-            tree.put(&format!("{directory}{name}"), node);
+            tree.put(&join(directory, names), node);
         }
         Ok(Self { tree })
     }
@@ -137,9 +137,15 @@ impl Recorded {
     }
 }
 
-/// A path with one slash before each name and none at its end.
-fn plain(path: &str) -> String {
-    path.split('/').filter(|name| !name.is_empty()).flat_map(|name| ["/", name]).collect()
+/// The path of `names` below `directory`, with one slash before each name and none at its end.
+fn join(directory: &str, names: &str) -> String {
+    let mut path = String::with_capacity(directory.len().saturating_add(names.len()).saturating_add(1));
+    path.push_str(directory);
+    for name in names.split('/').filter(|name| !name.is_empty()) {
+        path.push('/');
+        path.push_str(name);
+    }
+    path
 }
 
 /// Decodes one line of text, including its newline.

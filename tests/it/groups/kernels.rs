@@ -338,7 +338,7 @@ fn is_arm64() -> bool {
     std::env::var("GROUPS_ARCH").is_ok_and(|name| name.starts_with("arm64"))
 }
 
-/// Whether they have UEFI, and so ACPI: with a device tree, Linux before 7.0 enables no ACS.
+/// Whether they have UEFI, and so ACPI: with a device tree, Linux 6.12 enables no ACS.
 fn has_acpi() -> bool {
     std::env::var("GROUPS_ARCH").is_ok_and(|name| name == "arm64-acpi")
 }

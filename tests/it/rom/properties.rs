@@ -228,10 +228,10 @@ fn hostile() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Under 100 ms for 16 MiB in a release build. The build that the tests use is ten times slower.
+/// In the build of the tests, which is about ten times slower than the program: under a second for 16 MiB.
 #[test]
 fn hostile_files_cost_little() {
-    let limit = Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 });
+    let limit = Duration::from_secs(1);
     for (name, rom) in hostile() {
         // The best of three: caches are cold at first.
         let best = (0..3).map(|_| {
