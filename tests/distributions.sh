@@ -102,6 +102,8 @@ mkosi() {
 		[Unit]
 		DefaultDependencies=no
 		After=vfio-early.service systemd-udev-trigger.service
+		# What follows would stop it.
+		Before=sysinit.target
 		[Service]
 		Type=oneshot
 		ExecStart=/bin/sh -c 'udevadm settle; echo "driver: $$(readlink /sys/bus/pci/devices/0000:00:05.0/driver)" >/dev/ttyS0; poweroff -ff'
