@@ -106,7 +106,7 @@ mkosi() {
 		Before=sysinit.target
 		[Service]
 		Type=oneshot
-		ExecStart=/bin/sh -c 'udevadm settle; echo "driver: $$(readlink /sys/bus/pci/devices/0000:00:05.0/driver)" >/dev/ttyS0; poweroff -ff'
+		ExecStart=/bin/sh -c 'udevadm settle; echo "driver: $$(readlink /sys/bus/pci/devices/0000:00:05.0/driver)" >/dev/ttyS0; systemctl poweroff -ff'
 	UNIT
 	ln -s ../evidence.service "$units/sysinit.target.wants/evidence.service"
 	cp /etc/resolv.conf "$work/"
