@@ -16,6 +16,8 @@ small "${CARGO_TARGET_DIR:-target}/cross/aarch64-unknown-linux-gnu/release/vfio-
 tiny=$(MUSL=$(tests/boot/lab.sh musl) packaging/tiny aarch64)
 small "$tiny" 798720
 "$tiny" --root tests/machines/arm-server.txt status | grep 'enabled (Arm SMMU'
+export VFIO_EARLY_EMULATED=1
 packaging/cross aarch64 test --quiet --lib
-packaging/cross aarch64 test --quiet --test it -- config:: corpora:: golden:: groups:: json:: machines:: proposals:: rom:: snapshot::
-echo 'NOT RUN under qemu-user: the tests of the host (processes, time limits, devices), of status for fleets, of shells and of the simulated machine'
+packaging/cross aarch64 test --quiet --test it -- config:: corpora:: golden:: groups:: json:: machines:: proposals:: rom:: \
+	--skip a_flood_is_cut_short --skip a_machine_in_a_directory
+echo 'NOT RUN under qemu-user: the tests of the host (processes, time limits, devices, directories), of snapshots and of status for fleets, of shells and of the simulated machine'

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crate::support::case::{Case, Run};
 use crate::support::disk::{self, Scratch};
 use crate::support::files::files;
+use crate::support::program::say;
 use crate::support::{json, text};
 
 /// What one run of the program came to.
@@ -186,6 +187,11 @@ fn every_case_says_what_it_said() {
     assert!(!cases.is_empty(), "no case");
     // Making a directory of a machine takes its time; one case of each machine does that.
     let is_first = |index: usize| index == 0 || cases[index - 1].parent() != cases[index].parent();
+    // qemu-user of QEMU 7.2 knows no openat2(2), and that of 10.0 answers /proc/cpuinfo itself in any directory.
+    let emulated = std::env::var_os("VFIO_EARLY_EMULATED").is_some();
+    if emulated {
+        say("NOT RUN: machines as directories: emulated");
+    }
     let next = AtomicUsize::new(0);
     let failed = AtomicUsize::new(0);
     let work = || {
@@ -194,7 +200,7 @@ fn every_case_says_what_it_said() {
         {
             let index = cases.iter().position(|case| case == path).unwrap();
             let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display();
-            let wrong = std::panic::catch_unwind(|| check(path, bless, is_first(index)));
+            let wrong = std::panic::catch_unwind(|| check(path, bless, !emulated && is_first(index)));
             let wrong = wrong.unwrap_or_else(|_| vec!["the test broke off".to_owned()]);
             if !wrong.is_empty() {
                 failed.fetch_add(1, Ordering::Relaxed);

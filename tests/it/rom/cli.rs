@@ -6,9 +6,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use vfio_early::rom::{ExtractTarget, GuestMachine, extract, repair};
+use vfio_early::rom::{ExtractTarget, extract, repair};
 
-use super::{build, described};
+use super::{X64, build, described};
 use crate::support::disk::Scratch;
 
 impl Scratch {
@@ -65,8 +65,15 @@ fn every_described_rom_ends_as_its_verdict_says() {
             "repairable" => (0, 1, 0),
             _ => (1, 1, 1),
         };
-        assert!(scratch.expect(show, "rom show in.rom").starts_with(&format!("in.rom: {verdict},")), "{name}");
-        assert!(scratch.expect(verify, "rom verify in.rom --json").contains(&format!("\"verdict\":\"{verdict}\"")));
+        assert!(
+            scratch.expect(show, "rom show in.rom --machine x64").starts_with(&format!("in.rom: {verdict},")),
+            "{name}"
+        );
+        assert!(
+            scratch
+                .expect(verify, "rom verify in.rom --json --machine x64")
+                .contains(&format!("\"verdict\":\"{verdict}\""))
+        );
         let repairs = repair(&rom, None);
         if repairs.is_ok() == (repaired == 0) {
             scratch.expect(repaired, "rom repair in.rom -o out.rom --force");
@@ -87,12 +94,14 @@ fn a_file_is_replaced_only_when_that_is_asked_for() {
     let rom = described("several-machines");
     scratch.write("in.rom", &rom);
     scratch.write("out.efi", b"precious");
-    assert!(scratch.expect(2, "rom extract in.rom --efi --raw -o out.efi").contains("--force"));
+    assert!(scratch.expect(2, "rom extract in.rom --machine x64 --efi --raw -o out.efi").contains("--force"));
     assert_eq!(scratch.read("out.efi"), b"precious");
-    assert!(scratch.expect(0, "rom extract in.rom --efi --raw -o=out.efi --force").contains("decompressed"));
+    assert!(
+        scratch.expect(0, "rom extract in.rom --machine x64 --efi --raw -o=out.efi --force").contains("decompressed")
+    );
     assert_eq!(
         scratch.read("out.efi"),
-        *extract(&rom, ExtractTarget::EfiDriver { machine: GuestMachine::default(), decompress: true }).unwrap().bytes
+        *extract(&rom, ExtractTarget::EfiDriver { machine: X64, decompress: true }).unwrap().bytes
     );
     scratch.expect(0, "rom extract in.rom --image 1 -o image");
     assert_eq!(scratch.read("image"), *extract(&rom, ExtractTarget::Image(1)).unwrap().bytes);
@@ -101,9 +110,9 @@ fn a_file_is_replaced_only_when_that_is_asked_for() {
     fs::create_dir(scratch.0.join("closed")).unwrap();
     fs::set_permissions(scratch.0.join("closed"), PermissionsExt::from_mode(0o555)).unwrap();
     if fs::write(scratch.0.join("closed/probe"), b"").is_err() {
-        scratch.expect(4, "rom extract in.rom --efi -o closed/out");
+        scratch.expect(4, "rom extract in.rom --machine x64 --efi -o closed/out");
     }
-    scratch.expect(4, "rom extract in.rom --efi -o nowhere/out");
+    scratch.expect(4, "rom extract in.rom --machine x64 --efi -o nowhere/out");
     assert!(!scratch.0.join("nowhere").exists(), "no directory is made");
 }
 

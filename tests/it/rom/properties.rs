@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use vfio_early::pci::ExpectedId;
-use vfio_early::rom::{
-    ExtractTarget, GuestMachine, Image, Rom, Usable, Verdict, extract, judge, parse, parse_vfct, repair, text,
-};
+use vfio_early::rom::{ExtractTarget, Image, Rom, Usable, Verdict, extract, parse, parse_vfct, repair, text};
 
 use super::build::{Bits, block_header, build, compress};
-use super::descriptions;
+use super::{X64, descriptions, judge};
 use crate::support::disk::Scratch;
 use crate::support::program::say;
 use crate::support::time::Spent;
@@ -27,7 +25,7 @@ fn holds(rom: &[u8], id: Option<&ExpectedId>) {
         }
     }
     for decompress in [false, true] {
-        let _ = extract(rom, ExtractTarget::EfiDriver { machine: GuestMachine::default(), decompress });
+        let _ = extract(rom, ExtractTarget::EfiDriver { machine: X64, decompress });
     }
     let _ = parse_vfct(rom);
     match repair(rom, id) {
@@ -117,7 +115,7 @@ fn unpack(stream: &[u8]) -> Result<Vec<u8>, String> {
     let blocks = stream.len() / 512 + 2;
     let mut rom = build(&format!("image 1002:73bf type=3 blocks={blocks} last=1\n efi compression=1\n"));
     rom[0x200..0x200 + stream.len()].copy_from_slice(stream);
-    extract(&rom, ExtractTarget::EfiDriver { machine: GuestMachine::default(), decompress: true })
+    extract(&rom, ExtractTarget::EfiDriver { machine: X64, decompress: true })
         .map(|driver| driver.bytes.into_owned())
         .map_err(|error| error.to_string())
 }

@@ -6,8 +6,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use vfio_early::rom::{Checksum, ExtractTarget, GuestMachine, LEGACY, Usable, Verdict, extract, judge, parse, repair};
+use vfio_early::rom::{Checksum, ExtractTarget, LEGACY, Usable, Verdict, extract, parse, repair};
 
+use super::{X64, judge};
 use crate::support::disk::Scratch;
 use crate::support::program::say;
 
@@ -70,8 +71,7 @@ fn ipxe() {
 
 /// The driver that was put into Debian's efi-e1000e.rom, by what its own PE header says.
 fn driver(rom: &[u8]) {
-    let driver =
-        extract(rom, ExtractTarget::EfiDriver { machine: GuestMachine::default(), decompress: true }).unwrap().bytes;
+    let driver = extract(rom, ExtractTarget::EfiDriver { machine: X64, decompress: true }).unwrap().bytes;
     assert_eq!(&driver[..2], b"MZ");
     let pe = usize::from(driver[0x3c]);
     assert_eq!(&driver[pe..pe + 6], b"PE\0\0\x64\x86", "for x64");
@@ -141,7 +141,7 @@ fn names_who_signed() {
         return;
     };
     let scratch = Scratch::new("signed");
-    let target = ExtractTarget::EfiDriver { machine: GuestMachine::default(), decompress: true };
+    let target = ExtractTarget::EfiDriver { machine: X64, decompress: true };
     fs::write(scratch.0.join("driver"), extract(&rom, target).unwrap().bytes).unwrap();
     let line = "openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj '/O=Test/CN=Test CA' -days 2 && \
                 openssl req -newkey rsa:2048 -nodes -keyout key -out request -subj '/C=US/O=Test/CN=Test Publisher' && \
@@ -183,9 +183,7 @@ fn from_a_drawer() {
             assert_eq!(judge(parse(&repaired.bytes), None).verdict, Verdict::Valid, "{name}");
         }
         for image in parsed.images.iter().filter_map(|image| image.efi.as_ref()).filter(|efi| efi.loadable) {
-            let driver = extract(&rom, ExtractTarget::EfiDriver { machine: GuestMachine::default(), decompress: true })
-                .unwrap()
-                .bytes;
+            let driver = extract(&rom, ExtractTarget::EfiDriver { machine: X64, decompress: true }).unwrap().bytes;
             assert_eq!(image.unpacked.unwrap_or(image.stored.1), driver.len(), "{name}");
         }
     }
