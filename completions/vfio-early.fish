@@ -29,7 +29,7 @@ function __vfio_early_at
         else
             contains -- (string replace -r '=.*' '' -- $word) $options; and set given $given $word
             switch "$command $word"
-                case '* --root' 'claim --device' 'status --format' 'status -o' 'status --output' 'rom dump -o' 'rom dump --output' 'rom show --machine' 'rom verify --device' 'rom verify --id' 'rom verify --machine' 'rom extract --image' 'rom extract --machine' 'rom extract -o' 'rom extract --output' 'rom repair -o' 'rom repair --output' 'rom repair --id' 'detect -o' 'detect --output' 'guest --format' 'guest --os' 'guest --vcpus' 'guest --memory' 'guest --domain' 'snapshot -o' 'snapshot --output' 'modules --kernel'
+                case '* --root' 'claim --device' 'status --format' 'status -o' 'status --output' 'rom dump -o' 'rom dump --output' 'rom show --machine' 'rom verify --device' 'rom verify --id' 'rom verify --machine' 'rom extract --image' 'rom extract --machine' 'rom extract -o' 'rom extract --output' 'rom repair -o' 'rom repair --output' 'rom repair --id' 'rom repair --machine' 'detect -o' 'detect --output' 'guest --format' 'guest --os' 'guest --vcpus' 'guest --memory' 'guest --domain' 'snapshot -o' 'snapshot --output' 'modules --kernel'
                     set expected $word
             end
         end
@@ -207,6 +207,7 @@ complete -c vfio-early -n "__vfio_early_at 'rom extract' --force" -l force -d 'r
 complete -c vfio-early -n "__vfio_early_at 'rom extract' 0" -F
 complete -c vfio-early -n "__vfio_early_at 'rom repair' -o --output" -s o -l output -r -F -d 'the new file'
 complete -c vfio-early -n "__vfio_early_at 'rom repair' --id" -l id -x -a '(__vfio_early_devices id)' -d 'give it to a device with this ID'
+complete -c vfio-early -n "__vfio_early_at 'rom repair' --machine" -l machine -x -a 'x64 aarch64 ia32 arm riscv64 loongarch64' -d 'the machine of the guest: x64, aarch64 and others; this one without it'
 complete -c vfio-early -n "__vfio_early_at 'rom repair' --force" -l force -d 'replace the file'
 complete -c vfio-early -n "__vfio_early_at 'rom repair' 0" -F
 complete -c vfio-early -n "__vfio_early_at 'detect' -o --output" -s o -l output -r -F -d 'the new file, such as /etc/vfio-early.d/gpu.conf; standard output without it'

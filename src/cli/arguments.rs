@@ -251,6 +251,9 @@ pub(super) struct Repair {
     /// give it to a device with this ID
     #[argh(option, arg_name = "vvvv:dddd")]
     pub(super) id: Option<crate::pci::ExpectedId>,
+    /// the machine of the guest: x64, aarch64 and others; this one without it
+    #[argh(option, arg_name = "machine")]
+    pub(super) machine: Option<crate::rom::GuestMachine>,
     /// replace the file
     #[argh(switch)]
     pub(super) force: bool,

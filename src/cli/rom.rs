@@ -62,8 +62,8 @@ pub(super) fn run(machine: &OpenMachine, options: &arguments::Rom, output: &mut 
         }
         RomCommand::Repair(options) => {
             let bytes = machine.get().read(&options.file, MAX_ROM_FILE_SIZE)?;
-            let repaired =
-                rom::repair(&bytes, options.id.as_ref()).map_err(|why| not_met(&options.file, &why.to_string()))?;
+            let repaired = rom::repair(&bytes, options.id.as_ref(), options.machine.unwrap_or_default())
+                .map_err(|why| not_met(&options.file, &why.to_string()))?;
             let said = layout::flow(&rom::text::repaired(&options.file, &repaired));
             let file = OutputFile { path: &options.output, force: options.force, input: &options.file };
             file.write(machine.get(), &repaired.bytes, &said, output)?;

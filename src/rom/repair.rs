@@ -4,8 +4,9 @@
 use std::fmt::{self, Write as _};
 
 use super::bytes::{BLOCK, sum, u16_at, up_to};
+use super::efi::GuestMachine;
 use super::image::{Checksum, Image};
-use super::judge::{Verdict, judge};
+use super::judge::{JudgedRom, Verdict, judge_for};
 use super::pcir::{EFI, LEGACY};
 use super::{Rom, atom, parse};
 use crate::pci::ExpectedId;
@@ -51,9 +52,9 @@ impl std::error::Error for RepairError {}
 
 /// Repairs a ROM: what is wrong is corrected, and what no firmware needs around and between the images is removed. With
 /// `device`, images of the same vendor get its device ID unless one of them already is for it; without, no ID is changed.
-/// The result is judged before it is returned, so it is valid and has the same images.
-pub fn repair(bytes: &[u8], device: Option<&ExpectedId>) -> Result<Repaired, RepairError> {
-    let judged = judge(parse(bytes), device);
+/// The result is judged for guests of this machine type before it is returned, so it is valid and has the same images.
+pub fn repair(bytes: &[u8], device: Option<&ExpectedId>, machine: GuestMachine) -> Result<Repaired, RepairError> {
+    let judged = judge_for(parse(bytes), device, machine);
     let rom = &judged.rom;
     if let Some(worst) = judged.worst_error().filter(|_| judged.verdict == Verdict::Invalid) {
         return Err(RepairError(format!("cannot be repaired: {:#x}: {}", worst.offset, worst.message)));
@@ -81,7 +82,7 @@ pub fn repair(bytes: &[u8], device: Option<&ExpectedId>) -> Result<Repaired, Rep
     }
     repairer.correct_checksums(rom);
     let result = repairer.finish(rom);
-    match check_result(rom, &result.bytes, device) {
+    match check_result(rom, &judge_for(parse(&result.bytes), device, machine)) {
         Ok(()) => Ok(result),
         // What can be used as it is stays as it is.
         Err(_) if judged.verdict == Verdict::Valid => Ok(unchanged()),
@@ -90,8 +91,7 @@ pub fn repair(bytes: &[u8], device: Option<&ExpectedId>) -> Result<Repaired, Rep
 }
 
 /// Holds the result to the promise: it is valid, and has the images of the input.
-fn check_result(before: &Rom, bytes: &[u8], device: Option<&ExpectedId>) -> Result<(), RepairError> {
-    let after = judge(parse(bytes), device);
+fn check_result(before: &Rom, after: &JudgedRom) -> Result<(), RepairError> {
     let mut left =
         after.rom.problems.iter().filter(|problem| problem.severity == Severity::Error || problem.repairable);
     if let Some(left) = left.next() {

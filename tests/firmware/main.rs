@@ -15,7 +15,7 @@ use std::process::{Command, ExitCode};
 
 use ask::{CARD, OVMF};
 use vfio_early::pci::ExpectedId;
-use vfio_early::rom::{JudgedRom, Usable, judge, parse, repair};
+use vfio_early::rom::{GuestMachine, JudgedRom, Usable, judge, parse, repair};
 
 /// So many cards are in one virtual machine.
 const TOGETHER: usize = 12;
@@ -48,7 +48,9 @@ fn variants(words: &[String]) -> Vec<Variant> {
         let rom = build::build_with(description.trim_start_matches("alone\n"), &real::image);
         let as_it_is = variant(name, alone, rom, None);
         let answers = (as_it_is.judged.ovmf.answer, as_it_is.judged.seabios.answer);
-        let repaired = repair(&as_it_is.rom, Some(&id)).ok().filter(|repaired| !repaired.changes.is_empty());
+        let repaired = repair(&as_it_is.rom, Some(&id), GuestMachine::default())
+            .ok()
+            .filter(|repaired| !repaired.changes.is_empty());
         let wants_repair = answers.0 == Usable::AfterRepair || answers.1 == Usable::AfterRepair;
         assert!(repaired.is_some() || !wants_repair, "{name}: told to be repairable, but is not");
         all.push(as_it_is);

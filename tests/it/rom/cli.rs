@@ -74,9 +74,9 @@ fn every_described_rom_ends_as_its_verdict_says() {
                 .expect(verify, "rom verify in.rom --json --machine x64")
                 .contains(&format!("\"verdict\":\"{verdict}\""))
         );
-        let repairs = repair(&rom, None);
+        let repairs = repair(&rom, None, X64);
         if repairs.is_ok() == (repaired == 0) {
-            scratch.expect(repaired, "rom repair in.rom -o out.rom --force");
+            scratch.expect(repaired, "rom repair in.rom --machine x64 -o out.rom --force");
         }
         match repairs {
             Ok(repaired) => assert_eq!(scratch.read("out.rom"), repaired.bytes, "{name}"),
@@ -129,7 +129,7 @@ fn the_input_is_never_the_output() {
     for output in
         ["in.rom", "./in.rom", "way/../in.rom", "sub/link", "hard", absolute.to_str().unwrap(), "sub", "/dev/null"]
     {
-        let said = scratch.expect(2, &format!("rom repair in.rom -o {output} --force"));
+        let said = scratch.expect(2, &format!("rom repair in.rom --machine x64 -o {output} --force"));
         assert!(said.contains("the input") || said.contains("not a regular file"), "{output}: {said}");
     }
     // The input by another name: its target is not replaced either.
@@ -155,10 +155,10 @@ fn what_is_said_wrong_changes_nothing() {
         (2, "rom extract in.rom --image -1 -o out"),
         (2, "rom extract in.rom --efi"),
         (2, "rom repair in.rom"),
-        (2, "rom repair in.rom -o out --id 10de"),
+        (2, "rom repair in.rom --machine x64 -o out --id 10de"),
         (2, "rom verify in.rom --id 10de:1e04 --device 01:00.0"),
         (1, "rom extract in.rom --image 9 -o out"),
-        (1, "rom repair in.rom -o out --id 10de:1e04"),
+        (1, "rom repair in.rom --machine x64 -o out --id 10de:1e04"),
         (1, "rom show most"),
         (4, "rom show large"),
         (4, "rom show not-there"),

@@ -53,7 +53,7 @@ fn says_what_is_written_down() {
     for (name, description) in descriptions() {
         let rom = build(&description);
         write!(all, "{}", text::show(&name, &judged(&rom, None))).unwrap();
-        match repair(&rom, None) {
+        match repair(&rom, None, X64) {
             Ok(result) => write!(all, "repair:\n{}\n", text::repaired(&name, &result)).unwrap(),
             Err(error) => write!(all, "repair:\n{error}\n\n").unwrap(),
         }
@@ -103,7 +103,7 @@ fn verdicts() {
 fn repair_names_what_it_changes_and_nothing_else_changes() {
     for (name, description) in descriptions() {
         let rom = build(&description);
-        let Ok(repaired) = repair(&rom, None) else { continue };
+        let Ok(repaired) = repair(&rom, None, X64) else { continue };
         // Undoing the changes gives the input: nothing else was touched.
         let mut undone = repaired.bytes.clone();
         let mut removed = 0;
@@ -124,7 +124,7 @@ fn repair_names_what_it_changes_and_nothing_else_changes() {
 #[test]
 fn nvidia_flash_image_becomes_what_the_kernel_would_have_read() {
     let flash = described("nvidia-flash-v3");
-    let repaired = repair(&flash, None).unwrap();
+    let repaired = repair(&flash, None, X64).unwrap();
     assert_eq!(repaired.bytes, flash[0x1400..0x1400 + (16 + 12 + 4 + 2) * 512]);
     assert!(repaired.broken_signatures.is_empty(), "only bytes around the images were removed");
     let parsed = parse(&repaired.bytes);
@@ -149,8 +149,8 @@ fn nvidia_prefix_is_believed() {
 fn a_device_id_is_written_only_when_asked_for() {
     let rom = described("bad-checksum");
     let id: ExpectedId = "8086:1533".parse().unwrap();
-    let without = repair(&rom, None).unwrap().bytes;
-    let with = repair(&rom, Some(&id)).unwrap();
+    let without = repair(&rom, None, X64).unwrap().bytes;
+    let with = repair(&rom, Some(&id), X64).unwrap();
     assert!(parse(&without).images.iter().all(|image| image.pcir.device == 0x10d3));
     assert!(parse(&with.bytes).images.iter().all(|image| image.pcir.device == 0x1533));
     let judged = judged(&with.bytes, Some("8086:1533"));
@@ -158,13 +158,13 @@ fn a_device_id_is_written_only_when_asked_for() {
     assert_eq!(judged.seabios.answer, Usable::Yes);
     // Another vendor's ROM is the wrong ROM, whatever is written into it.
     let other: ExpectedId = "10de:10d3".parse().unwrap();
-    let error = repair(&rom, Some(&other)).unwrap_err().to_string();
+    let error = repair(&rom, Some(&other), X64).unwrap_err().to_string();
     assert_eq!(error, "cannot be repaired: 0x20: the ROM is for 8086:10d3, the device is 10de:10d3");
 }
 
 #[test]
 fn the_device_list_counts_for_the_card_but_not_for_seabios() {
-    let rom = repair(&described("nvidia-flash-v3"), None).unwrap().bytes;
+    let rom = repair(&described("nvidia-flash-v3"), None, X64).unwrap().bytes;
     let listed = judged(&rom, Some("10de:1e07"));
     assert_eq!((listed.verdict, listed.card.unwrap().answer), (Verdict::Valid, Usable::Yes));
     assert_eq!((listed.seabios.answer, listed.ovmf.answer), (Usable::No, Usable::Yes));
@@ -181,11 +181,13 @@ fn a_signature_never_breaks_silently() {
     rom[0x18..0x1a].copy_from_slice(&0x300_u16.to_le_bytes());
     let pcir = rom[0x1c..0x38].to_vec();
     rom[0x300..0x31c].copy_from_slice(&pcir);
-    let repaired = repair(&rom, None).unwrap();
+    let arm = repair(&rom, None, GuestMachine(0xaa64)).unwrap_err().to_string();
+    assert!(arm.contains("the driver in image 0 is for x64, the guest is aarch64"), "{arm}");
+    let repaired = repair(&rom, None, X64).unwrap();
     assert_eq!(repaired.broken_signatures, ["the Authenticode signature of image 0 is no longer valid"]);
     assert!(text::repaired("x", &repaired).contains("warning: the Authenticode signature"));
     // A checksum in a vendor's own image.
-    let repaired = repair(&described("amd-swapped-bad-checksum"), None).unwrap();
+    let repaired = repair(&described("amd-swapped-bad-checksum"), None, X64).unwrap();
     assert_eq!(repaired.broken_signatures.len(), 1);
     assert_eq!(repaired.changes[0].offset, 0x21, "where AMD keeps it");
 }
@@ -254,7 +256,7 @@ fn finds_the_rom_in_a_whole_flash_image() {
         let judged = judged(&flash, None);
         assert_eq!((judged.rom.images[0].offset, judged.verdict), (at, Verdict::Repairable));
         assert!(judged.rom.problems[0].message.ends_with("a whole flash image"), "{}", judged.rom.problems[0].message);
-        assert_eq!(repair(&flash, None).unwrap().bytes, rom);
+        assert_eq!(repair(&flash, None, X64).unwrap().bytes, rom);
     }
 }
 
@@ -262,7 +264,7 @@ fn finds_the_rom_in_a_whole_flash_image() {
 #[test]
 fn a_changed_id_is_told_as_it_is_read() {
     let id: ExpectedId = "8086:1533".parse().unwrap();
-    let said = text::repaired("x", &repair(&described("bad-checksum"), Some(&id)).unwrap());
+    let said = text::repaired("x", &repair(&described("bad-checksum"), Some(&id), X64).unwrap());
     assert!(said.contains("10d3 -> 1533"), "{said}");
 }
 

@@ -28,7 +28,7 @@ fn holds(rom: &[u8], id: Option<&ExpectedId>) {
         let _ = extract(rom, ExtractTarget::EfiDriver { machine: X64, decompress });
     }
     let _ = parse_vfct(rom);
-    match repair(rom, id) {
+    match repair(rom, id, X64) {
         Err(error) => {
             assert!(!error.to_string().is_empty());
             assert_ne!(judged.verdict, Verdict::Valid);
@@ -42,7 +42,7 @@ fn holds(rom: &[u8], id: Option<&ExpectedId>) {
             for (before, after) in [(&judged.ovmf, &after.ovmf), (&judged.seabios, &after.seabios)] {
                 assert!(before.answer == Usable::No || after.answer == Usable::Yes, "{before:?}, then {after:?}");
             }
-            let again = repair(&repaired.bytes, id).unwrap();
+            let again = repair(&repaired.bytes, id, X64).unwrap();
             assert!(again.changes.is_empty() && again.bytes == repaired.bytes, "there is nothing left to do");
         }
     }

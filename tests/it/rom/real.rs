@@ -61,7 +61,7 @@ fn ipxe() {
         }
         assert_eq!(parsed.images.len(), if kind.starts_with("efi-") { 2 } else { 1 }, "{name}");
         assert_eq!(judged.ovmf.answer, if kind.starts_with("efi-") { Usable::Yes } else { Usable::No }, "{name}");
-        assert_eq!(repair(rom, None).unwrap().bytes, *rom, "{name}");
+        assert_eq!(repair(rom, None, X64).unwrap().bytes, *rom, "{name}");
     }
     if let Some((_, rom)) = roms.iter().find(|(name, _)| name == "efi-e1000e.rom") {
         driver(rom);
@@ -88,9 +88,9 @@ fn damaged(rom: &[u8]) {
     flash[0x44..0x48].copy_from_slice(&0x600_u32.to_le_bytes());
     flash.extend(rom);
     flash.resize(0x8_0000, 0xff);
-    assert_eq!(repair(&flash, None).unwrap().bytes, rom);
+    assert_eq!(repair(&flash, None, X64).unwrap().bytes, rom);
     flash[0x600 + 6] ^= 0x55;
-    assert_eq!(repair(&flash, None).unwrap().bytes, rom, "the checksum is where QEMU puts it");
+    assert_eq!(repair(&flash, None, X64).unwrap().bytes, rom, "the checksum is where QEMU puts it");
     for length in [1, 0x100, 0x1_2600, rom.len() - 1] {
         assert_ne!(judge(parse(&rom[..length]), None).verdict, Verdict::Valid, "cut to {length:#x}");
     }
@@ -179,7 +179,7 @@ fn from_a_drawer() {
         let judged = judge(parse(&rom), None);
         let parsed = &judged.rom;
         say(&format!("{name}: {}, {} images", judged.verdict.name(), parsed.images.len()));
-        if let Ok(repaired) = repair(&rom, None) {
+        if let Ok(repaired) = repair(&rom, None, X64) {
             assert_eq!(judge(parse(&repaired.bytes), None).verdict, Verdict::Valid, "{name}");
         }
         for image in parsed.images.iter().filter_map(|image| image.efi.as_ref()).filter(|efi| efi.loadable) {
