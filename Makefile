@@ -6,7 +6,7 @@ DESTDIR =
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 CARGO = cargo
 # The program under test and to install: another one can be named, such as the tiny build.
-VFIO_EARLY ?= target/$(TARGET)/release/vfio-early
+VFIO_EARLY ?= $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release/vfio-early
 export VFIO_EARLY
 # Each call of cargo below gets the same flags, or it would build everything again. CARGO_FLAGS= is for packagers: --frozen,
 # --offline. Their RUSTFLAGS are added to those that the program needs.
@@ -24,7 +24,7 @@ build:
 	$(CARGO) build --release --target $(TARGET) $(CARGO_FLAGS)
 
 # The binary for images and packages: musl, and a standard library rebuilt for size.
-TINY = target/tiny/$(shell uname -m)-unknown-linux-musl/release/vfio-early
+TINY = $(or $(CARGO_TARGET_DIR),target)/tiny/$(shell uname -m)-unknown-linux-musl/release/vfio-early
 tiny:
 	packaging/tiny
 
