@@ -195,10 +195,10 @@ bootc() {
 	cat >"$work/module-setup.sh" <<-'MODULE'
 		check() { return 0; }
 		installkernel() { hostonly='' instmods e1000e; }
-		install() { inst_multiple readlink poweroff; inst_hook initqueue/settled 10 "$moddir/evidence.sh"; }
+		install() { inst_multiple readlink poweroff; inst_hook pre-mount 10 "$moddir/evidence.sh"; }
 	MODULE
 	# shellcheck disable=SC2016 # the image's shell expands this
-	echo 'echo "driver: $(readlink /sys/bus/pci/devices/0000:00:05.0/driver)" >/dev/ttyS0; poweroff -ff' >"$work/evidence.sh"
+	echo 'udevadm settle; echo "driver: $(readlink /sys/bus/pci/devices/0000:00:05.0/driver)" >/dev/ttyS0; poweroff -ff' >"$work/evidence.sh"
 	inside zstd <<-'INSIDE' || return 0
 		dpkg -i vfio-early_*.deb >install.log 2>&1 || { cat install.log; exit 1; }
 		module=/usr/lib/dracut/modules.d/99evidence
