@@ -146,7 +146,12 @@ ugrd() {
 	OUT=$work packaging/package deb >/dev/null
 	cp packaging/ugrd/* "$work/"
 	mkdir "$work/python"
-	for part in ugrd zenlib pycpio; do cp -r "$UGRD/$part/src/$part" "$work/python/"; done
+	for part in ugrd zenlib pycpio; do
+		cp -r "$UGRD/$part/src/$part" "$work/python/"
+		# It asks for its own version, as if it were installed.
+		mkdir "$work/python/$part-0.dist-info"
+		printf 'Metadata-Version: 2.1\nName: %s\nVersion: 0\n' "$part" >"$work/python/$part-0.dist-info/METADATA"
+	done
 	cat >"$work/config.toml" <<-'TOML'
 		modules = ["ugrd.base.udev", "vfio_early", "evidence"]
 		hostonly = false
@@ -195,10 +200,10 @@ bootc() {
 	cat >"$work/module-setup.sh" <<-'MODULE'
 		check() { return 0; }
 		installkernel() { hostonly='' instmods e1000e; }
-		install() { inst_multiple readlink poweroff; inst_hook pre-mount 10 "$moddir/evidence.sh"; }
+		install() { inst_multiple readlink; inst_hook pre-mount 10 "$moddir/evidence.sh"; }
 	MODULE
 	# shellcheck disable=SC2016 # the image's shell expands this
-	echo 'udevadm settle; echo "driver: $(readlink /sys/bus/pci/devices/0000:00:05.0/driver)" >/dev/ttyS0; poweroff -ff' >"$work/evidence.sh"
+	echo 'udevadm settle; echo "driver: $(readlink /sys/bus/pci/devices/0000:00:05.0/driver)" >/dev/ttyS0; systemctl poweroff -ff' >"$work/evidence.sh"
 	inside zstd <<-'INSIDE' || return 0
 		dpkg -i vfio-early_*.deb >install.log 2>&1 || { cat install.log; exit 1; }
 		module=/usr/lib/dracut/modules.d/99evidence
