@@ -25,7 +25,7 @@ version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 inside() {
 	root=$(PACKAGES=$1 tests/boot/lab.sh root trixie) || fail "there is no root"
 	{
-		echo 'set -eu; export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive HOME=/root; cd /lab'
+		echo 'set -eu; export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive HOME=/root; cd /lab; unset CARGO_TARGET_DIR'
 		cat
 	} >"$work/inside"
 	status=0
@@ -158,8 +158,9 @@ ugrd() {
 		validate = false
 		cpio_compression = false
 		kmod_init = ["e1000e"]
+		kmod_ignore_network = false
 		[mounts.root]
-		type = "tmpfs"
+		label = "none"
 	TOML
 	# Says who has the card when the drivers are loaded, and ends the machine.
 	cat >"$work/evidence.toml" <<-'TOML'

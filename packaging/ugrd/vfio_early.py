@@ -13,7 +13,16 @@ def add_vfio_early(self):
     if run(["vfio-early", "check", "--image"], stdin=DEVNULL).returncode == 2:
         raise ValueError("vfio-early: the configuration is broken (see above)")
     modules = run(["vfio-early", "modules", "--kernel", self["kernel_version"]], stdin=DEVNULL, capture_output=True, text=True)
-    self["kernel_modules"] = modules.stdout.split()
+    # What modprobe finds them by, which ugrd leaves out if it loads no module itself.
+    for file in sorted(Path("/lib/modules", self["kernel_version"]).glob("modules.*")):
+        self["dependencies"] = str(file)
+    for module in modules.stdout.split():
+        # Files instead of kernel_modules: ugrd 2.2 takes the softdep of vfio, which names two modules, for one, and leaves out
+        # whatever needs it.
+        command = ["modprobe", "--set-version", self["kernel_version"], "--show-depends", module]
+        for line in run(command, stdin=DEVNULL, capture_output=True, text=True).stdout.splitlines():
+            if line.startswith("insmod "):
+                self["dependencies"] = line.split()[1]
 
 
 def claim_devices(self):
