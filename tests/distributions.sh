@@ -67,7 +67,7 @@ rpm() {
 	OUT=$work/SOURCES packaging/dist >/dev/null
 	cp packaging/vfio-early.spec packaging/vfio-early.rpmlintrc "$work/"
 	# Debian's compilers are no packages to rpm.
-	inside build-essential,cargo,rustc,rpm,rpmlint <<-'INSIDE' || return 0
+	inside build-essential,cargo,rustc,elfutils,file,rpm,rpmlint <<-'INSIDE' || return 0
 		rpmbuild -ba --nodeps --define '_topdir /lab' vfio-early.spec >build.log 2>&1 || { tail -n 60 build.log; exit 1; }
 		rpmlint --version
 		rpmlint -r vfio-early.rpmlintrc vfio-early.spec SRPMS/*.rpm RPMS/*/*.rpm >rpmlint.log 2>&1 || :
