@@ -8,7 +8,7 @@ seconds=${1:?seconds for each target}
 shift
 [ "$#" -gt 0 ] || set -- command_line config groups modprobe names recording report rom_extract rom_parse rom_repair
 cargo +nightly fuzz --version >/dev/null 2>&1 || {
-	echo 'fuzz: a nightly toolchain and cargo-fuzz are missing: cargo install --locked cargo-fuzz' >&2
+	echo 'NOT RUN: fuzzing: a nightly toolchain and cargo-fuzz are missing: cargo install --locked cargo-fuzz' >&2
 	exit 77
 }
 # The described ROMs of tests/rom, which are too large for fuzz/corpora.

@@ -5,7 +5,9 @@
 
 use std::fs;
 
-use vfio_early::machine::{Machine, Node, Recorded, link_name, text as text_of};
+use nix::errno::Errno;
+use vfio_early::inventory::{Detail, Inventory};
+use vfio_early::machine::{Error, Machine, Node, Operation, Recorded, Result, link_name, text as text_of};
 use vfio_early::pci::parse_modalias;
 
 use crate::support::files::{files, here, machines, stem};
@@ -112,4 +114,63 @@ fn device(name: &str, machine: &Recorded, address: &str) {
         let [start, end, flags] = line.split(' ').collect::<Vec<_>>().try_into().unwrap();
         assert_eq!([start.len(), end.len(), flags.len()], [18; 3], "{name}: resource {index} of {address}");
     }
+}
+
+#[test]
+fn a_name_does_not_begin_with_a_blank() {
+    let read = |line: &str| Recorded::parse(format!("vfio-early machine 1\nat /\n{line} = y\n").as_bytes());
+    assert!(read("x").is_ok() && read("/x").is_ok());
+    for line in [" x", "/ x", "", "/"] {
+        assert!(read(line).is_err(), "{line:?}");
+    }
+}
+
+/// A recorded machine whose directories of devices cannot be listed.
+struct Unlisted(Recorded);
+
+impl Machine for Unlisted {
+    fn attribute(&self, path: &str) -> Result<Vec<u8>> {
+        self.0.attribute(path)
+    }
+    fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
+        self.0.read(path, limit)
+    }
+    fn read_prefix(&self, path: &str, most: usize) -> Result<Vec<u8>> {
+        self.0.read_prefix(path, most)
+    }
+    fn list(&self, path: &str) -> Result<Vec<String>> {
+        if path.starts_with("/sys/bus/pci/devices/") {
+            return Err(Error::os(Operation::List, path, Errno::EIO));
+        }
+        self.0.list(path)
+    }
+    fn link(&self, path: &str) -> Result<String> {
+        self.0.link(path)
+    }
+    fn write(&self, path: &str, _: &str) -> Result<()> {
+        panic!("taking inventory writes {path}")
+    }
+    fn load(&self, module: &str, _: &[&str]) -> Result<()> {
+        panic!("taking inventory loads {module}")
+    }
+    fn save(&self, path: &str, _: &[u8]) -> Result<()> {
+        panic!("taking inventory saves {path}")
+    }
+}
+
+#[test]
+fn what_cannot_be_listed_is_read_all_the_same() {
+    let read = |machine: &dyn Machine| -> Vec<Detail> {
+        let mut inventory = Inventory::survey(machine, true).unwrap();
+        let addresses: Vec<_> = inventory.devices.iter().map(|device| device.address).collect();
+        inventory.read_details(machine, &addresses);
+        inventory.devices.into_iter().filter_map(|device| device.detail).collect()
+    };
+    let machine = || Recorded::parse(&fs::read(here("tests/machines/desktop.txt")).unwrap()).unwrap();
+    let (listed, unlisted) = (read(&machine()), read(&Unlisted(machine())));
+    assert_eq!(listed.iter().filter(|detail| detail.boot_vga == Some(true)).count(), 1);
+    let known = |details: &[Detail]| -> Vec<_> {
+        details.iter().map(|detail| (detail.boot_vga, detail.reset_methods.clone(), detail.d3cold_allowed)).collect()
+    };
+    assert_eq!(known(&unlisted), known(&listed));
 }

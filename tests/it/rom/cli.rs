@@ -139,6 +139,15 @@ fn the_input_is_never_the_output() {
 }
 
 #[test]
+fn a_rom_is_repaired_for_the_guest_that_is_named() {
+    let scratch = Scratch::new("machine");
+    scratch.write("in.rom", &build("image 1002:73bf type=3 blocks=6 last=1\n  efi compression=0\n  pe\n"));
+    let said = scratch.expect(1, "rom repair in.rom --machine aarch64 -o out.rom");
+    assert!(said.contains("the guest is aarch64"), "{said}");
+    scratch.expect(0, "rom repair in.rom --machine x64 -o out.rom");
+}
+
+#[test]
 fn what_is_said_wrong_changes_nothing() {
     let scratch = Scratch::new("usage");
     scratch.write("in.rom", &described("amd"));
