@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Text for people, in 80 columns.
 
+use std::borrow::Cow;
+
 /// How wide a line may be.
 const COLUMNS: usize = 80;
 
 /// A line that a terminal only shows: recordings and reports come from strangers, and hold what they like.
-pub(crate) fn plain(line: &str) -> String {
+pub(crate) fn plain(line: &str) -> Cow<'_, str> {
+    if line.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return line.into();
+    }
     line.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
 }
 
@@ -16,11 +21,15 @@ pub(crate) fn wrap(line: &str, indent: &str) -> String {
     let line = plain(line);
     let mut rest = line.trim_end();
     let mut before = "";
-    while before.len().saturating_add(rest.chars().count()) > COLUMNS {
+    // A line of few bytes has no more letters than that.
+    while before.len().saturating_add(rest.len()) > COLUMNS
+        && before.len().saturating_add(rest.chars().count()) > COLUMNS
+    {
         let room = COLUMNS.saturating_sub(before.len());
         let start = rest.len().saturating_sub(rest.trim_start().len());
         let blank = |(at, letter): &(usize, char)| *letter == ' ' && *at > start;
-        let fits = rest.char_indices().take(room.saturating_add(1)).filter(blank).last();
+        let end = rest.char_indices().nth(room.saturating_add(1)).map_or(rest.len(), |(at, _)| at);
+        let fits = rest.get(..end).unwrap_or_default().char_indices().rev().find(blank);
         // A word that is longer than a line stays whole: addresses and paths are copied.
         let Some((at, _)) = fits.or_else(|| rest.char_indices().skip(room).find(blank)) else { break };
         let (head, tail) = rest.split_at_checked(at).unwrap_or((rest, ""));
@@ -39,7 +48,9 @@ pub(crate) fn wrap(line: &str, indent: &str) -> String {
 /// Breaks every line of a text that is too long; what follows is indented by two more than the line itself.
 pub(crate) fn flow(text: &str) -> String {
     let indent = |line: &str| line.len().saturating_sub(line.trim_start().len()).saturating_add(2);
-    text.lines().map(|line| wrap(line, &" ".repeat(indent(line)))).collect()
+    let mut flowed = String::with_capacity(text.len());
+    text.lines().for_each(|line| flowed.push_str(&wrap(line, &" ".repeat(indent(line)))));
+    flowed
 }
 
 /// Rows in columns, each as wide as its widest cell, two blanks apart and two from the left. The last cell of a row may be

@@ -16,7 +16,7 @@ use crate::layout;
 pub(super) fn run(machine: &dyn Machine, options: &arguments::Groups, output: &mut Output) -> Result<Exit, Failure> {
     let mut inventory = Inventory::survey(machine, true)?;
     inventory.read_config_spaces(machine, None);
-    let examination = inventory.examine();
+    let examination = inventory.examine(None);
 
     let selected: Vec<&Group> = examination.groups.iter().filter(|group| group.is_selected(&options.address)).collect();
     let without_group: Vec<&Address> = options

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::config::{self, Sources};
 use crate::exit::{Exit, Failure};
 use crate::guest::Options;
-use crate::inventory::{Inventory, Resources};
+use crate::inventory::{Extent, Inventory, Resources};
 use crate::machine::{Machine, Recorder};
 use crate::{pipeline, snapshot};
 
@@ -49,7 +49,7 @@ fn read_everything(machine: &dyn Machine) {
             let _ = pipeline::guest(machine, &options);
         }
         // Where nothing is claimed yet, as well.
-        inventory.read_details(machine, &addresses);
+        inventory.read_details(machine, &addresses, Extent::Full);
         let details = inventory.devices.iter().filter_map(|device| device.detail.as_ref());
         let mut nodes: Vec<u16> = details.filter_map(|detail| detail.numa_node).collect();
         nodes.sort_unstable();

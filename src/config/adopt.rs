@@ -23,8 +23,13 @@ pub(super) fn add_claims(config: &mut Config) {
 /// Whether a module's option is switched on, in modprobe.d or on the kernel command line. As for every parameter, the last
 /// one counts.
 pub fn module_switch(machine: &dyn Machine, command_line: &[u8], module: &str, option: &str) -> bool {
+    switch(&modprobe::Files::read(machine, &mut Problems::default()), command_line, module, option)
+}
+
+/// See [`module_switch`].
+pub(super) fn switch(modprobe: &modprobe::Files, command_line: &[u8], module: &str, option: &str) -> bool {
     let mut all: Vec<Option<String>> = Vec::new();
-    modprobe::lines(machine, &mut Problems::default(), &mut |_, mut words| {
+    modprobe.lines(&mut |_, mut words| {
         let mut is = |name: &str| words.next().is_some_and(|(word, _)| word == name);
         if is("options") && is(module) {
             all.extend(words.filter(|(name, _)| name == option).map(|(_, value)| value));
@@ -49,10 +54,10 @@ type Lists = Vec<(Origin, String)>;
 
 /// The IDs of vfio-pci's `ids=`, as claims, from modprobe.d or the kernel command line. Mistakes in them are only a warning:
 /// they are vfio-pci's configuration.
-pub(super) fn vfio_pci_ids(machine: &dyn Machine, command_line: &[u8], warnings: &mut Problems) -> Vec<Claim> {
+pub(super) fn vfio_pci_ids(modprobe: &modprobe::Files, command_line: &[u8], warnings: &mut Problems) -> Vec<Claim> {
     let mut all = Lists::new();
     let mut wrong: Vec<(Origin, String)> = Vec::new();
-    modprobe::lines(machine, warnings, &mut |origin, mut words| {
+    modprobe.lines(&mut |origin, mut words| {
         let mut is = |name: &str| words.next().is_some_and(|(word, _)| word == name);
         if is("options") && is("vfio_pci") {
             options(&origin, words, &mut all, &mut wrong);

@@ -44,7 +44,7 @@ pub struct Loaded {
 pub fn modprobe_directives(machine: &dyn Machine) -> Vec<(Origin, Vec<String>)> {
     let mut found = Vec::new();
     // Unreadable files were reported when the configuration was loaded, if they matter for it.
-    modprobe::lines(machine, &mut Problems::default(), &mut |origin, words| {
+    modprobe::Files::read(machine, &mut Problems::default()).lines(&mut |origin, words| {
         found.push((origin, words.map(|(name, _)| name).collect()));
     });
     found
@@ -130,10 +130,11 @@ pub fn load(machine: &dyn Machine, sources: Sources) -> Result<Loaded, Vec<Confi
     let adopts = loaded.config.settings.adopt_ids;
     // Invalid IDs are worth a warning only if valid ones become claims.
     let mut ignored = Problems::default();
-    loaded.config.vfio_pci_ids = adopt::vfio_pci_ids(machine, &line, if adopts { &mut warnings } else { &mut ignored });
-    loaded.config.denylist_disabled = module_switch(machine, &line, "vfio_pci", "disable_denylist");
-    loaded.config.modules_file_ids =
-        adopt::modules_file_ids(machine, if adopts { &mut warnings } else { &mut ignored });
+    let problems = if adopts { &mut warnings } else { &mut ignored };
+    let modprobe = modprobe::Files::read(machine, problems);
+    loaded.config.vfio_pci_ids = adopt::vfio_pci_ids(&modprobe, &line, problems);
+    loaded.config.denylist_disabled = adopt::switch(&modprobe, &line, "vfio_pci", "disable_denylist");
+    loaded.config.modules_file_ids = adopt::modules_file_ids(machine, problems);
     if adopts {
         adopt::add_claims(&mut loaded.config);
     }

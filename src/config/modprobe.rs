@@ -9,13 +9,25 @@ use crate::machine::Machine;
 const DIRECTORIES: &[&str] =
     &["/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"];
 
-/// Calls `found` with each line and its origin, in modprobe's order. Comments are included.
-pub(super) fn lines(machine: &dyn Machine, warnings: &mut Problems, found: &mut dyn FnMut(Origin, Words<'_>)) {
-    for path in paths(machine, warnings) {
-        match files::content(machine, &path, true) {
-            Ok(content) => content.iter().for_each(|content| file(&path, content, found)),
-            Err(message) => warnings.add(&Origin::file(&path), message),
+/// The files with their content, in modprobe's order.
+pub(super) struct Files(Vec<(String, Vec<u8>)>);
+
+impl Files {
+    /// Reads them.
+    pub(super) fn read(machine: &dyn Machine, warnings: &mut Problems) -> Self {
+        let mut files = Vec::new();
+        for path in paths(machine, warnings) {
+            match files::content(machine, &path, true) {
+                Ok(content) => files.extend(content.map(|content| (path, content))),
+                Err(message) => warnings.add(&Origin::file(&path), message),
+            }
         }
+        Self(files)
+    }
+
+    /// Calls `found` with each line and its origin. Comments are included.
+    pub(super) fn lines(&self, found: &mut dyn FnMut(Origin, Words<'_>)) {
+        self.0.iter().for_each(|(path, content)| lines(path, content, found));
     }
 }
 
@@ -38,7 +50,7 @@ fn paths(machine: &dyn Machine, warnings: &mut Problems) -> Vec<String> {
 }
 
 /// The lines of one file. A backslash at the end continues a line.
-fn file(path: &str, content: &[u8], found: &mut dyn FnMut(Origin, Words<'_>)) {
+fn lines(path: &str, content: &[u8], found: &mut dyn FnMut(Origin, Words<'_>)) {
     let (mut line, mut first) = (Vec::new(), None);
     for (piece, number) in content.split(|byte| *byte == b'\n').zip(1_usize..) {
         let start = *first.get_or_insert(number);

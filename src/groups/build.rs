@@ -9,14 +9,20 @@ use super::topology::Topology;
 use super::{Host, reasons};
 use crate::pci::Address;
 
-/// The groups that /sys has, by number.
+/// The groups that /sys has and that are wanted, by number.
 pub(super) fn build_groups(topology: &Topology<'_>, host: &Host<'_>) -> Vec<Group> {
     let recomputed = topology.nodes.iter().enumerate();
     let recomputed = recomputed.filter_map(|(index, node)| Some((multimap::key(node.recomputed_group?), index)));
     let recomputed = multimap::sorted(recomputed.collect());
     let isolated_slots = reasons::isolated_slots(topology);
     let mut groups: Vec<Group> = Vec::new();
+    let is_wanted = |(_, index): &Entry| {
+        host.wanted.is_none_or(|wanted| wanted.binary_search(&topology.node(*index).function.address).is_ok())
+    };
     for members in topology.by_sys_group.chunk_by(|one, other| one.0 == other.0) {
+        if !members.iter().any(is_wanted) {
+            continue;
+        }
         groups.push(build_group(topology, host, &recomputed, &isolated_slots, members));
     }
     for (id, domain_type) in host.group_types {

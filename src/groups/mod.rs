@@ -39,6 +39,8 @@ pub struct Host<'a> {
     pub kernel: Option<(u32, u32)>,
     /// The number and `type` of each group, from /sys/kernel/iommu_groups.
     pub group_types: &'a [(u32, String)],
+    /// Only the groups of these functions (sorted) are wanted; all of them with `None`.
+    pub wanted: Option<&'a [Address]>,
 }
 
 /// The groups of a machine, with the topology that they follow from.
@@ -46,7 +48,7 @@ pub struct Host<'a> {
 pub struct Examination<'a> {
     topology: Topology<'a>,
     kernel: Option<(u32, u32)>,
-    /// The groups, by number.
+    /// The groups that are wanted, by number.
     pub groups: Vec<Group>,
 }
 

@@ -77,8 +77,9 @@ impl Inventory {
         functions.collect()
     }
 
-    /// Examines the groups of the functions that [`Inventory::read_config_spaces`] read.
-    pub fn examine(&self) -> Examination<'_> {
+    /// Examines the groups of the functions that [`Inventory::read_config_spaces`] read. `wanted`: only those of these functions
+    /// (sorted).
+    pub fn examine(&self, wanted: Option<&[Address]>) -> Examination<'_> {
         groups::examine(
             &self.functions,
             &Host {
@@ -86,6 +87,7 @@ impl Inventory {
                 amd_iommu: self.iommu.firmware == Some(FirmwareTable::Ivrs),
                 kernel: self.kernel_version(),
                 group_types: &self.group_types,
+                wanted,
             },
         )
     }

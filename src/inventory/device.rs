@@ -21,9 +21,21 @@ pub struct Device {
     pub detail: Option<Detail>,
 }
 
+/// How much is read about a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// All of [`Detail`].
+    #[default]
+    Full,
+    /// The driver and the IOMMU group: what a neighbour in a group matters for.
+    Driver,
+}
+
 /// The details of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detail {
+    /// How much of it was read.
+    pub extent: Extent,
     /// The driver that it is bound to.
     pub driver: Option<String>,
     /// Why the driver could not be read.
@@ -87,7 +99,7 @@ impl Device {
 
 impl Detail {
     /// Reads a device's details; what cannot be read stays empty. For `driver_override` see [`overrides`].
-    pub(super) fn read(machine: &dyn Machine, address: Address) -> Self {
+    pub(super) fn read(machine: &dyn Machine, address: Address, extent: Extent) -> Self {
         let path = |name: &str| format!("{PCI}/devices/{address}/{name}");
         let word = |name: &str| machine::text(machine, &path(name)).ok().filter(|text| !text.is_empty());
         // Retry once: a device with an unknown driver cannot be claimed.
@@ -95,6 +107,10 @@ impl Detail {
             Ok(driver) => (driver, None),
             Err(error) => (None, Some(error.to_string())),
         };
+        let group = machine::link_name(machine, &path("iommu_group")).ok().and_then(|name| name.parse().ok());
+        if extent == Extent::Driver {
+            return Self { extent, driver, unknown, group, ..Self::default() };
+        }
         let names = machine.list(&path("")).unwrap_or_default();
         let is_listed = |name: &str| names.iter().any(|known| known == name);
         let is_virtual = is_listed("physfn");
@@ -115,10 +131,11 @@ impl Detail {
         // The first four bytes only: on hardware it is read in many small accesses.
         let no_answer = |bytes: Vec<u8>| bytes.len() == 4 && bytes.iter().all(|byte| *byte == 0xff);
         Self {
+            extent,
             driver,
             unknown,
             driver_override: None,
-            group: machine::link_name(machine, &path("iommu_group")).ok().and_then(|name| name.parse().ok()),
+            group,
             is_virtual,
             boot_vga: if has("boot_vga") { word("boot_vga").map(|text| text == "1") } else { None },
             shown_by,

@@ -28,7 +28,7 @@ pub(crate) use arm::has_no_lpis;
 pub use arm::{Its, TreeIommu};
 pub use card::Card;
 pub use cores::{Core, cores_of_nodes, cpus};
-pub use device::{Detail, Device};
+pub use device::{Detail, Device, Extent};
 pub(crate) use device::{driver, identity};
 pub use features::{Features, ResizableBar};
 pub(crate) use features::{bar_size, hexadecimal};
@@ -162,15 +162,16 @@ impl Inventory {
         Ok(inventory)
     }
 
-    /// Reads the details of these devices, their IOMMU groups, and the other devices in those groups.
-    pub fn read_details(&mut self, machine: &dyn Machine, addresses: &[Address]) {
-        let mut ids: Vec<u32> = self.fill_details(machine, addresses);
+    /// Reads the details of these devices, their IOMMU groups, and of the other devices in those groups so much. Of a display,
+    /// everything is read.
+    pub fn read_details(&mut self, machine: &dyn Machine, addresses: &[Address], others: Extent) {
+        let mut ids: Vec<u32> = self.fill_details(machine, addresses, Extent::Full);
         ids.sort_unstable();
         ids.dedup();
         ids.retain(|id| self.groups.iter().all(|group| group.id != *id));
         let new: Vec<Group> = ids.into_iter().map(|id| Group::read(machine, id)).collect();
         let members: Vec<Address> = new.iter().flat_map(|group| group.members.clone()).collect();
-        self.fill_details(machine, &members);
+        self.fill_details(machine, &members, others);
         self.groups.extend(new);
         self.groups.sort_unstable_by_key(|group| group.id);
         self.read_framebuffers(machine);
@@ -320,15 +321,17 @@ impl Inventory {
     }
 
     /// Reads the details of these devices; returns their groups.
-    fn fill_details(&mut self, machine: &dyn Machine, addresses: &[Address]) -> Vec<u32> {
+    fn fill_details(&mut self, machine: &dyn Machine, addresses: &[Address], extent: Extent) -> Vec<u32> {
         let mut groups = Vec::new();
         let mut new = Vec::new();
         for address in addresses {
             let Some(device) = self.device_mut(*address) else { continue };
-            if device.detail.is_none() {
-                new.push(*address);
+            let extent = if device.identity.class.is_display() { Extent::Full } else { extent };
+            if device.detail.as_ref().is_none_or(|known| known.extent == Extent::Driver && extent == Extent::Full) {
+                device.detail = Some(Detail::read(machine, *address, extent));
+                new.extend(Some(*address).filter(|_| extent == Extent::Full));
             }
-            groups.extend(device.detail.get_or_insert_with(|| Detail::read(machine, *address)).group);
+            groups.extend(device.detail.as_ref().and_then(|detail| detail.group));
         }
         for (address, name) in new.iter().zip(device::overrides(machine, &new)) {
             if let Some(detail) = self.device_mut(*address).and_then(|device| device.detail.as_mut()) {

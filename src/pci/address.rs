@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::hex_field;
+use super::{hex_digits, hex_field};
 use crate::json::{FromJson, Value};
 
 /// The address of a function. Prints as in /sys/bus/pci/devices: `0000:01:00.0`.
@@ -49,7 +49,7 @@ impl Slot {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.slot(), self.function)
+        print(self.slot(), Some(self.function), f)
     }
 }
 
@@ -61,8 +61,31 @@ impl FromJson for Address {
 
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04x}:{:02x}:{:02x}", self.domain, self.bus, self.device)
+        print(*self, None, f)
     }
+}
+
+/// Prints a slot, and a function in it. By hand: an inventory of a large machine prints thousands of addresses.
+fn print(slot: Slot, function: Option<u8>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut text = [0; 16];
+    let mut places = text.iter_mut();
+    let mut put = |byte: u8| {
+        if let Some(place) = places.next() {
+            *place = byte;
+        }
+    };
+    hex_digits(slot.domain, 4, &mut put);
+    put(b':');
+    hex_digits(slot.bus.into(), 2, &mut put);
+    put(b':');
+    hex_digits(slot.device.into(), 2, &mut put);
+    if let Some(function) = function {
+        put(b'.');
+        hex_digits(function.into(), 1, &mut put);
+    }
+    let rest = places.len();
+    let used = text.get(..text.len().saturating_sub(rest)).unwrap_or_default();
+    f.write_str(std::str::from_utf8(used).unwrap_or_default())
 }
 
 /// The error for a text that is not an [`Address`] or a [`Slot`]. Prints what was expected.
@@ -120,7 +143,7 @@ mod tests {
 
     #[test]
     fn addresses_read_as_they_print() {
-        for text in ["0000:01:00.0", "10000:e1:1f.7", "0001:00:1f.3"] {
+        for text in ["0000:01:00.0", "10000:e1:1f.7", "0001:00:1f.3", "ffffffff:ff:1f.7"] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
         assert_eq!("01:00.0".parse::<Address>().unwrap().to_string(), "0000:01:00.0");

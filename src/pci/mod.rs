@@ -19,4 +19,4 @@ pub use id::{ExpectedId, IdPattern, Identity};
 pub use modalias::{ModaliasPattern, parse_modalias};
 pub use path::DevicePath;
 
-pub(crate) use hex::hex_field;
+pub(crate) use hex::{hex_digits, hex_field};

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Names of vendors and devices, from the list pci.ids that distributions ship (hwdata) and `lspci` reads.
 
+use std::io::BufRead;
+
 use super::{Identity, hex_field};
 
 /// The names of a function. Unknown names are empty.
@@ -20,15 +22,24 @@ pub fn look_up(list: &[u8], wanted: &[Identity]) -> Vec<Names> {
     let mut found = vec![Names::default(); wanted.len()];
     // The current vendor and device, if they are among the wanted ones.
     let (mut vendor, mut device) = (None, None);
-    for line in list.split(|byte| *byte == b'\n') {
-        let text = match line {
-            [b'\t', b'\t', rest @ ..] if device.is_some() => rest,
-            [b'\t', rest @ ..] if vendor.is_some() => rest,
-            [b'\t' | b'#', ..] | [] => continue,
+    let mut lines = list;
+    while !lines.is_empty() {
+        // The list has 40,000 lines, and nearly all of them are about other vendors and devices.
+        let (depth, text) = match lines {
+            [b'\t', b'\t', rest @ ..] if device.is_some() => (2, rest),
+            [b'\t', b'\t', ..] => (3, lines),
+            [b'\t', rest @ ..] if vendor.is_some() => (1, rest),
+            [b'\t' | b'#' | b'\n', ..] => (3, lines),
             [b'C', b' ', ..] => break,
-            rest => rest,
+            _ => (0, lines),
         };
-        let depth = line.len().saturating_sub(text.len());
+        lines = text;
+        let length = lines.skip_until(b'\n').unwrap_or(text.len());
+        if depth > 2 {
+            continue;
+        }
+        let line = text.get(..length).unwrap_or_default();
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
         let Some((first, rest)) = number(text) else {
             // An unindented line that is no vendor ends the current one.
             if depth == 0 {

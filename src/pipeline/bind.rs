@@ -11,7 +11,7 @@ use crate::plan;
 use crate::report::{ClaimState, Stage};
 
 use super::Run;
-use super::inventory::{add_details, find_virtual_functions, plan_around_guests, survey};
+use super::inventory::{Scope, add_details, find_virtual_functions, plan_around_guests, survey};
 use super::record::{Purpose, execute_and_record};
 
 /// Claims devices now, whether they are configured or not. `words`: addresses, and options as a claim has them. `began`:
@@ -31,7 +31,7 @@ pub fn bind(
     let bare = words.iter().all(|word| !word.contains('='));
     plan::join(&mut config, &inventory, manual, bare);
     find_virtual_functions(machine, &config, &mut inventory);
-    add_details(machine, &config, &mut inventory);
+    add_details(machine, &config, &mut inventory, Scope::Claims);
     let plan = plan_around_guests(machine, &mut inventory, &|inventory| plan::bind(&config, inventory, &addresses))?;
     let purpose = Purpose {
         config: &config,

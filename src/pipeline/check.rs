@@ -11,7 +11,7 @@ use crate::plan::{self, Plan};
 use crate::problem::{Code, Problem};
 use crate::{report, status};
 
-use super::inventory::{plan_around_processes, take_inventory};
+use super::inventory::{Scope, plan_around_processes, take_inventory};
 use super::modules::is_available;
 use super::status::other_configuration;
 use super::trial;
@@ -25,7 +25,7 @@ pub fn check(machine: &dyn Machine, image: bool) -> Result<(Check, Exit), Failur
         Err(errors) => return Ok((Check::broken(&errors), Exit::Usage)),
     };
     let mut config = loaded.config;
-    let mut inventory = take_inventory(machine, &config)?;
+    let mut inventory = take_inventory(machine, &config, Scope::Cards)?;
     // What is switched off is checked all the same.
     let off = std::mem::take(&mut config.off);
     let plan = |inventory: &Inventory| plan::plan(&config, inventory, &[]);

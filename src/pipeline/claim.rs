@@ -13,7 +13,7 @@ use crate::plan;
 use crate::report::{self, ClaimState, Level, Stage};
 
 use super::Run;
-use super::inventory::{plan_around_guests, take_inventory};
+use super::inventory::{Scope, plan_around_guests, take_inventory};
 use super::record::{Purpose, execute_and_record};
 use super::trial;
 
@@ -28,7 +28,7 @@ pub fn claim(
 ) -> Result<Run, Failure> {
     let unmounted = trial::prepare(machine, config, dry_run);
     let take_inventory = || {
-        take_inventory(machine, config).map_err(|error| {
+        take_inventory(machine, config, Scope::Claims).map_err(|error| {
             // Standard error is lost at boot.
             if !dry_run {
                 report::write(machine, Level::Error, &format!("{error}; nothing was claimed"));

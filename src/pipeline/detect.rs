@@ -4,7 +4,7 @@
 use crate::config::{self, Sources};
 use crate::detect::{self, Proposal};
 use crate::exit::Failure;
-use crate::inventory::{Device, Inventory};
+use crate::inventory::{Device, Extent, Inventory};
 use crate::machine::{self, Machine};
 use crate::pci::{Address, Identity, is_vfio_driver};
 use crate::plan;
@@ -19,7 +19,7 @@ pub fn detect(machine: &dyn Machine, instead: Option<&str>) -> Result<Proposal, 
     config.claims.retain(|claim| instead != Some(claim.origin.place.as_str()));
     let mut inventory = survey(machine, &config)?;
     let all: Vec<Address> = inventory.devices.iter().map(|device| device.address).collect();
-    inventory.read_details(machine, &all);
+    inventory.read_details(machine, &all, Extent::Full);
     let today = by_other_means(machine, &config, &inventory);
     let identities: Vec<Identity> =
         detect::candidates(&inventory, &today).iter().map(|device| device.identity).collect();

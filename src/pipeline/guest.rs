@@ -4,7 +4,7 @@
 use crate::execute::option_rom::MAX_ROM_SIZE;
 use crate::exit::{Exit, Failure};
 use crate::guest::{self, Cards, Guest, Options};
-use crate::inventory::{Device, Features, Inventory, Resources, rom_path};
+use crate::inventory::{Device, Extent, Features, Inventory, Resources, rom_path};
 use crate::machine::Machine;
 use crate::pci::{Address, ExpectedId};
 use crate::plan::Iommu;
@@ -17,7 +17,7 @@ pub(crate) type Refused = (Exit, Vec<String>);
 pub fn guest(machine: &dyn Machine, options: &Options) -> Result<Result<Guest, Refused>, Failure> {
     let mut inventory = Inventory::survey(machine, false)?;
     let near = inventory.near(&options.devices);
-    inventory.read_details(machine, &near);
+    inventory.read_details(machine, &near, Extent::Full);
     find_physical_functions(machine, &mut inventory, &options.devices);
     let iommu = Iommu::of(&inventory);
     if !iommu.is_enabled() {
@@ -64,5 +64,5 @@ fn find_physical_functions(machine: &dyn Machine, inventory: &mut Inventory, dev
         device.physical = Features::read(machine, device).physical.and_then(|address| address.parse().ok());
         physical.extend(device.physical);
     }
-    inventory.read_details(machine, &physical);
+    inventory.read_details(machine, &physical, Extent::Full);
 }

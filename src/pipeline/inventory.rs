@@ -2,16 +2,25 @@
 //! Takes inventory: what a configuration needs to know of a machine, and no more.
 
 use crate::config::{Config, ConfigError};
-use crate::inventory::{Holders, Inventory};
+use crate::inventory::{Extent, Holders, Inventory};
 use crate::machine::{Error, Machine};
 use crate::pci::Address;
 use crate::plan::{self, Decision, Op, Plan};
 use crate::problem::Code;
 
+/// What of a machine is looked at closer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// What the claims decide on.
+    Claims,
+    /// What people are told about besides: the cards of what is claimed, and everything about its neighbours.
+    Cards,
+}
+
 /// The inventory that a configuration needs.
-pub(super) fn take_inventory(machine: &dyn Machine, config: &Config) -> Result<Inventory, Error> {
+pub(super) fn take_inventory(machine: &dyn Machine, config: &Config, scope: Scope) -> Result<Inventory, Error> {
     let mut inventory = survey(machine, config)?;
-    add_details(machine, config, &mut inventory);
+    add_details(machine, config, &mut inventory, scope);
     Ok(inventory)
 }
 
@@ -29,12 +38,15 @@ pub(super) fn find_virtual_functions(machine: &dyn Machine, config: &Config, inv
 }
 
 /// Adds the details of the devices that the claims are about.
-pub(super) fn add_details(machine: &dyn Machine, config: &Config, inventory: &mut Inventory) {
+pub(super) fn add_details(machine: &dyn Machine, config: &Config, inventory: &mut Inventory, scope: Scope) {
     if config.claims.iter().any(|claim| claim.options.save_rom) {
         inventory.list_saved_roms(machine);
     }
-    let devices = plan::devices_of_interest(config, inventory);
-    read_details(machine, config, inventory, &devices);
+    let devices = match scope {
+        Scope::Claims => plan::devices_of_claims(config, inventory),
+        Scope::Cards => plan::devices_of_interest(config, inventory),
+    };
+    read_details(machine, config, inventory, &devices, scope);
     // Reading every configuration space takes time; it matters only where the kernel may group without ACS, or isolation is
     // required.
     if (inventory.acs_override() || config.settings.isolation_required) && !devices.is_empty() {
@@ -43,8 +55,15 @@ pub(super) fn add_details(machine: &dyn Machine, config: &Config, inventory: &mu
 }
 
 /// Reads the details of these devices as far as the configuration asks for them.
-pub(super) fn read_details(machine: &dyn Machine, config: &Config, inventory: &mut Inventory, devices: &[Address]) {
-    inventory.read_details(machine, devices);
+pub(super) fn read_details(
+    machine: &dyn Machine,
+    config: &Config,
+    inventory: &mut Inventory,
+    devices: &[Address],
+    scope: Scope,
+) {
+    let some = scope == Scope::Claims && !plan::claims_groups(config);
+    inventory.read_details(machine, devices, if some { Extent::Driver } else { Extent::Full });
     if plan::needs_bars(config) {
         inventory.read_bars(machine, devices);
     }

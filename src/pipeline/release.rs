@@ -11,7 +11,7 @@ use crate::plan;
 use crate::report::{self, ClaimState, ClaimedDevice, Report, Stage};
 
 use super::Run;
-use super::inventory::{plan_around_guests, take_inventory};
+use super::inventory::{Scope, plan_around_guests, take_inventory};
 use super::record::{Purpose, execute_and_record};
 
 /// Gives devices back to the host. What is configured does not matter and may be broken, because this is a way back. `words`:
@@ -21,7 +21,7 @@ pub fn release(machine: &dyn Machine, words: &[String], dry_run: bool, began: In
         return Err(Failure::Message(Exit::Usage, format!("release: {word}: expected with= or an address")));
     }
     let config = Config { claims: config::claims_from_arguments("release", words)?, ..Config::default() };
-    let mut inventory = take_inventory(machine, &config)?;
+    let mut inventory = take_inventory(machine, &config, Scope::Claims)?;
     let before = report::load(machine);
     let claimed_for = |address: Address| {
         let claims = before.as_ref().map(|report| report.claims.as_slice()).unwrap_or_default();

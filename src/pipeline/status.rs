@@ -11,7 +11,7 @@ use crate::problem::Severity;
 use crate::report;
 use crate::status::{self, DeviceStatus, LastClaim, OtherConfiguration, Status};
 
-use super::inventory::{find_virtual_functions, read_details, survey};
+use super::inventory::{Scope, find_virtual_functions, read_details, survey};
 use super::names::names;
 use super::trial;
 
@@ -29,7 +29,7 @@ pub fn status(machine: &dyn Machine, all: bool) -> Result<(Status, Exit, Vec<Con
     } else {
         plan::devices_of_interest(&config, &inventory)
     };
-    read_details(machine, &config, &mut inventory, &devices);
+    read_details(machine, &config, &mut inventory, &devices, Scope::Cards);
     let shown = shown(&inventory, &plan::plan(&config, &inventory, &[])?, all);
     let slots: Vec<Slot> = shown.iter().map(|address| address.slot()).collect();
     inventory.read_config_spaces(machine, Some(&slots));
@@ -39,8 +39,7 @@ pub fn status(machine: &dyn Machine, all: bool) -> Result<(Status, Exit, Vec<Con
     let mut devices = device_statuses(machine, &inventory, &shown);
     status::add_hot_resets(&inventory, &plan, &mut devices);
     status::add_boot_display(&inventory, &mut devices);
-    let mut groups = inventory.examine().groups;
-    groups.retain(|group| group.devices.iter().any(|device| shown.binary_search(device).is_ok()));
+    let groups = inventory.examine(Some(&shown)).groups;
     let mut problems = plan.problems.clone();
     problems.extend(plan::cards(&config, &inventory, &plan));
     problems.extend(status::held_memory(&config, &inventory, &plan));

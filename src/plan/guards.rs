@@ -22,7 +22,7 @@ pub(super) fn apply(config: &Config, inventory: &Inventory, devices: &mut [Plann
     let mut refused: Vec<Address> = Vec::new();
     let whole = devices.iter().filter(|planned| planned.decision == Decision::Take);
     let taken: Vec<Address> = whole.filter_map(|planned| planned.device).collect();
-    let examination = config.settings.isolation_required.then(|| inventory.examine());
+    let examination = config.settings.isolation_required.then(|| inventory.examine(None));
     // The boot display is judged last: where all displays are claimed, it is the one that the host keeps.
     let boot: Option<Slot> = inventory.host_display().map(|host| host.address.slot());
     let in_slot = |device: Option<Address>| device.is_some_and(|device| boot == Some(device.slot()));
@@ -301,7 +301,7 @@ fn pretended(inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
     if inventory.functions.is_empty() || !inventory.acs_override() {
         return Vec::new();
     }
-    let examination = inventory.examine();
+    let examination = inventory.examine(None);
     let claimed = plan.devices.iter().filter(|planned| planned.decision.holds()).filter_map(|planned| planned.device);
     let pretended = claimed.filter_map(|address| {
         let group = examination.group_of(address).filter(|group| group.isolated == Isolated::Override)?;

@@ -33,7 +33,8 @@ pub use planned_device::{Decision, PlannedDevice, Refusal};
 pub use release::release;
 pub use reset_and_rebar::has_hot_reset;
 pub use select::{
-    devices_of_interest, may_be_virtual, needs_aliases, needs_bars, needs_chains, physical_functions, selected,
+    claims_groups, devices_of_claims, devices_of_interest, may_be_virtual, needs_aliases, needs_bars, needs_chains,
+    physical_functions, selected,
 };
 pub use steps::{Op, Step, StepKind};
 

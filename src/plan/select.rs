@@ -51,6 +51,33 @@ pub fn devices_of_interest(config: &Config, inventory: &Inventory) -> Vec<Addres
     devices_of_interest.map(|device| device.address).collect()
 }
 
+/// The devices that the claims decide on: what they select, what may come along, and every display. The rest of a card matters
+/// only where a display is on it, or where a claim says `with=`.
+pub fn devices_of_claims(config: &Config, inventory: &Inventory) -> Vec<Address> {
+    let is_display = |device: &Device| device.identity.class.is_display();
+    let mut devices: Vec<Address> =
+        inventory.devices.iter().filter(|device| is_display(device)).map(|device| device.address).collect();
+    for claim in &config.claims {
+        let comes_along = claim.options.with.is_some_and(|with| with != With::None);
+        for device in selected(claim, inventory) {
+            let near = inventory.near(&[device.address]);
+            if comes_along || near.iter().any(|address| inventory.device(*address).is_some_and(is_display)) {
+                devices.extend(near);
+            } else {
+                devices.push(device.address);
+            }
+        }
+    }
+    devices.sort_unstable();
+    devices.dedup();
+    devices
+}
+
+/// Whether a claim takes along everything in an IOMMU group.
+pub fn claims_groups(config: &Config) -> bool {
+    config.claims.iter().any(|claim| claim.options.with == Some(With::Group))
+}
+
 /// Whether a claim resizes BARs, so that their sizes have to be known.
 pub fn needs_bars(config: &Config) -> bool {
     config.claims.iter().any(|claim| !claim.options.rebar.is_empty())

@@ -72,6 +72,8 @@ pub fn write(machine: &dyn Machine, level: Level, message: &str) {
         line.push_str("...");
     }
     line.push('\n');
+    // It is opened anew for each line: the kernel drops what exceeds ten lines in five seconds of one open file
+    // (kernel/printk/printk.c, `devkmsg_open` and `devkmsg_write`).
     if let Err(error) = machine.write("/dev/kmsg", &line) {
         log::debug!("{error}");
     }

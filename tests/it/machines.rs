@@ -4,11 +4,14 @@
 //! `VFIO_EARLY_BLESS=1 cargo test --test it machines::` draws them anew.
 
 use std::fs;
+use std::time::Instant;
 
 use nix::errno::Errno;
-use vfio_early::inventory::{Detail, Inventory};
-use vfio_early::machine::{Error, Machine, Node, Operation, Recorded, Result, link_name, text as text_of};
+use vfio_early::config::{self, Sources};
+use vfio_early::inventory::{Detail, Extent, Inventory};
+use vfio_early::machine::{Error, Machine, Node, Operation, Recorded, Recorder, Result, link_name, text as text_of};
 use vfio_early::pci::parse_modalias;
+use vfio_early::pipeline;
 
 use crate::support::files::{files, here, machines, stem};
 use crate::support::{sketch, text};
@@ -163,7 +166,7 @@ fn what_cannot_be_listed_is_read_all_the_same() {
     let read = |machine: &dyn Machine| -> Vec<Detail> {
         let mut inventory = Inventory::survey(machine, true).unwrap();
         let addresses: Vec<_> = inventory.devices.iter().map(|device| device.address).collect();
-        inventory.read_details(machine, &addresses);
+        inventory.read_details(machine, &addresses, Extent::Full);
         inventory.devices.into_iter().filter_map(|device| device.detail).collect()
     };
     let machine = || Recorded::parse(&fs::read(here("tests/machines/desktop.txt")).unwrap()).unwrap();
@@ -173,4 +176,27 @@ fn what_cannot_be_listed_is_read_all_the_same() {
         details.iter().map(|detail| (detail.boot_vga, detail.reset_methods.clone(), detail.d3cold_allowed)).collect()
     };
     assert_eq!(known(&unlisted), known(&listed));
+}
+
+#[test]
+fn a_claim_reads_of_neighbours_their_drivers_only() {
+    let content = fs::read_to_string(here("tests/machines/group-with-sata.txt")).unwrap();
+    let reads = |claim: &str| -> Vec<String> {
+        let machine = Recorded::parse(format!("{content}\nat /etc\nvfio-early.conf = {claim}\n").as_bytes()).unwrap();
+        let recorder = Recorder::new(&machine);
+        let config = config::load(&recorder, Sources::All).unwrap().config;
+        pipeline::claim(&recorder, &config, &[], true, Instant::now()).unwrap();
+        recorder.into_observations().into_iter().map(|(path, _)| path).collect()
+    };
+    let of = |address: &str, name: &str| format!("/sys/bus/pci/devices/{address}/{name}");
+    // 1e:00.0 is a USB controller in the group of the card 22:00.
+    let alone = reads("claim 22:00.0");
+    let is_read = |address: &str, name: &str| alone.contains(&of(address, name));
+    assert!(is_read("0000:22:00.0", "power_state") && is_read("0000:22:00.1", "power_state"));
+    assert!(is_read("0000:1e:00.0", "driver") || is_read("0000:1e:00.0", "iommu_group"));
+    assert!(!is_read("0000:1e:00.0", "power_state") && !is_read("0000:1e:00.0", "driver_override"));
+    let group = reads("claim 22:00.0 with=group allow=storage");
+    assert!(
+        group.contains(&of("0000:1e:00.0", "driver_override")) && group.contains(&of("0000:1e:00.0", "power_state"))
+    );
 }

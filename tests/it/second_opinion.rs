@@ -10,7 +10,7 @@ use procfs::process::{MountInfo, MountInfos, Process};
 use procfs::sys::kernel::Version;
 use procfs::{CpuInfo, Current, FromBufRead, FromRead, KernelCmdline, Uptime};
 use vfio_early::config::words;
-use vfio_early::inventory::{Inventory, Mount, Processor};
+use vfio_early::inventory::{Extent, Inventory, Mount, Processor};
 use vfio_early::machine::{Host, Machine, Recorded};
 use vfio_early::pci::Address;
 
@@ -22,7 +22,7 @@ use crate::support::program::say;
 fn inventory(machine: &dyn Machine) -> Inventory {
     let mut inventory = Inventory::survey(machine, true).unwrap();
     let addresses: Vec<Address> = inventory.devices.iter().map(|device| device.address).collect();
-    inventory.read_details(machine, &addresses);
+    inventory.read_details(machine, &addresses, Extent::Full);
     inventory
 }
 

@@ -475,7 +475,7 @@ fn compare(topology: &Topology, recorded: &[u8]) -> Outcome {
     let mut inventory = machine::inventory(recorded);
     let mut outcome = Outcome { functions: inventory.functions.len(), ..Outcome::default() };
     {
-        let examination = inventory.examine();
+        let examination = inventory.examine(None);
         outcome.groups = examination.groups.len();
         outcome.shared = examination.groups.iter().filter(|group| group.devices.len() > 1).count();
         if examination.groups.is_empty() {
@@ -514,7 +514,7 @@ fn compare(topology: &Topology, recorded: &[u8]) -> Outcome {
     for (name, change) in ALTERATIONS {
         inventory.functions.clone_from(&functions);
         inventory.functions.iter_mut().for_each(change);
-        if !inventory.examine().matches_kernel() {
+        if !inventory.examine(None).matches_kernel() {
             outcome.detected.push(name);
         }
     }

@@ -36,7 +36,7 @@ fn recorded(path: &Path) -> Inventory {
 fn recomputed_groups_are_those_of_the_recorded_kernel() {
     for path in files("tests/groups/machines", "machine") {
         let machine = recorded(&path);
-        let examination = machine.examine();
+        let examination = machine.examine(None);
         assert!(!examination.groups.is_empty(), "{}", path.display());
         assert!(examination.matches_kernel(), "{}: {}", path.display(), examination.text(&[]));
     }
@@ -95,7 +95,7 @@ fn the_converter_keeps_what_groups_depend_on() {
         let parents = |machine: &Inventory| machine.functions.iter().map(|one| one.parents.clone()).collect::<Vec<_>>();
         assert_eq!(parents(&machine), parents(&converted), "{}", path.display());
         let groups = |machine: &Inventory| {
-            let mut groups = machine.examine().groups;
+            let mut groups = machine.examine(None).groups;
             for group in &mut groups {
                 group.r#type = None;
             }
@@ -111,7 +111,7 @@ fn the_converter_keeps_what_groups_depend_on() {
 fn isolation_is_unknown_in_a_dump_without_extended_configuration_space() {
     let mut machine = recorded(&here("tests/groups/machines/switch.machine"));
     let unknown = |machine: &Inventory| {
-        machine.examine().groups.iter().filter(|group| group.isolated.name() == "unknown").count()
+        machine.examine(None).groups.iter().filter(|group| group.isolated.name() == "unknown").count()
     };
     assert_eq!(unknown(&machine), 0);
     for function in &mut machine.functions {
