@@ -83,19 +83,25 @@ fn binary(variable: &str, usual: &Path, make: &str) -> Option<PathBuf> {
     }
 }
 
-fn release() -> Option<PathBuf> {
-    // .../target/debug/vfio-early, or .../target/TRIPLE/debug/vfio-early. What `make build` makes has the triple, and is static.
+/// Where cargo builds, and the name of what `make build` builds for: static, unlike the plain build.
+fn target() -> (PathBuf, String) {
+    // .../target/debug/vfio-early, or .../target/TRIPLE/debug/vfio-early.
     let mut target = Path::new(env!("CARGO_BIN_EXE_vfio-early")).parent().unwrap().parent().unwrap().to_owned();
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    if !target.ends_with(&triple) {
-        target.push(triple);
+    if target.ends_with(&triple) {
+        target.pop();
     }
-    binary("VFIO_EARLY", &target.join("release/vfio-early"), "make build")
+    (target, triple)
+}
+
+fn release() -> Option<PathBuf> {
+    let (target, triple) = target();
+    binary("VFIO_EARLY", &target.join(triple).join("release/vfio-early"), "make build")
 }
 
 fn tiny() -> Option<PathBuf> {
-    let usual = format!("target/tiny/{}-unknown-linux-musl/release/vfio-early", std::env::consts::ARCH);
-    binary("VFIO_EARLY_TINY", &Path::new(env!("CARGO_MANIFEST_DIR")).join(usual), "make tiny")
+    let usual = format!("tiny/{}-unknown-linux-musl/release/vfio-early", std::env::consts::ARCH);
+    binary("VFIO_EARLY_TINY", &target().0.join(usual), "make tiny")
 }
 
 fn command(binary: &Path, root: &Path, arguments: &str) -> Command {
