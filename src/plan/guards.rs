@@ -15,6 +15,9 @@ use crate::problem::{Code, Problem};
 /// How many uses of a device are listed.
 const MAX_USES: usize = 3;
 
+/// How many neighbours in a group a warning names: what fits into a line of the kernel log.
+const MAX_NEIGHBOURS: usize = 12;
+
 /// Refuses the devices that a guard protects. What comes along with a refused function is refused with it.
 pub(super) fn apply(config: &Config, inventory: &Inventory, devices: &mut [PlannedDevice]) {
     let enabled = Iommu::of(inventory).is_enabled();
@@ -314,37 +317,53 @@ fn pretended(inventory: &Inventory, plan: &Plan) -> Vec<Problem> {
     pretended.collect()
 }
 
-/// The neighbours in the groups of claimed functions that keep a group from being viable. `claimed`: every function that is
+/// The groups of claimed functions that neighbours keep from being viable, each once. `claimed`: every function that is
 /// claimed, in this run or another.
 fn neighbours(inventory: &Inventory, plan: &Plan, claimed: &[Address]) -> Vec<Problem> {
     let holds = |address: Address| {
         plan.devices.iter().any(|planned| planned.device == Some(address) && planned.decision.holds())
     };
+    let blocks = |device: &&Device| {
+        let class = device.identity.class;
+        let blocks = match device.driver() {
+            // The kernel asks no more than that, whatever else the device is: an ISA bridge may have a driver too.
+            Some(driver) => groups::blocks(driver, class.is_pci_bridge(), inventory.kernel_version()),
+            // What is no bridge may get one later.
+            None => !class.is_bridge(),
+        };
+        blocks && !claimed.contains(&device.address)
+    };
     let mut problems = Vec::new();
     for group in &inventory.groups {
         let Some(first) = group.members.iter().copied().find(|address| holds(*address)) else { continue };
-        for device in group.members.iter().filter_map(|address| inventory.device(*address)) {
-            let class = device.identity.class;
-            let blocks = match device.driver() {
-                // The kernel asks no more than that, whatever else the device is: an ISA bridge may have a driver too.
-                Some(driver) => groups::blocks(driver, class.is_pci_bridge(), inventory.kernel_version()),
-                // What is no bridge may get one later.
-                None => !class.is_bridge(),
-            };
-            if !blocks || claimed.contains(&device.address) {
-                continue;
-            }
-            problems.push(Problem::warning(
-                Code::NotViable,
-                Some(first),
+        let members = group.members.iter().filter_map(|address| inventory.device(*address));
+        let mut names: Vec<String> = members
+            .filter(blocks)
+            .map(|device| format!("{}, {}", device.name(), device.identity.class.with_article()))
+            .collect();
+        let id = group.id;
+        let message = match names.as_slice() {
+            [] => continue,
+            [one] => format!(
+                "{first} shares IOMMU group {id} with {one} that is not claimed: a guest gets the group only while no host \
+                 driver holds that one"
+            ),
+            _ => {
+                let all = names.len();
+                // The kernel log has lines of limited length.
+                names.truncate(MAX_NEIGHBOURS);
+                let more = match all.saturating_sub(names.len()) {
+                    0 => String::new(),
+                    more => format!("; and {more} more"),
+                };
                 format!(
-                    "{first} shares IOMMU group {} with {}, {} that is not claimed: a guest gets the group only while no host driver holds that one",
-                    group.id,
-                    device.name(),
-                    class.with_article()
-                ),
-            ));
-        }
+                    "{first} shares IOMMU group {id} with {all} functions that are not claimed: a guest gets the group only \
+                     while no host driver holds any of them ({}{more})",
+                    names.join("; ")
+                )
+            }
+        };
+        problems.push(Problem::warning(Code::NotViable, Some(first), message));
     }
     problems
 }

@@ -44,7 +44,7 @@ pub fn cases() -> Vec<Case> {
                 claimed: GPU,
                 told: &[
                     // The kernel of Debian 13 enables no ACS on such machines.
-                    ("status", "shares IOMMU group 0 with 0000:02:00.0"),
+                    ("status", "shares IOMMU group 0 with "),
                     ("groups", "pci=config_acs=xx111x1@0000:00:1c.0"),
                     ("status", "enabled (Arm SMMU, 1 unit, interrupts remapped)"),
                     ("status-json", "\"kind\":\"smmu\",\"units\":[\"smmu3."),
