@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0
  * bench claim ADDRESS...      the system calls of a claim and nothing else: lists the devices, reads one attribute of each,
  *                             then for each address sets the override, unbinds a driver, probes, and reads the driver back
+ * bench survey DIRECTORY      only lists the devices and reads one attribute of each, below this instead of /sys/bus/pci
  * bench release ADDRESS...    undoes that: no driver, no override
- * bench time COMMAND...       runs a command with its output discarded; prints microseconds and its peak memory in KiB
+ * bench time COMMAND...       runs a command with its output discarded; prints microseconds, its peak memory in KiB, its exit status
+ *                             and the microseconds that it spent in user mode
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -28,18 +30,21 @@ static int put(const char *path, const char *text)
 	return done < 0 ? -1 : 0;
 }
 
-static void survey(void)
+static void survey(const char *pci)
 {
-	DIR *directory = opendir(PCI "devices");
+	DIR *directory;
 	struct dirent *entry;
 	char path[512], text[4096];
+
+	snprintf(path, sizeof path, "%s/devices", pci);
+	directory = opendir(path);
 
 	while (directory && (entry = readdir(directory))) {
 		int file;
 
 		if (entry->d_name[0] == '.')
 			continue;
-		snprintf(path, sizeof path, PCI "devices/%s/modalias", entry->d_name);
+		snprintf(path, sizeof path, "%s/devices/%s/modalias", pci, entry->d_name);
 		file = open(path, O_RDONLY | O_CLOEXEC);
 		if (file < 0 || read(file, text, sizeof text) < 0)
 			exit(1);
@@ -99,8 +104,8 @@ static int measure(char **command)
 	}
 	wait4(child, &status, 0, &usage);
 	clock_gettime(CLOCK_MONOTONIC, &end);
-	printf("%ld %ld %d\n", (end.tv_sec - start.tv_sec) * 1000000 + (end.tv_nsec - start.tv_nsec) / 1000, usage.ru_maxrss,
-	       WIFEXITED(status) ? WEXITSTATUS(status) : 128);
+	printf("%ld %ld %d %ld\n", (end.tv_sec - start.tv_sec) * 1000000 + (end.tv_nsec - start.tv_nsec) / 1000, usage.ru_maxrss,
+	       WIFEXITED(status) ? WEXITSTATUS(status) : 128, usage.ru_utime.tv_sec * 1000000 + usage.ru_utime.tv_usec);
 	return 0;
 }
 
@@ -113,10 +118,14 @@ int main(int count, char **words)
 	if (!strcmp(words[1], "time"))
 		return measure(words + 2);
 	if (!strcmp(words[1], "claim")) {
-		survey();
+		survey(PCI);
 		for (i = 2; i < count; i++)
 			failed |= claim(words[i]);
 		return failed;
+	}
+	if (!strcmp(words[1], "survey")) {
+		survey(words[2]);
+		return 0;
 	}
 	for (i = 2; i < count; i++)
 		release(words[i]);
