@@ -22,10 +22,9 @@ pub struct Device {
 }
 
 /// How much is read about a device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
     /// All of [`Detail`].
-    #[default]
     Full,
     /// The driver and the IOMMU group: what a neighbour in a group matters for.
     Driver,
@@ -34,8 +33,6 @@ pub enum Extent {
 /// The details of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detail {
-    /// How much of it was read.
-    pub extent: Extent,
     /// The driver that it is bound to.
     pub driver: Option<String>,
     /// Why the driver could not be read.
@@ -109,7 +106,7 @@ impl Detail {
         };
         let group = machine::link_name(machine, &path("iommu_group")).ok().and_then(|name| name.parse().ok());
         if extent == Extent::Driver {
-            return Self { extent, driver, unknown, group, ..Self::default() };
+            return Self { driver, unknown, group, ..Self::default() };
         }
         let names = machine.list(&path("")).unwrap_or_default();
         let is_listed = |name: &str| names.iter().any(|known| known == name);
@@ -131,7 +128,6 @@ impl Detail {
         // The first four bytes only: on hardware it is read in many small accesses.
         let no_answer = |bytes: Vec<u8>| bytes.len() == 4 && bytes.iter().all(|byte| *byte == 0xff);
         Self {
-            extent,
             driver,
             unknown,
             driver_override: None,

@@ -163,7 +163,7 @@ impl Inventory {
     }
 
     /// Reads the details of these devices, their IOMMU groups, and of the other devices in those groups so much. Of a display,
-    /// everything is read.
+    /// everything is read. What was read before stays.
     pub fn read_details(&mut self, machine: &dyn Machine, addresses: &[Address], others: Extent) {
         let mut ids: Vec<u32> = self.fill_details(machine, addresses, Extent::Full);
         ids.sort_unstable();
@@ -327,11 +327,10 @@ impl Inventory {
         for address in addresses {
             let Some(device) = self.device_mut(*address) else { continue };
             let extent = if device.identity.class.is_display() { Extent::Full } else { extent };
-            if device.detail.as_ref().is_none_or(|known| known.extent == Extent::Driver && extent == Extent::Full) {
-                device.detail = Some(Detail::read(machine, *address, extent));
-                new.extend(Some(*address).filter(|_| extent == Extent::Full));
+            if device.detail.is_none() && extent == Extent::Full {
+                new.push(*address);
             }
-            groups.extend(device.detail.as_ref().and_then(|detail| detail.group));
+            groups.extend(device.detail.get_or_insert_with(|| Detail::read(machine, *address, extent)).group);
         }
         for (address, name) in new.iter().zip(device::overrides(machine, &new)) {
             if let Some(detail) = self.device_mut(*address).and_then(|device| device.detail.as_mut()) {

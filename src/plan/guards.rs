@@ -15,9 +15,6 @@ use crate::problem::{Code, Problem};
 /// How many uses of a device are listed.
 const MAX_USES: usize = 3;
 
-/// How many neighbours in a group a warning names: what fits into a line of the kernel log.
-const MAX_NEIGHBOURS: usize = 12;
-
 /// Refuses the devices that a guard protects. What comes along with a refused function is refused with it.
 pub(super) fn apply(config: &Config, inventory: &Inventory, devices: &mut [PlannedDevice]) {
     let enabled = Iommu::of(inventory).is_enabled();
@@ -337,7 +334,7 @@ fn neighbours(inventory: &Inventory, plan: &Plan, claimed: &[Address]) -> Vec<Pr
     for group in &inventory.groups {
         let Some(first) = group.members.iter().copied().find(|address| holds(*address)) else { continue };
         let members = group.members.iter().filter_map(|address| inventory.device(*address));
-        let mut names: Vec<String> = members
+        let names: Vec<String> = members
             .filter(blocks)
             .map(|device| format!("{}, {}", device.name(), device.identity.class.with_article()))
             .collect();
@@ -348,20 +345,12 @@ fn neighbours(inventory: &Inventory, plan: &Plan, claimed: &[Address]) -> Vec<Pr
                 "{first} shares IOMMU group {id} with {one} that is not claimed: a guest gets the group only while no host \
                  driver holds that one"
             ),
-            _ => {
-                let all = names.len();
-                // The kernel log has lines of limited length.
-                names.truncate(MAX_NEIGHBOURS);
-                let more = match all.saturating_sub(names.len()) {
-                    0 => String::new(),
-                    more => format!("; and {more} more"),
-                };
-                format!(
-                    "{first} shares IOMMU group {id} with {all} functions that are not claimed: a guest gets the group only \
-                     while no host driver holds any of them ({}{more})",
-                    names.join("; ")
-                )
-            }
+            _ => format!(
+                "{first} shares IOMMU group {id} with {} functions that are not claimed: a guest gets the group only while \
+                 no host driver holds any of them ({})",
+                names.len(),
+                names.join("; ")
+            ),
         };
         problems.push(Problem::warning(Code::NotViable, Some(first), message));
     }

@@ -58,6 +58,8 @@ pub fn devices_of_claims(config: &Config, inventory: &Inventory) -> Vec<Address>
     let mut devices: Vec<Address> =
         inventory.devices.iter().filter(|device| is_display(device)).map(|device| device.address).collect();
     for claim in &config.claims {
+        // Of virtual functions, the physical one may be what is refused.
+        devices.extend(claim.selector.physical());
         let comes_along = claim.options.with.is_some_and(|with| with != With::None);
         for device in selected(claim, inventory) {
             let near = inventory.near(&[device.address]);

@@ -12,6 +12,7 @@ use vfio_early::inventory::{Detail, Extent, Inventory};
 use vfio_early::machine::{Error, Machine, Node, Operation, Recorded, Recorder, Result, link_name, text as text_of};
 use vfio_early::pci::parse_modalias;
 use vfio_early::pipeline;
+use vfio_early::problem::Code;
 
 use crate::support::files::{files, here, machines, stem};
 use crate::support::{sketch, text};
@@ -181,22 +182,33 @@ fn what_cannot_be_listed_is_read_all_the_same() {
 #[test]
 fn a_claim_reads_of_neighbours_their_drivers_only() {
     let content = fs::read_to_string(here("tests/machines/group-with-sata.txt")).unwrap();
-    let reads = |claim: &str| -> Vec<String> {
-        let machine = Recorded::parse(format!("{content}\nat /etc\nvfio-early.conf = {claim}\n").as_bytes()).unwrap();
+    // A network card in the group of the card 22:00.
+    let driver = "at /sys/devices/pci0000:00/0000:00:01.3/0000:03:00.2/0000:1d:00.0/0000:1e:00.0\n\
+                  driver -> ../../../../../../bus/pci/drivers/vfio-pci";
+    let run = |claim: &str| -> (Vec<String>, Vec<String>) {
+        let all = format!("{content}\n{driver}\n\nat /etc\nvfio-early.conf = {claim}\n");
+        let machine = Recorded::parse(all.as_bytes()).unwrap();
         let recorder = Recorder::new(&machine);
         let config = config::load(&recorder, Sources::All).unwrap().config;
-        pipeline::claim(&recorder, &config, &[], true, Instant::now()).unwrap();
-        recorder.into_observations().into_iter().map(|(path, _)| path).collect()
+        let run = pipeline::claim(&recorder, &config, &[], true, Instant::now()).unwrap();
+        let warnings = run.plan.problems.into_iter().filter(|problem| problem.code == Code::NotViable);
+        let warnings = warnings.map(|problem| problem.message).collect();
+        (recorder.into_observations().into_iter().map(|(path, _)| path).collect(), warnings)
     };
     let of = |address: &str, name: &str| format!("/sys/bus/pci/devices/{address}/{name}");
-    // 1e:00.0 is a USB controller in the group of the card 22:00.
-    let alone = reads("claim 22:00.0");
+    let (alone, warnings) = run("claim 22:00.0");
     let is_read = |address: &str, name: &str| alone.contains(&of(address, name));
     assert!(is_read("0000:22:00.0", "power_state") && is_read("0000:22:00.1", "power_state"));
-    assert!(is_read("0000:1e:00.0", "driver") || is_read("0000:1e:00.0", "iommu_group"));
+    assert!(is_read("0000:1e:00.0", "driver"));
     assert!(!is_read("0000:1e:00.0", "power_state") && !is_read("0000:1e:00.0", "driver_override"));
-    let group = reads("claim 22:00.0 with=group allow=storage");
-    assert!(
-        group.contains(&of("0000:1e:00.0", "driver_override")) && group.contains(&of("0000:1e:00.0", "power_state"))
-    );
+    // What a VFIO driver has keeps no guest from the group.
+    let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+    assert!(warning.contains("2 functions") && !warning.contains("0000:1e:00.0"), "{warning}");
+    let (group, _) = run("claim 22:00.0 with=group allow=storage");
+    for name in ["driver_override", "power_state"] {
+        assert!(group.contains(&of("0000:1e:00.0", name)), "{name}");
+    }
+    // Of a card without a display, only what is claimed.
+    let (usb, _) = run("claim 03:00.0");
+    assert!(usb.contains(&of("0000:03:00.0", "power_state")) && !usb.contains(&of("0000:03:00.1", "power_state")));
 }
