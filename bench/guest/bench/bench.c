@@ -38,8 +38,10 @@ static void survey(const char *pci)
 
 	snprintf(path, sizeof path, "%s/devices", pci);
 	directory = opendir(path);
+	if (!directory)
+		exit(1);
 
-	while (directory && (entry = readdir(directory))) {
+	while ((entry = readdir(directory))) {
 		int file;
 
 		if (entry->d_name[0] == '.')
@@ -50,8 +52,7 @@ static void survey(const char *pci)
 			exit(1);
 		close(file);
 	}
-	if (directory)
-		closedir(directory);
+	closedir(directory);
 }
 
 static int claim(const char *address)
