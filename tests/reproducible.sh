@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# The same sources in two folders become the same bytes: the program, and the Debian package.
+# The same sources in two folders become the same bytes: the program, the packages of Debian and of rpm, the SBOM.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -13,10 +13,20 @@ target=$(rustc -vV | sed -n 's/^host: //p')
 for folder in one another/and-deeper; do
 	mkdir -p "$work/$folder"
 	git ls-files -z | xargs -0 cp --parents -t "$work/$folder"
+	# One checkout is older than the last commit, the other one newer.
+	[ "$folder" != one ] || find "$work/one" -exec touch -d 2001-01-01 {} +
 	(
 		cd "$work/$folder"
 		make -s build CARGO_FLAGS="--quiet --locked"
-		BINARY=target/$target/release/vfio-early OUT=$PWD/out packaging/package deb >/dev/null
+		for format in deb rpm sbom; do
+			status=0
+			BINARY=target/$target/release/vfio-early OUT=$PWD/out packaging/package "$format" >/dev/null || status=$?
+			case $status in
+			0) ;;
+			77) echo "NOT RUN: whether the $format is the same" >&2 ;;
+			*) exit "$status" ;;
+			esac
+		done
 		cp "target/$target/release/vfio-early" out/
 		# The tiny one, which the packages have, for each architecture.
 		for arch in $(printf '%s\n' "$(uname -m)" aarch64 | sort -u); do
