@@ -162,8 +162,8 @@ impl Inventory {
         Ok(inventory)
     }
 
-    /// Reads the details of these devices, their IOMMU groups, and of the other devices in those groups so much. Of a display,
-    /// everything is read. What was read before stays.
+    /// Reads the details of these devices, and their IOMMU groups. `others` says how much is read about the other devices in
+    /// those groups, unless they are displays: about displays, everything. What was read before is not read again.
     pub fn read_details(&mut self, machine: &dyn Machine, addresses: &[Address], others: Extent) {
         let mut ids: Vec<u32> = self.fill_details(machine, addresses, Extent::Full);
         ids.sort_unstable();

@@ -13,7 +13,7 @@ use crate::problem::Code;
 pub(super) enum Scope {
     /// What the claims decide on.
     Claims,
-    /// What people are told about besides: the cards of what is claimed, and everything about its neighbours.
+    /// What reports show as well: whole cards, and all details of the neighbours in a group.
     Cards,
 }
 

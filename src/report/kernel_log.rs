@@ -72,7 +72,7 @@ pub fn write(machine: &dyn Machine, level: Level, message: &str) {
         line.push_str("...");
     }
     line.push('\n');
-    // It is opened anew for each line: the kernel drops what exceeds ten lines in five seconds of one open file
+    // One open(2) for each line: from one open file, the kernel accepts ten lines in five seconds and drops the rest
     // (kernel/printk/printk.c, `devkmsg_open` and `devkmsg_write`).
     if let Err(error) = machine.write("/dev/kmsg", &line) {
         log::debug!("{error}");
